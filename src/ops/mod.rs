@@ -1,0 +1,4 @@
+//! The operations a program is made of, a folder each: shapes, formulas and preconditions in `mod.rs`, the CPU
+//! implementation in `cpu.rs`.
+
+pub mod conv;
