@@ -4,8 +4,12 @@
 // Kernels and launchers take their operands one by one, as the field writes them.
 #![allow(clippy::too_many_arguments)]
 
+pub mod backend;
+pub mod batch;
 pub mod cpu;
 pub mod error;
 pub mod ops;
+pub mod program;
+pub mod rng;
 
 pub use error::{Error, Result};

@@ -1,4 +1,12 @@
 //! The operations a program is made of, a folder each: shapes, formulas and preconditions in `mod.rs`, the CPU
 //! implementation in `cpu.rs`.
 
+pub mod account;
 pub mod conv;
+pub mod head;
+pub mod load;
+pub mod mine;
+pub mod norm;
+pub mod start;
+pub mod stem;
+pub mod update;

@@ -7,6 +7,8 @@
 //! ```
 //! Positions outside a map read as zero; dgrad sums only the taps whose division is exact.
 
+use crate::program::{Affine, Bits, Buf, Filter, Map, Span};
+
 /// The geometry of a convolution: a square filter, `pad = filter / 2`, the same stride in both directions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Conv {
@@ -49,4 +51,73 @@ impl Conv {
     pub fn macs(&self) -> usize {
         self.p() * self.q() * self.filter_len()
     }
+}
+
+/// What follows the sum of an fprop, per element: `y = sum + shift[k] + residual`, then perhaps an activation.
+#[derive(Clone, Debug, Default)]
+pub struct Epilogue {
+    /// Adds the `shift` of a folded batch norm (its scale is in the filter).
+    pub bias: Option<Affine>,
+    /// Adds this map; may be the map that `y` is written to.
+    pub residual: Option<Map>,
+    /// Where `y` is written, if it is needed.
+    pub y: Option<Map>,
+    /// Writes `a = max(0, scale[k]*y + shift[k])` as well.
+    pub act: Option<Activation>,
+}
+
+/// `a = max(0, scale[k]*y + shift[k])`, and one bit per element where it is positive.
+#[derive(Clone, Debug)]
+pub struct Activation {
+    /// The affine map; the identity if there is none.
+    pub affine: Option<Affine>,
+    /// Where `a` is written.
+    pub a: Map,
+    /// Where the bits are written.
+    pub bits: Option<Bits>,
+}
+
+/// `y = conv(x, filter)` with an [`Epilogue`], for every live slot.
+#[derive(Clone, Debug)]
+pub struct ConvFprop {
+    /// Geometry.
+    pub conv: Conv,
+    /// Input `[live, H, W, C]`.
+    pub x: Map,
+    /// Prepared for fprop.
+    pub filter: Filter,
+    /// Output `[live, P, Q, K]`.
+    pub epilogue: Epilogue,
+}
+
+/// `dx = dgrad(dy, filter)`, zeroed where `bits` is 0, plus `residual`, for every live slot.
+#[derive(Clone, Debug)]
+pub struct ConvDgrad {
+    /// Geometry.
+    pub conv: Conv,
+    /// Gradient of the output `[live, P, Q, K]`.
+    pub dy: Map,
+    /// Prepared for dgrad.
+    pub filter: Filter,
+    /// Mask of the input's ReLU.
+    pub bits: Option<Bits>,
+    /// Added after the mask; `dx` itself accumulates.
+    pub residual: Option<Map>,
+    /// Gradient of the input `[live, H, W, C]`.
+    pub dx: Map,
+}
+
+/// `grads[weights] = wgrad(x, dy)`, summed over the live slots in a fixed order; overwrites.
+#[derive(Clone, Debug)]
+pub struct ConvWgrad {
+    /// Geometry.
+    pub conv: Conv,
+    /// Input of the forward pass `[live, H, W, C]`.
+    pub x: Map,
+    /// Gradient of the output `[live, P, Q, K]`.
+    pub dy: Map,
+    /// The gradient arena.
+    pub grads: Buf,
+    /// The filter's place in it, KRSC.
+    pub weights: Span,
 }

@@ -1,0 +1,58 @@
+//! The seam between the engine and a device.
+
+use crate::Result;
+use crate::program::{Buf, DType, Phase, Program};
+use bytemuck::Pod;
+use std::time::Duration;
+
+/// A device: flat buffers, and programs that it prepares once and replays.
+///
+/// The operations themselves are data ([`crate::program::Op`]), so a backend sees a whole mini-batch before it runs: it may
+/// reorder what is independent, keep values that never leave a stretch in scratch memory, or capture everything in a graph.
+pub trait Backend {
+    /// A program made ready to run on this device.
+    type Recorded;
+
+    /// A short name for reports, such as `cpu (avx2, 2 threads)`.
+    fn name(&self) -> String;
+
+    /// A new buffer of `len` elements, all zero.
+    ///
+    /// # Errors
+    /// Where memory does not suffice.
+    fn alloc(&mut self, dtype: DType, len: usize) -> Result<Buf>;
+
+    /// Copies `data` into `buf` from element `offset` on.
+    ///
+    /// # Panics
+    /// If the type or the range does not fit the buffer (an engine bug).
+    fn write<T: Pod>(&mut self, buf: Buf, offset: usize, data: &[T]);
+
+    /// Copies from `buf`, from element `offset` on, into `out`; waits for what was replayed before.
+    ///
+    /// # Panics
+    /// If the type or the range does not fit the buffer (an engine bug).
+    fn read<T: Pod>(&self, buf: Buf, offset: usize, out: &mut [T]);
+
+    /// Prepares `program`: all memory it needs is allocated here, none in [`Backend::replay`].
+    ///
+    /// # Errors
+    /// Where an op does not support its shape, or memory does not suffice.
+    fn record(&mut self, program: Program) -> Result<Self::Recorded>;
+
+    /// Runs the program once, in order with everything before it.
+    ///
+    /// # Errors
+    /// Where the device fails.
+    fn replay(&mut self, recorded: &mut Self::Recorded) -> Result<()>;
+
+    /// Time spent in `phase` by replays of this backend since the last call for that phase.
+    fn take_time(&mut self, phase: Phase) -> Duration;
+
+    /// The whole buffer, as a vector.
+    fn read_all<T: Pod>(&self, buf: Buf) -> Vec<T> {
+        let mut out = vec![T::zeroed(); buf.len];
+        self.read(buf, 0, &mut out);
+        out
+    }
+}

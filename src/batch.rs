@@ -1,0 +1,87 @@
+//! The examples of a mini-batch and everything known of each, in backend memory.
+
+use crate::Result;
+use crate::backend::Backend;
+use crate::program::{Buf, DType, Shape};
+
+/// Buffers of a batch of `capacity` slots. By *slot*: `position`, `x`, `x_adv`, `pooled`. By *position*: the rest.
+#[derive(Clone, Copy, Debug)]
+pub struct Batch {
+    /// Slots.
+    pub capacity: usize,
+    /// Classes.
+    pub classes: usize,
+    /// u32 `[live, loaded]`: slots in use now, and at the start of the mini-batch.
+    pub live: Buf,
+    /// u32 `[slot]`: the example's position in the mini-batch as it was loaded; increasing.
+    pub position: Buf,
+    /// f32 `[slot, C, H, W]`: clean images in [0, 1].
+    pub x: Buf,
+    /// f32 `[slot, C, H, W]`: adversarial images.
+    pub x_adv: Buf,
+    /// f32 `[slot, channels]`: pooled features of the last forward pass.
+    pub pooled: Buf,
+    /// u32 `[position]`: label.
+    pub label: Buf,
+    /// u32 `[position]`: index in the data set, a counter of the random numbers.
+    pub sample: Buf,
+    /// u32 `[position]`: iterates that were classified correctly.
+    pub kappa: Buf,
+    /// u32 `[position]`: 1 if the last forward pass misclassified it.
+    pub crossed: Buf,
+    /// u32 `[position]`: 1 if it stays at the next compaction.
+    pub keep: Buf,
+    /// f32 `[position]`: probability of the true class in the last forward pass.
+    pub confidence: Buf,
+    /// f32 `[position]`: largest move of the probabilities between forward passes, in L1.
+    pub step: Buf,
+    /// f32 `[position]`: weight in the training loss; those of the live examples sum to 1.
+    pub weight: Buf,
+    /// f32 `[position]`: cross-entropy of the last forward pass.
+    pub loss: Buf,
+    /// f32 `[position, classes]`: logits of the last forward pass.
+    pub logits: Buf,
+    /// f32 `[position, classes]`: probabilities of the last forward pass.
+    pub probs: Buf,
+}
+
+impl Batch {
+    /// Allocates a batch of `capacity` slots for images of shape `image`.
+    ///
+    /// # Errors
+    /// Where the backend's memory does not suffice.
+    pub fn alloc<B: Backend>(
+        backend: &mut B,
+        capacity: usize,
+        image: Shape,
+        classes: usize,
+        channels: usize,
+    ) -> Result<Batch> {
+        let mut f32s = |n: usize| backend.alloc(DType::F32, n);
+        let (x, x_adv) = (f32s(capacity * image.len())?, f32s(capacity * image.len())?);
+        let pooled = f32s(capacity * channels)?;
+        let (confidence, step, weight, loss) = (f32s(capacity)?, f32s(capacity)?, f32s(capacity)?, f32s(capacity)?);
+        let (logits, probs) = (f32s(capacity * classes)?, f32s(capacity * classes)?);
+        let mut u32s = |n: usize| backend.alloc(DType::U32, n);
+        Ok(Batch {
+            capacity,
+            classes,
+            live: u32s(2)?,
+            position: u32s(capacity)?,
+            x,
+            x_adv,
+            pooled,
+            label: u32s(capacity)?,
+            sample: u32s(capacity)?,
+            kappa: u32s(capacity)?,
+            crossed: u32s(capacity)?,
+            keep: u32s(capacity)?,
+            confidence,
+            step,
+            weight,
+            loss,
+            logits,
+            probs,
+        })
+    }
+}

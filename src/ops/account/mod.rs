@@ -1,0 +1,79 @@
+//! Statistics of an epoch, accumulated in backend memory and read once.
+
+use crate::batch::Batch;
+use crate::ops::load::Resident;
+use crate::program::Buf;
+
+/// Indices into the counters (u64).
+pub mod counter {
+    /// Examples loaded.
+    pub const EXAMPLES: usize = 0;
+    /// Examples live at the end of their mini-batch.
+    pub const KEPT: usize = 1;
+    /// Mini-batches.
+    pub const BATCHES: usize = 2;
+    /// Mini-batches that ended with no live example.
+    pub const SKIPPED: usize = 3;
+    /// Forward passes, in examples.
+    pub const FPROP: usize = 4;
+    /// Backward passes to the input, in examples.
+    pub const DGRAD: usize = 5;
+    /// Weight-gradient passes, in examples.
+    pub const WGRAD: usize = 6;
+    /// 1 + the mini-batch whose loss was not finite, or 0.
+    pub const HALTED: usize = 7;
+    /// The per-class counts start here: examples, kept, correct, a block of `classes` each; then the kappa histogram.
+    pub const CLASSES: usize = 8;
+}
+
+/// Where the statistics are.
+#[derive(Clone, Copy, Debug)]
+pub struct Stats {
+    /// u64, see [`counter`]; length `8 + 3*classes + kappas`.
+    pub counters: Buf,
+    /// f64: the sum over kept examples of the mini-batch's mean loss.
+    pub loss: Buf,
+    /// Number of classes.
+    pub classes: usize,
+    /// Bins of the kappa histogram: K + 1; larger values count in the last.
+    pub kappas: usize,
+}
+
+impl Stats {
+    /// Length of the counters.
+    pub fn len(classes: usize, kappas: usize) -> usize {
+        counter::CLASSES + 3 * classes + kappas
+    }
+}
+
+/// A pass over the whole network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NetPass {
+    /// Forward.
+    Fprop,
+    /// Backward to the input.
+    Dgrad,
+    /// Weight gradients.
+    Wgrad,
+}
+
+/// Adds the number of live examples to a pass's counter.
+#[derive(Clone, Debug)]
+pub struct Tally {
+    /// The pass.
+    pub pass: NetPass,
+    /// The statistics.
+    pub stats: Stats,
+}
+
+/// Closes a mini-batch: counts it, adds its loss (weights times cross-entropy), marks a loss that is not finite, and moves
+/// the cursor of the data set.
+#[derive(Clone, Debug)]
+pub struct Account {
+    /// The batch.
+    pub batch: Batch,
+    /// The data set.
+    pub data: Resident,
+    /// The statistics.
+    pub stats: Stats,
+}

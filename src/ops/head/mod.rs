@@ -1,0 +1,84 @@
+//! The head: global average pool, linear layer, softmax, and everything that is decided per example.
+//!
+//! ```text
+//! z = W * pool(a) + b;  p = softmax(z);  loss = -log p[y];  crossed = argmax z != y (ties: the lowest class)
+//! kappa += !crossed;    step = max(step, |p - p_before|_1)
+//! gradient of the logits: cross-entropy  p - onehot(y);   margin  onehot(best other) - onehot(y)
+//! ```
+//! The gradients are those of the *sum* of the examples' losses; in training each is multiplied by its weight.
+
+use crate::batch::Batch;
+use crate::program::{Affine, Bits, Buf, Map, Shape, Span};
+
+/// The linear layer in the parameter arena: weights `[classes, C]`, bias `[classes]`.
+#[derive(Clone, Copy, Debug)]
+pub struct Linear {
+    /// Weights.
+    pub weight: Span,
+    /// Bias.
+    pub bias: Span,
+}
+
+/// What an attack ascends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Loss {
+    /// Cross-entropy.
+    CrossEntropy,
+    /// CW's margin: `max over j != y of z_j, minus z_y`.
+    Margin,
+}
+
+/// The forward half; writes logits, probabilities, crossed, confidence, loss and pooled features of the live examples.
+#[derive(Clone, Debug)]
+pub struct HeadFprop {
+    /// Shape of `a`.
+    pub shape: Shape,
+    /// The last activation.
+    pub a: Map,
+    /// The parameter arena.
+    pub params: Buf,
+    /// The linear layer.
+    pub linear: Linear,
+    /// The batch and its state.
+    pub batch: Batch,
+    /// This input is one of the attack's iterates x_0 .. x_{K-1} (or the check): count it in `kappa` if it has not crossed.
+    pub count_kappa: bool,
+    /// Take the move from the probabilities of the previous forward pass into `step`.
+    pub measure_step: bool,
+}
+
+/// The gradient of the last feature map: `dy = scale[c] * (W^T dz)[c] / (H*W)` where `bits` is 1.
+#[derive(Clone, Debug)]
+pub struct HeadDgrad {
+    /// Shape of `dy`.
+    pub shape: Shape,
+    /// The parameter arena.
+    pub params: Buf,
+    /// The linear layer.
+    pub linear: Linear,
+    /// The batch and its state.
+    pub batch: Batch,
+    /// What is differentiated.
+    pub loss: Loss,
+    /// Multiply each example's gradient by its weight (training).
+    pub weighted: bool,
+    /// Mask of the last ReLU.
+    pub bits: Option<Bits>,
+    /// Folded final batch norm.
+    pub affine: Option<Affine>,
+    /// The gradient.
+    pub dy: Map,
+}
+
+/// Gradients of the linear layer: `dW = sum of dz pooled^T`, `db = sum of dz`, weighted; overwrites.
+#[derive(Clone, Debug)]
+pub struct HeadWgrad {
+    /// Channels of the pooled features.
+    pub channels: usize,
+    /// The gradient arena.
+    pub grads: Buf,
+    /// The linear layer.
+    pub linear: Linear,
+    /// The batch and its state.
+    pub batch: Batch,
+}

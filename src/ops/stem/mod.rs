@@ -1,0 +1,85 @@
+//! The stem: a 3x3 convolution, stride 1, whose input is an image, and its gradients.
+//!
+//! The network sees `(x - mean[c]) / std[c]`, padded with zeros *after* the normalisation. dgrad gives the gradient in image
+//! units (with the factor `1/std`), and applies the PGD step on the spot, so that the input gradient is never stored:
+//!
+//! ```text
+//! x_adv = clamp(clamp(x_adv + alpha*sign(g), x - eps, x + eps), 0, 1),   sign(0) = 0
+//! ```
+
+use crate::ops::conv::{Conv, Epilogue};
+use crate::program::{Buf, Filter, Map, Span};
+
+/// The normalisation inside the model, a value per image channel.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Normalisation {
+    /// Subtracted.
+    pub mean: Vec<f32>,
+    /// Divided by; positive.
+    pub std: Vec<f32>,
+}
+
+/// `y = conv(normalise(image), filter)` with an epilogue, for every live slot.
+#[derive(Clone, Debug)]
+pub struct StemFprop {
+    /// Geometry; C is the image's channels.
+    pub conv: Conv,
+    /// Images, f32 `[capacity, C, H, W]`, by slot.
+    pub image: Buf,
+    /// Normalisation, none for the identity.
+    pub normalisation: Option<Normalisation>,
+    /// Prepared for the stem's fprop.
+    pub filter: Filter,
+    /// Output `[live, P, Q, K]`.
+    pub epilogue: Epilogue,
+}
+
+/// What becomes of the gradient with respect to the image.
+#[derive(Clone, Debug)]
+pub enum StemSink {
+    /// It is written to this buffer, f32 `[capacity, C, H, W]`, by slot.
+    Gradient(Buf),
+    /// It moves `x_adv` one PGD step (formula at the top of the module).
+    Pgd {
+        /// Clean images, by slot.
+        x: Buf,
+        /// Adversarial images, by slot, updated in place.
+        x_adv: Buf,
+        /// Bound of the perturbation, in pixels of [0, 1].
+        eps: f32,
+        /// Step size.
+        alpha: f32,
+    },
+}
+
+/// The gradient with respect to the image, for every live slot.
+#[derive(Clone, Debug)]
+pub struct StemDgrad {
+    /// Geometry.
+    pub conv: Conv,
+    /// Gradient of the stem's output `[live, P, Q, K]`.
+    pub dy: Map,
+    /// Prepared for the stem's dgrad.
+    pub filter: Filter,
+    /// Normalisation, none for the identity.
+    pub normalisation: Option<Normalisation>,
+    /// Where the gradient goes.
+    pub sink: StemSink,
+}
+
+/// `grads[weights] = wgrad(normalise(image), dy)`, summed over the live slots in a fixed order; overwrites.
+#[derive(Clone, Debug)]
+pub struct StemWgrad {
+    /// Geometry.
+    pub conv: Conv,
+    /// Images, f32 `[capacity, C, H, W]`, by slot.
+    pub image: Buf,
+    /// Normalisation, none for the identity.
+    pub normalisation: Option<Normalisation>,
+    /// Gradient of the output.
+    pub dy: Map,
+    /// The gradient arena.
+    pub grads: Buf,
+    /// The filter's place in it, KRSC.
+    pub weights: Span,
+}

@@ -1,0 +1,46 @@
+//! The parameter update: SGD with momentum and weight decay over the flat arena, and the running statistics.
+//!
+//! ```text
+//! v = momentum*v + (g + weight_decay*w);  w = w - lr*v
+//! running = 0.9*running + 0.1*batch
+//! ```
+//! Skipped, all of it, when no example is live or the loss was not finite.
+
+use crate::batch::Batch;
+use crate::ops::account::Stats;
+use crate::program::Buf;
+
+/// Share of the batch's statistics in the new running ones (PyTorch's `momentum` of batch norm).
+pub const RUNNING_MOMENTUM: f32 = 0.1;
+
+/// The arenas of a network.
+#[derive(Clone, Copy, Debug)]
+pub struct Arenas {
+    /// Parameters, f32.
+    pub params: Buf,
+    /// Their gradients.
+    pub grads: Buf,
+    /// Their momenta.
+    pub momenta: Buf,
+    /// Running means and variances of all batch norms.
+    pub running: Buf,
+    /// Those of the current mini-batch.
+    pub batch_stats: Buf,
+}
+
+/// One step of SGD.
+#[derive(Clone, Debug)]
+pub struct Update {
+    /// The arenas.
+    pub arenas: Arenas,
+    /// Learning rate of each mini-batch of the epoch, f32; the entry is chosen by the count of batches in `stats`.
+    pub lr: Buf,
+    /// Momentum.
+    pub momentum: f32,
+    /// Weight decay, on all parameters.
+    pub weight_decay: f32,
+    /// The batch.
+    pub batch: Batch,
+    /// The statistics.
+    pub stats: Stats,
+}

@@ -1,0 +1,246 @@
+//! A mini-batch as data: the sequence of operations that the engine records once and a backend replays.
+//!
+//! The engine never computes: it appends [`Op`]s to a [`Program`], and a [`Backend`](crate::backend::Backend) turns the
+//! whole program into something it can replay (loops over tiles of images on a CPU, a graph of kernels on a GPU).
+//! Handles are typed, so that a feature map can't be passed for a bit mask:
+//!
+//! - [`Buf`]: a flat array that the backend owns and that outlives programs (parameters, images, per-example state);
+//! - [`Map`], [`Bits`], [`Filter`], [`Affine`]: values inside one program, in whatever layout the backend likes. Their
+//!   contents don't survive from one replay to the next.
+//!
+//! Per-example ops work on the *live* slots `[0, live)`; `live` is itself in backend memory. Activations and images are
+//! indexed by slot and move when the batch is compacted; per-example state is indexed by the example's *position* in the
+//! batch, which never changes: `position[slot]` leads from one to the other.
+
+use crate::ops::account::{Account, Tally};
+use crate::ops::conv::{Conv, ConvDgrad, ConvFprop, ConvWgrad};
+use crate::ops::head::{HeadDgrad, HeadFprop, HeadWgrad};
+use crate::ops::load::LoadBatch;
+use crate::ops::mine::{Compact, Select, Weigh};
+use crate::ops::norm::{Fold, NormBprop, NormFprop};
+use crate::ops::start::Start;
+use crate::ops::stem::{StemDgrad, StemFprop, StemWgrad};
+use crate::ops::update::Update;
+
+/// Element type of a [`Buf`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum DType {
+    /// Unsigned byte.
+    U8,
+    /// 32-bit unsigned integer.
+    U32,
+    /// 64-bit unsigned integer.
+    U64,
+    /// 32-bit float.
+    F32,
+    /// 64-bit float.
+    F64,
+}
+
+impl DType {
+    /// Bytes of one element.
+    pub fn size(self) -> usize {
+        match self {
+            DType::U8 => 1,
+            DType::U32 | DType::F32 => 4,
+            DType::U64 | DType::F64 => 8,
+        }
+    }
+}
+
+/// A flat array owned by the backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Buf {
+    /// Index in the backend's table.
+    pub id: u32,
+    /// Element type.
+    pub dtype: DType,
+    /// Elements.
+    pub len: usize,
+}
+
+/// A range of a flat arena, in elements.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Span {
+    /// First element.
+    pub offset: usize,
+    /// Elements.
+    pub len: usize,
+}
+
+impl Span {
+    /// The range as indices.
+    pub fn range(self) -> std::ops::Range<usize> {
+        self.offset..self.offset + self.len
+    }
+}
+
+/// A feature map `[capacity, H, W, C]` of f32.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Map(pub u32);
+
+/// One bit for each element of a feature map: where its ReLU let the value through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Bits(pub u32);
+
+/// A filter prepared for one pass (folded, transposed, packed or transformed as the backend likes).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Filter(pub u32);
+
+/// A per-channel `scale[c]`, `shift[c]`: a batch norm in eval mode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Affine(pub u32);
+
+/// Channels, height and width of a feature map or an image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Shape {
+    /// Channels.
+    pub c: usize,
+    /// Height.
+    pub h: usize,
+    /// Width.
+    pub w: usize,
+}
+
+impl Shape {
+    /// Elements: `c * h * w`.
+    pub fn len(self) -> usize {
+        self.c * self.h * self.w
+    }
+
+    /// Whether there is no element.
+    pub fn is_empty(self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// Which pass a [`Filter`] is prepared for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Pass {
+    /// Forward.
+    Fprop,
+    /// Gradient to the input.
+    Dgrad,
+}
+
+/// What a [`Filter`] is prepared from.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct FilterDecl {
+    /// The convolution it serves; the stem's has the image's channels as C.
+    pub conv: Conv,
+    /// Whether it belongs to the stem, whose input is an image.
+    pub stem: bool,
+    /// The pass it serves.
+    pub pass: Pass,
+    /// Whether the summation must keep the rounding of a direct convolution (no Winograd transform).
+    pub exact: bool,
+}
+
+/// The phases whose time is kept apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Phase {
+    /// Batch loading, folding, PGD, check and compaction.
+    Attack,
+    /// Forward and backward passes with weight gradients, and the parameter update.
+    Update,
+}
+
+/// Prepare `filter` from the KRSC weights `weights` of the arena `params`, each `w[k,r,s,c]` times `scale_k.scale[k]` and
+/// `scale_c.scale[c]` where given.
+#[derive(Clone, Debug)]
+pub struct PrepareFilter {
+    /// The filter to fill.
+    pub filter: Filter,
+    /// The parameter arena.
+    pub params: Buf,
+    /// Where the weights are in it.
+    pub weights: Span,
+    /// Folded batch norm of the output channels.
+    pub scale_k: Option<Affine>,
+    /// Folded batch norm of the input channels (dgrad).
+    pub scale_c: Option<Affine>,
+}
+
+/// One operation of a program.
+#[derive(Clone, Debug)]
+#[allow(missing_docs)] // each variant is documented at its type
+pub enum Op {
+    Load(LoadBatch),
+    Start(Start),
+    Fold(Fold),
+    PrepareFilter(PrepareFilter),
+    StemFprop(StemFprop),
+    StemDgrad(StemDgrad),
+    StemWgrad(StemWgrad),
+    ConvFprop(ConvFprop),
+    ConvDgrad(ConvDgrad),
+    ConvWgrad(ConvWgrad),
+    NormFprop(NormFprop),
+    NormBprop(NormBprop),
+    HeadFprop(HeadFprop),
+    HeadDgrad(HeadDgrad),
+    HeadWgrad(HeadWgrad),
+    Select(Select),
+    Compact(Compact),
+    Weigh(Weigh),
+    Update(Update),
+    Tally(Tally),
+    Account(Account),
+    /// What follows belongs to this phase, until the next mark.
+    Mark(Phase),
+}
+
+/// A recorded sequence of operations and the values they pass to one another.
+#[derive(Clone, Debug, Default)]
+pub struct Program {
+    /// Slots of the batch: no op sees more live examples.
+    pub capacity: usize,
+    /// The batch's count of live slots: u32 `[live, loaded]`.
+    pub live: Option<Buf>,
+    /// Shapes of the feature maps.
+    pub maps: Vec<Shape>,
+    /// Shapes of the bit masks.
+    pub bits: Vec<Shape>,
+    /// The filters.
+    pub filters: Vec<FilterDecl>,
+    /// Channels of the affines.
+    pub affines: Vec<usize>,
+    /// The operations, in order.
+    pub ops: Vec<Op>,
+}
+
+impl Program {
+    /// An empty program over the slots of a batch whose count of live ones is in `live`.
+    pub fn new(capacity: usize, live: Buf) -> Self {
+        Program { capacity, live: Some(live), ..Program::default() }
+    }
+
+    /// Declares a feature map.
+    pub fn map(&mut self, shape: Shape) -> Map {
+        self.maps.push(shape);
+        Map(self.maps.len() as u32 - 1)
+    }
+
+    /// Declares a bit mask of a feature map.
+    pub fn mask(&mut self, shape: Shape) -> Bits {
+        self.bits.push(shape);
+        Bits(self.bits.len() as u32 - 1)
+    }
+
+    /// Declares a filter.
+    pub fn filter(&mut self, decl: FilterDecl) -> Filter {
+        self.filters.push(decl);
+        Filter(self.filters.len() as u32 - 1)
+    }
+
+    /// Declares an affine over `channels`.
+    pub fn affine(&mut self, channels: usize) -> Affine {
+        self.affines.push(channels);
+        Affine(self.affines.len() as u32 - 1)
+    }
+
+    /// Appends an operation.
+    pub fn push(&mut self, op: Op) {
+        self.ops.push(op);
+    }
+}
