@@ -8,6 +8,7 @@ pub mod backend;
 pub mod batch;
 pub mod cpu;
 pub mod error;
+pub mod net;
 pub mod ops;
 pub mod program;
 pub mod rng;
