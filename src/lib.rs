@@ -4,9 +4,11 @@
 // Kernels and launchers take their operands one by one, as the field writes them.
 #![allow(clippy::too_many_arguments)]
 
+pub mod attack;
 pub mod backend;
 pub mod batch;
 pub mod cpu;
+pub mod engine;
 pub mod error;
 pub mod net;
 pub mod ops;

@@ -1,4 +1,172 @@
 //! The CPU backend: SIMD levels, the layout of feature maps, and the executor of recorded programs.
 
+pub mod context;
 pub mod layout;
+pub mod memory;
+pub mod record;
 pub mod simd;
+
+use crate::backend::Backend;
+use crate::program::{Buf, DType, Op, Phase, Program};
+use crate::{Error, Result};
+use bytemuck::Pod;
+use context::Context;
+use memory::Memory;
+use rayon::prelude::*;
+use record::{Recorded, Run, Step, implementation};
+use simd::Level;
+use std::time::{Duration, Instant};
+
+/// Runs programs on this machine's cores. Results are bit-equal for any number of threads.
+pub struct CpuBackend {
+    level: Level,
+    threads: usize,
+    pool: rayon::ThreadPool,
+    bufs: Vec<Memory>,
+    times: [Duration; 2],
+}
+
+impl CpuBackend {
+    /// A backend with `threads` threads (0: one per core) at the best SIMD level of this machine.
+    ///
+    /// # Errors
+    /// Where threads can't be started.
+    pub fn new(threads: usize) -> Result<CpuBackend> {
+        Self::with_level(threads, Level::detect())
+    }
+
+    /// The same at a chosen level.
+    ///
+    /// # Errors
+    /// Where threads can't be started.
+    pub fn with_level(threads: usize, level: Level) -> Result<CpuBackend> {
+        let threads = match threads {
+            0 => std::thread::available_parallelism().map_or(1, |n| n.get()),
+            n => n,
+        };
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).thread_name(|i| format!("cpu-{i}")).build();
+        let pool = pool.map_err(|e| Error::usage(format!("--threads {threads}: {e}")))?;
+        Ok(CpuBackend { level, threads, pool, bufs: Vec::new(), times: [Duration::ZERO; 2] })
+    }
+}
+
+impl Backend for CpuBackend {
+    type Recorded = Recorded;
+
+    fn name(&self) -> String {
+        let s = if self.threads == 1 { "" } else { "s" };
+        format!("cpu ({}, {} thread{s})", self.level, self.threads)
+    }
+
+    fn alloc(&mut self, dtype: DType, len: usize) -> Result<Buf> {
+        self.bufs.push(Memory::zeroed(len * dtype.size())?);
+        Ok(Buf { id: self.bufs.len() as u32 - 1, dtype, len })
+    }
+
+    fn write<T: Pod>(&mut self, buf: Buf, offset: usize, data: &[T]) {
+        let start = self.element::<T>(buf, offset, data.len());
+        // SAFETY: the range lies in the buffer, and no program runs while `self` is borrowed mutably.
+        unsafe { std::slice::from_raw_parts_mut(start, data.len()) }.copy_from_slice(data);
+    }
+
+    fn read<T: Pod>(&self, buf: Buf, offset: usize, out: &mut [T]) {
+        let start = self.element::<T>(buf, offset, out.len());
+        // SAFETY: as in `write`; a replay needs `&mut self`.
+        out.copy_from_slice(unsafe { std::slice::from_raw_parts(start, out.len()) });
+    }
+
+    fn record(&mut self, program: Program) -> Result<Recorded> {
+        Recorded::new(program, self.threads)
+    }
+
+    fn replay(&mut self, recorded: &mut Recorded) -> Result<()> {
+        let run = Replay { level: self.level, threads: self.threads, bufs: &self.bufs, recorded };
+        let times = self.pool.install(|| run.run());
+        for (total, t) in self.times.iter_mut().zip(times) {
+            *total += t;
+        }
+        Ok(())
+    }
+
+    fn take_time(&mut self, phase: Phase) -> Duration {
+        std::mem::take(&mut self.times[phase as usize])
+    }
+}
+
+impl CpuBackend {
+    fn element<T: Pod>(&self, buf: Buf, offset: usize, len: usize) -> *mut T {
+        assert_eq!(size_of::<T>(), buf.dtype.size(), "a buffer of {:?} accessed as another type", buf.dtype);
+        assert!(offset + len <= buf.len, "elements {offset}+{len} of a buffer of {}", buf.len);
+        // SAFETY: checked above.
+        unsafe { self.bufs[buf.id as usize].ptr().cast::<T>().add(offset) }
+    }
+}
+
+/// One replay under way, on a thread of the pool.
+struct Replay<'a> {
+    level: Level,
+    threads: usize,
+    bufs: &'a [Memory],
+    recorded: &'a Recorded,
+}
+
+impl Replay<'_> {
+    fn context(&self, thread: usize, first: usize, n: usize) -> Context<'_> {
+        let arena = &self.recorded.arenas[thread];
+        Context { level: self.level, first, n, bufs: self.bufs, values: &self.recorded.values, arena, origin: first }
+    }
+
+    fn live(&self) -> usize {
+        let live = self.recorded.program.live.expect("a program over a batch");
+        // SAFETY: u32 by its declaration, and no op is running.
+        unsafe { *self.bufs[live.id as usize].ptr().cast::<u32>() as usize }
+    }
+
+    fn op(&self, i: usize, cx: &Context) {
+        implementation(&self.recorded.program.ops[i]).expect("marks are steps of their own").run(cx);
+    }
+
+    /// Runs all steps and returns the time of each phase.
+    fn run(&self) -> [Duration; 2] {
+        let mut times = [Duration::ZERO; 2];
+        let mut phase = Phase::Attack;
+        let mut since = Instant::now();
+        for step in &self.recorded.steps {
+            match step {
+                Step::Mark(next) => {
+                    times[phase as usize] += since.elapsed();
+                    (phase, since) = (*next, Instant::now());
+                }
+                Step::Alone(i) => self.op(*i, &self.context(0, 0, self.live())),
+                Step::Prepare(range) => {
+                    // Filters are scaled by folded batch norms, so the foldings come first; they are small.
+                    let (folds, filters): (Vec<_>, Vec<_>) =
+                        range.clone().partition(|&i| matches!(self.recorded.program.ops[i], Op::Fold(_)));
+                    folds.into_iter().for_each(|i| self.op(i, &self.context(0, 0, 0)));
+                    filters.into_par_iter().for_each(|i| self.op(i, &self.context(0, 0, 0)));
+                }
+                Step::Stretch { tallies, runs } => self.stretch(tallies, runs),
+            }
+        }
+        times[phase as usize] += since.elapsed();
+        times
+    }
+
+    fn stretch(&self, tallies: &[usize], runs: &[Run]) {
+        let live = self.live();
+        tallies.iter().for_each(|&i| self.op(i, &self.context(0, 0, live)));
+        // As many tiles as fill all threads, of equal size but for one slot.
+        let tiles = live.div_ceil(self.recorded.tile).next_multiple_of(self.threads).min(live);
+        (0..tiles).into_par_iter().with_max_len(1).for_each(|t| {
+            let (first, end) = (t * live / tiles, (t + 1) * live / tiles);
+            let thread = rayon::current_thread_index().expect("runs in the pool");
+            let tile = self.context(thread, first, end - first);
+            for run in runs {
+                for part in (first..end).step_by(run.slots) {
+                    let cx = tile.part(part, run.slots.min(end - part));
+                    run.ops.iter().for_each(|&i| self.op(i, &cx));
+                }
+            }
+        });
+    }
+}

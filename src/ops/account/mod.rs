@@ -1,5 +1,7 @@
 //! Statistics of an epoch, accumulated in backend memory and read once.
 
+mod cpu;
+
 use crate::batch::Batch;
 use crate::ops::load::Resident;
 use crate::program::Buf;
@@ -20,7 +22,7 @@ pub mod counter {
     pub const DGRAD: usize = 5;
     /// Weight-gradient passes, in examples.
     pub const WGRAD: usize = 6;
-    /// 1 + the mini-batch whose loss was not finite, or 0.
+    /// The mini-batch (from 1) whose loss was not finite, or 0.
     pub const HALTED: usize = 7;
     /// The per-class counts start here: examples, kept, correct, a block of `classes` each; then the kappa histogram.
     pub const CLASSES: usize = 8;

@@ -3,7 +3,10 @@
 //! The batch takes the examples `order[cursor .. min(cursor + capacity, end)]`; a u8 pixel v becomes v/255. Augmentation is
 //! four pixels of zero padding, a random crop and a horizontal flip with probability 1/2, drawn per (epoch, sample).
 
+mod cpu;
+
 use crate::batch::Batch;
+use crate::ops::account::Stats;
 use crate::program::{Buf, Shape};
 use crate::rng::Philox;
 
@@ -41,6 +44,8 @@ pub struct LoadBatch {
     pub image: Shape,
     /// The batch to fill.
     pub batch: Batch,
+    /// Where a halt is marked.
+    pub stats: Stats,
     /// Whether to augment.
     pub augment: bool,
     /// Random numbers.

@@ -3,6 +3,8 @@
 //! Per-example state is indexed by position in the batch, so compaction moves only what is indexed by slot: positions,
 //! images and the ReLU masks of the forward pass that made the decision.
 
+mod cpu;
+
 use crate::batch::Batch;
 use crate::program::{Bits, Shape};
 use serde::{Deserialize, Serialize};

@@ -10,6 +10,8 @@
 //! fprop leaves `mean` and the *unbiased* variance in the batch-statistics arena; [`Update`](super::update::Update) moves
 //! the running ones towards them, so a skipped step touches neither.
 
+mod cpu;
+
 use crate::program::{Affine, Buf, Map, Shape, Span};
 
 /// PyTorch's `eps` of batch norm.

@@ -6,6 +6,8 @@
 //! ```
 //! Skipped, all of it, when no example is live or the loss was not finite.
 
+mod cpu;
+
 use crate::batch::Batch;
 use crate::ops::account::Stats;
 use crate::program::Buf;

@@ -1,0 +1,353 @@
+//! The engine: networks, data and mini-batch programs on a backend, written once for all of them.
+
+use crate::attack::{self, Mining, Pgd, Scene};
+use crate::backend::Backend;
+use crate::batch::Batch;
+use crate::net::eval_pass::EvalPass;
+use crate::net::state::Weights;
+use crate::net::train_pass::TrainPass;
+use crate::net::{Arch, Net};
+use crate::ops::account::{Account, NetPass, Stats, counter};
+use crate::ops::head::Loss;
+use crate::ops::load::{LoadBatch, Resident, control};
+use crate::ops::mine::{Weigh, Weights as Weighting};
+use crate::ops::stem::StemSink;
+use crate::ops::update::{Arenas, Update};
+use crate::program::{Buf, DType, Op, Phase, Program};
+use crate::rng::{Philox, Stream};
+use crate::{Error, Result};
+
+/// Images `[N, C, H, W]` on the host.
+#[derive(Clone, Copy, Debug)]
+pub enum Images<'a> {
+    /// Value v means v/255.
+    U8(&'a [u8]),
+    /// In [0, 1].
+    F32(&'a [f32]),
+}
+
+/// A network on a backend, and what runs it.
+pub struct Engine<B: Backend> {
+    /// The device.
+    pub backend: B,
+    /// The network.
+    pub net: Net,
+    arenas: Arenas,
+    lr: Buf,
+    /// Asks for the rounding of direct convolutions everywhere.
+    exact: bool,
+}
+
+/// One way to make a training mini-batch.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TrainSpec {
+    /// The attack, none for standard training.
+    pub attack: Option<Pgd>,
+    /// What is dropped during it.
+    pub mining: Mining,
+    /// How the kept examples are weighted.
+    pub weights: Weighting,
+    /// Momentum of SGD.
+    pub momentum: f32,
+    /// Weight decay.
+    pub weight_decay: f32,
+    /// Whether to augment.
+    pub augment: bool,
+    /// Seed of augmentation and random start.
+    pub seed: u64,
+}
+
+/// What an epoch, or an evaluation, counted.
+#[derive(Clone, Debug, PartialEq, Default)]
+pub struct Counts {
+    /// Examples loaded.
+    pub examples: u64,
+    /// Examples live at the end of their mini-batch.
+    pub kept: u64,
+    /// Mini-batches.
+    pub batches: u64,
+    /// Of them, those with nothing kept.
+    pub skipped: u64,
+    /// Example passes forward.
+    pub fprop: u64,
+    /// Example passes backward to the input.
+    pub dgrad: u64,
+    /// Example passes for weight gradients.
+    pub wgrad: u64,
+    /// The mini-batch, from 1, whose loss was not finite; 0 if none.
+    pub halted: u64,
+    /// Sum over the kept examples of their mini-batch's mean loss.
+    pub loss: f64,
+    /// Examples loaded, per class.
+    pub class_examples: Vec<u64>,
+    /// Examples kept, per class.
+    pub class_kept: Vec<u64>,
+    /// Kept examples that the last forward pass classified right, per class.
+    pub class_correct: Vec<u64>,
+    /// Examples by kappa, 0 to K.
+    pub kappa: Vec<u64>,
+}
+
+impl Counts {
+    /// Cost in units: one forward pass of one example is 1, each gradient pass another.
+    pub fn units(&self) -> u64 {
+        self.fprop + self.dgrad + self.wgrad
+    }
+
+    /// Kept share of the examples loaded (1 if none was).
+    pub fn kept_share(&self) -> f64 {
+        if self.examples == 0 { 1.0 } else { self.kept as f64 / self.examples as f64 }
+    }
+
+    /// Mean loss of the kept examples (0 if none was).
+    pub fn mean_loss(&self) -> f64 {
+        if self.kept == 0 { 0.0 } else { self.loss / self.kept as f64 }
+    }
+
+    /// The counters in the order of [`counter`], and the loss: what a checkpoint keeps.
+    pub fn to_raw(&self) -> (Vec<u64>, f64) {
+        let head = [self.examples, self.kept, self.batches, self.skipped, self.fprop, self.dgrad, self.wgrad, self.halted];
+        let parts = [&head[..], &self.class_examples, &self.class_kept, &self.class_correct, &self.kappa];
+        (parts.concat(), self.loss)
+    }
+
+    /// From what [`Counts::to_raw`] made; `classes` tells the parts apart.
+    pub fn from_raw(raw: &[u64], loss: f64, classes: usize) -> Counts {
+        let part = |i: usize| {
+            let start = counter::CLASSES + i * classes;
+            raw[start..start + classes].to_vec()
+        };
+        Counts {
+            examples: raw[counter::EXAMPLES],
+            kept: raw[counter::KEPT],
+            batches: raw[counter::BATCHES],
+            skipped: raw[counter::SKIPPED],
+            fprop: raw[counter::FPROP],
+            dgrad: raw[counter::DGRAD],
+            wgrad: raw[counter::WGRAD],
+            halted: raw[counter::HALTED],
+            loss,
+            class_examples: part(0),
+            class_kept: part(1),
+            class_correct: part(2),
+            kappa: raw[counter::CLASSES + 3 * classes..].to_vec(),
+        }
+    }
+}
+
+impl<B: Backend> Engine<B> {
+    /// Puts `arch` on `backend`, all parameters zero. `exact` forces direct convolutions everywhere.
+    ///
+    /// # Errors
+    /// Where the backend's memory does not suffice.
+    pub fn new(mut backend: B, arch: Arch, exact: bool) -> Result<Engine<B>> {
+        let net = Net::new(arch.validate()?);
+        let mut f32s = |n| backend.alloc(DType::F32, n);
+        let arenas = Arenas {
+            params: f32s(net.params)?,
+            grads: f32s(net.params)?,
+            momenta: f32s(net.params)?,
+            running: f32s(net.running)?,
+            batch_stats: f32s(net.running)?,
+        };
+        let lr = f32s(0)?;
+        Ok(Engine { backend, net, arenas, lr, exact })
+    }
+
+    /// Sets the weights; momenta become zero.
+    pub fn set_weights(&mut self, weights: &Weights) {
+        self.backend.write(self.arenas.params, 0, &weights.params);
+        self.backend.write(self.arenas.running, 0, &weights.running);
+        self.set_momenta(&vec![0.0; self.net.params]);
+    }
+
+    /// The weights.
+    pub fn weights(&self) -> Weights {
+        Weights {
+            params: self.backend.read_all(self.arenas.params),
+            running: self.backend.read_all(self.arenas.running),
+        }
+    }
+
+    /// Sets the momenta, in the layout of the parameter arena.
+    pub fn set_momenta(&mut self, momenta: &[f32]) {
+        self.backend.write(self.arenas.momenta, 0, momenta);
+    }
+
+    /// The momenta.
+    pub fn momenta(&self) -> Vec<f32> {
+        self.backend.read_all(self.arenas.momenta)
+    }
+
+    /// Makes a data set resident, with a batch of `capacity` slots and statistics for attacks of up to `steps` steps.
+    ///
+    /// # Errors
+    /// If images and labels don't match the network, or memory does not suffice.
+    pub fn scene(&mut self, images: Images, labels: &[u32], capacity: usize, steps: usize) -> Result<Scene> {
+        let (image, classes) = (self.net.arch.image, self.net.arch.classes);
+        let len = match images {
+            Images::U8(v) => v.len(),
+            Images::F32(v) => v.len(),
+        };
+        if len != labels.len() * image.len() {
+            let what = format!("{len} pixels are not {} images of {image:?}", labels.len());
+            return Err(Error::Op { op: "load", what });
+        }
+        if let Some(label) = labels.iter().find(|l| **l as usize >= classes) {
+            return Err(Error::usage(format!("label {label}: the network has {classes} classes")));
+        }
+        let b = &mut self.backend;
+        let buf = match images {
+            Images::U8(v) => {
+                let buf = b.alloc(DType::U8, len)?;
+                b.write(buf, 0, v);
+                buf
+            }
+            Images::F32(v) => {
+                let buf = b.alloc(DType::F32, len)?;
+                b.write(buf, 0, v);
+                buf
+            }
+        };
+        let data = Resident {
+            images: buf,
+            labels: b.alloc(DType::U32, labels.len())?,
+            order: b.alloc(DType::U32, labels.len())?,
+            control: b.alloc(DType::U32, control::LEN)?,
+        };
+        b.write(data.labels, 0, labels);
+        let kappas = steps + 1;
+        let stats = Stats {
+            counters: b.alloc(DType::U64, Stats::len(classes, kappas))?,
+            loss: b.alloc(DType::F64, 1)?,
+            classes,
+            kappas,
+        };
+        let channels = self.net.last().c;
+        let batch = Batch::alloc(b, capacity, image, classes, channels)?;
+        Ok(Scene { image, batch, data, stats })
+    }
+
+    /// Points a scene at the start of an epoch over the samples `order`, with fresh statistics.
+    pub fn begin(&mut self, scene: &Scene, epoch: u32, order: &[u32]) {
+        self.backend.write(scene.data.order, 0, order);
+        self.backend.write(scene.data.control, 0, &[0, order.len() as u32, epoch]);
+        let zero = Counts::from_raw(&vec![0; scene.stats.counters.len], 0.0, scene.stats.classes);
+        self.set_counts(scene, &zero);
+    }
+
+    /// Continues an epoch from what it has counted so far.
+    pub fn set_counts(&mut self, scene: &Scene, counts: &Counts) {
+        let (raw, loss) = counts.to_raw();
+        self.backend.write(scene.stats.counters, 0, &raw);
+        self.backend.write(scene.stats.loss, 0, &[loss]);
+        self.backend.write(scene.data.control, control::CURSOR, &[counts.examples as u32]);
+    }
+
+    /// What the scene has counted since [`Engine::begin`].
+    pub fn counts(&self, scene: &Scene) -> Counts {
+        let mut loss = [0.0f64];
+        self.backend.read(scene.stats.loss, 0, &mut loss);
+        Counts::from_raw(&self.backend.read_all::<u64>(scene.stats.counters), loss[0], scene.stats.classes)
+    }
+
+    /// Sets the learning rate of each mini-batch of the epoch; call before recording a program for longer epochs.
+    ///
+    /// # Errors
+    /// Where memory does not suffice.
+    pub fn set_learning_rates(&mut self, rates: &[f32]) -> Result<()> {
+        if rates.len() > self.lr.len {
+            self.lr = self.backend.alloc(DType::F32, rates.len())?;
+        }
+        self.backend.write(self.lr, 0, rates);
+        Ok(())
+    }
+
+    fn load(&self, p: &mut Program, scene: &Scene, augment: bool, seed: u64) {
+        let Scene { image, batch, data, stats } = *scene;
+        p.push(Op::Load(LoadBatch { data, image, batch, stats, augment, rng: Philox::new(seed) }));
+    }
+
+    /// Records a training mini-batch: load, attack, train step, update.
+    ///
+    /// # Errors
+    /// Where the backend can't run it.
+    pub fn record_train(&mut self, scene: &Scene, spec: &TrainSpec) -> Result<B::Recorded> {
+        let Scene { batch, data, stats, .. } = *scene;
+        let mut p = Program::new(batch.capacity, batch.live);
+        p.push(Op::Mark(Phase::Attack));
+        self.load(&mut p, scene, spec.augment, spec.seed);
+        let input = if let Some(pgd) = &spec.attack {
+            let pass = EvalPass::prepare(&mut p, &self.net, self.arenas, self.exact);
+            let measure = spec.weights == Weighting::StepSize;
+            attack::record(&mut p, scene, &pass, pgd, &spec.mining, (spec.seed, Stream::Attack), measure);
+            batch.x_adv
+        } else {
+            batch.x
+        };
+        p.push(Op::Mark(Phase::Update));
+        let steps = spec.attack.map_or(0, |a| a.steps);
+        p.push(Op::Weigh(Weigh { batch, weights: spec.weights, steps }));
+        let pass = TrainPass::prepare(&mut p, &self.net, self.arenas);
+        pass.forward(&mut p, &batch, input);
+        p.push(Op::Account(Account { batch, data, stats }));
+        pass.backward(&mut p, &batch, input);
+        [NetPass::Fprop, NetPass::Dgrad, NetPass::Wgrad].map(|pass| scene.tally(&mut p, pass));
+        let Engine { arenas, lr, .. } = *self;
+        let (momentum, weight_decay) = (spec.momentum, spec.weight_decay);
+        p.push(Op::Update(Update { arenas, lr, momentum, weight_decay, batch, stats }));
+        self.backend.record(p)
+    }
+
+    /// Records an evaluation mini-batch: the attack, if there is one, and a forward pass that counts who is right.
+    ///
+    /// # Errors
+    /// Where the backend can't run it.
+    pub fn record_eval(&mut self, scene: &Scene, attack: Option<&Pgd>, seed: u64) -> Result<B::Recorded> {
+        let Scene { batch, data, stats, .. } = *scene;
+        let mut p = Program::new(batch.capacity, batch.live);
+        self.load(&mut p, scene, false, seed);
+        let pass = EvalPass::prepare(&mut p, &self.net, self.arenas, self.exact);
+        let input = match attack {
+            Some(pgd) => {
+                attack::record(&mut p, scene, &pass, pgd, &Mining::default(), (seed, Stream::Eval), false);
+                batch.x_adv
+            }
+            None => batch.x,
+        };
+        pass.forward(&mut p, &batch, input, false, false);
+        scene.tally(&mut p, NetPass::Fprop);
+        p.push(Op::Account(Account { batch, data, stats }));
+        self.backend.record(p)
+    }
+
+    /// Records a pass over clean images that leaves their logits in the batch and, with `gradient`, the gradient of their
+    /// summed cross-entropy in that buffer. It does not advance the scene.
+    ///
+    /// # Errors
+    /// Where the backend can't run it.
+    pub fn record_clean(&mut self, scene: &Scene, gradient: Option<Buf>) -> Result<B::Recorded> {
+        let mut p = Program::new(scene.batch.capacity, scene.batch.live);
+        self.load(&mut p, scene, false, 0);
+        let pass = EvalPass::prepare(&mut p, &self.net, self.arenas, self.exact);
+        pass.forward(&mut p, &scene.batch, scene.batch.x, false, false);
+        if let Some(gradient) = gradient {
+            pass.backward(&mut p, &scene.batch, Loss::CrossEntropy, StemSink::Gradient(gradient));
+        }
+        self.backend.record(p)
+    }
+
+    /// Records an attack with mining that leaves its results in the batch, and advances the scene.
+    ///
+    /// # Errors
+    /// Where the backend can't run it.
+    pub fn record_attack(&mut self, scene: &Scene, pgd: &Pgd, mining: &Mining, seed: u64) -> Result<B::Recorded> {
+        let Scene { batch, data, stats, .. } = *scene;
+        let mut p = Program::new(batch.capacity, batch.live);
+        self.load(&mut p, scene, false, seed);
+        let pass = EvalPass::prepare(&mut p, &self.net, self.arenas, self.exact);
+        attack::record(&mut p, scene, &pass, pgd, mining, (seed, Stream::Attack), true);
+        p.push(Op::Account(Account { batch, data, stats }));
+        self.backend.record(p)
+    }
+}

@@ -1,0 +1,34 @@
+use super::{RUNNING_MOMENTUM, Update};
+use crate::cpu::context::{Context, CpuOp};
+use crate::ops::account::counter;
+use rayon::prelude::*;
+
+/// Elements a thread takes at a time: the three arenas' parts fit the first-level cache.
+const CHUNK: usize = 2048;
+
+impl CpuOp for Update {
+    fn run(&self, cx: &Context) {
+        let count = cx.read::<u64>(self.stats.counters);
+        if cx.n == 0 || count[counter::HALTED] != 0 {
+            return;
+        }
+        // Account has counted this mini-batch already.
+        let lr = cx.read::<f32>(self.lr)[count[counter::BATCHES] as usize - 1];
+        let (momentum, decay) = (self.momentum, self.weight_decay);
+        let a = &self.arenas;
+        // SAFETY: this op runs alone; the parallel parts are disjoint chunks.
+        let (params, momenta, running) =
+            unsafe { (cx.buf::<f32>(a.params), cx.buf::<f32>(a.momenta), cx.buf::<f32>(a.running)) };
+        let grads = cx.read::<f32>(a.grads);
+        let parts = params.par_chunks_mut(CHUNK).zip(momenta.par_chunks_mut(CHUNK)).zip(grads.par_chunks(CHUNK));
+        parts.for_each(|((w, v), g)| {
+            for ((w, v), g) in w.iter_mut().zip(v).zip(g) {
+                *v = momentum * *v + (g + decay * *w);
+                *w -= lr * *v;
+            }
+        });
+        for (r, b) in running.iter_mut().zip(cx.read::<f32>(a.batch_stats)) {
+            *r = (1.0 - RUNNING_MOMENTUM) * *r + RUNNING_MOMENTUM * b;
+        }
+    }
+}
