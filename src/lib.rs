@@ -6,6 +6,7 @@
 
 pub mod cpu;
 pub mod error;
+pub mod fsio;
 pub mod ops;
 
 pub use error::{Error, Result};
