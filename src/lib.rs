@@ -5,6 +5,7 @@
 #![allow(clippy::too_many_arguments)]
 
 pub mod cpu;
+pub mod data;
 pub mod error;
 pub mod fsio;
 pub mod ops;
