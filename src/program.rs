@@ -19,7 +19,7 @@ use crate::ops::load::LoadBatch;
 use crate::ops::mine::{Compact, Select, Weigh};
 use crate::ops::norm::{Fold, NormBprop, NormFprop};
 use crate::ops::start::Start;
-use crate::ops::stem::{StemDgrad, StemFprop, StemWgrad};
+use crate::ops::stem::{Normalisation, StemDgrad, StemFprop, StemWgrad};
 use crate::ops::update::Update;
 
 /// Element type of a [`Buf`].
@@ -159,6 +159,8 @@ pub struct PrepareFilter {
     pub scale_k: Option<Affine>,
     /// Folded batch norm of the input channels (dgrad).
     pub scale_c: Option<Affine>,
+    /// For the stem: the normalisation of the image.
+    pub normalisation: Option<Normalisation>,
 }
 
 /// One operation of a program.

@@ -4,7 +4,7 @@ use super::layout::MapShape;
 use super::memory::Memory;
 use super::record::{Place, Values};
 use super::simd::Level;
-use crate::program::{Affine, Bits, Buf, DType, Filter, Map, Op};
+use crate::program::{Affine, Bits, Buf, Filter, Map};
 use bytemuck::Pod;
 
 /// An op's CPU implementation, in `src/ops/<op>/cpu.rs`.
@@ -75,6 +75,11 @@ impl Context<'_> {
     /// u16 words of a mask per slot.
     pub fn bits_len(&self, bits: Bits) -> usize {
         self.values.bits[bits.0 as usize].0.bits()
+    }
+
+    /// The declaration of a filter.
+    pub fn decl(&self, filter: Filter) -> &crate::program::FilterDecl {
+        self.values.decl(filter)
     }
 
     /// A prepared filter.
@@ -154,11 +159,21 @@ impl Context<'_> {
     /// As [`Context::buf`], for this row.
     #[allow(clippy::mut_from_ref)]
     pub unsafe fn row<T: Pod>(&self, buf: Buf, index: usize, width: usize) -> &mut [T] {
+        // SAFETY: the caller's promise.
+        unsafe { self.rows(buf, index, 1, width) }
+    }
+
+    /// The rows `first .. first + n` of a buffer `[index, width]`.
+    ///
+    /// # Safety
+    /// As [`Context::buf`], for these rows.
+    #[allow(clippy::mut_from_ref)]
+    pub unsafe fn rows<T: Pod>(&self, buf: Buf, first: usize, n: usize, width: usize) -> &mut [T] {
         assert_eq!(size_of::<T>(), buf.dtype.size());
-        assert!((index + 1) * width <= buf.len);
+        assert!((first + n) * width <= buf.len);
         let start = self.bufs[buf.id as usize].ptr().cast::<T>();
-        // SAFETY: in range; the caller promises that no other thread touches the row.
-        unsafe { std::slice::from_raw_parts_mut(start.add(index * width), width) }
+        // SAFETY: in range; the caller promises that no other thread touches the rows.
+        unsafe { std::slice::from_raw_parts_mut(start.add(first * width), n * width) }
     }
 
     /// Element `index` of a buffer.

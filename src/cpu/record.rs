@@ -102,7 +102,7 @@ impl Recorded {
             bits.push((s, place(is_local(&program, &steps, Value::Bits(Bits(i as u32))), s.bits() * 2)?));
         }
         for f in &program.filters {
-            filters.push((*f, Memory::zeroed(crate::ops::conv::glue::filter_len(f) * 4)?));
+            filters.push((*f, Memory::zeroed(crate::ops::conv::run::filter_len(f) * 4)?));
         }
         for &c in &program.affines {
             affines.push((c, Memory::zeroed(c.next_multiple_of(16) * 2 * 4)?));
@@ -150,7 +150,7 @@ fn run_slots(op: &Op, program: &Program, tile: usize) -> usize {
         Op::ConvDgrad(o) => Some(o.filter),
         _ => None,
     };
-    let filter = filter.map_or(0, |f| crate::ops::conv::glue::filter_len(&program.filters[f.0 as usize]) * 4);
+    let filter = filter.map_or(0, |f| crate::ops::conv::run::filter_len(&program.filters[f.0 as usize]) * 4);
     if filter > CACHE {
         return tile;
     }

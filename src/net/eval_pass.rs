@@ -60,11 +60,13 @@ impl<'n> EvalPass<'n> {
             p.push(Op::Fold(Fold { params: arenas.params, running: arenas.running, norm, affine }));
             affine
         };
-        let filters = |p: &mut Program, f: Filtered, stem, scale_k: Option<Affine>, scale_c: Option<Affine>| {
+        let filters = |p: &mut Program, f: Filtered, stem: bool, scale_k: Option<Affine>, scale_c: Option<Affine>| {
             [Pass::Fprop, Pass::Dgrad].map(|pass| {
                 let filter = p.filter(FilterDecl { conv: f.conv, stem, pass, exact });
                 let scale_c = scale_c.filter(|_| pass == Pass::Dgrad);
-                let prepare = PrepareFilter { filter, params: arenas.params, weights: f.weights, scale_k, scale_c };
+                let normalisation = net.arch.normalisation.clone().filter(|_| stem);
+ let (params, weights) = (arenas.params, f.weights);
+                let prepare = PrepareFilter { filter, params, weights, scale_k, scale_c, normalisation };
                 p.push(Op::PrepareFilter(prepare));
                 filter
             })
