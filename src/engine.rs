@@ -106,7 +106,8 @@ impl Counts {
 
     /// The counters in the order of [`counter`], and the loss: what a checkpoint keeps.
     pub fn to_raw(&self) -> (Vec<u64>, f64) {
-        let head = [self.examples, self.kept, self.batches, self.skipped, self.fprop, self.dgrad, self.wgrad, self.halted];
+        let head =
+            [self.examples, self.kept, self.batches, self.skipped, self.fprop, self.dgrad, self.wgrad, self.halted];
         let parts = [&head[..], &self.class_examples, &self.class_kept, &self.class_correct, &self.kappa];
         (parts.concat(), self.loss)
     }
@@ -292,7 +293,7 @@ impl<B: Backend> Engine<B> {
         pass.forward(&mut p, &batch, input);
         p.push(Op::Account(Account { batch, data, stats }));
         pass.backward(&mut p, &batch, input);
-        [NetPass::Fprop, NetPass::Dgrad, NetPass::Wgrad].map(|pass| scene.tally(&mut p, pass));
+        [NetPass::Fprop, NetPass::Dgrad, NetPass::Wgrad].into_iter().for_each(|pass| scene.tally(&mut p, pass));
         let Engine { arenas, lr, .. } = *self;
         let (momentum, weight_decay) = (spec.momentum, spec.weight_decay);
         p.push(Op::Update(Update { arenas, lr, momentum, weight_decay, batch, stats }));

@@ -35,7 +35,9 @@ impl Pgd {
     pub fn validate(self) -> Result<Pgd> {
         for (name, v) in [("eps", self.eps), ("alpha", self.alpha)] {
             if !(0.0..=1.0).contains(&v) {
-                return Err(Error::usage(format!("{name} {v}: must be in [0, 1], in pixels of [0, 1] (8/255 is allowed)")));
+                return Err(Error::usage(format!(
+                    "{name} {v}: must be in [0, 1], in pixels of [0, 1] (8/255 is allowed)"
+                )));
             }
         }
         if self.steps > 10_000 {

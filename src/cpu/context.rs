@@ -183,7 +183,8 @@ impl Context<'_> {
     #[allow(clippy::mut_from_ref)]
     pub unsafe fn at<T: Pod>(&self, buf: Buf, index: usize) -> &mut T {
         // SAFETY: the caller's promise.
-        &mut unsafe { self.row::<T>(buf, index, 1) }[0]
+        let row = unsafe { self.row::<T>(buf, index, 1) };
+        &mut row[0]
     }
 
     /// The position of a slot.

@@ -58,7 +58,10 @@ pub(super) enum Step {
     /// Foldings and filter preparations.
     Prepare(Range<usize>),
     /// Per-example ops, and tallies, which are done once.
-    Stretch { tallies: Vec<usize>, runs: Vec<Run> },
+    Stretch {
+        tallies: Vec<usize>,
+        runs: Vec<Run>,
+    },
 }
 
 /// Per-example ops that go over a tile in parts of `slots`.
@@ -267,7 +270,10 @@ pub(super) fn uses(op: &Op) -> (Vec<Value>, Vec<Value>) {
         Op::StemWgrad(o) => (vec![M(o.dy)], vec![]),
         Op::ConvWgrad(o) => (vec![M(o.x), M(o.dy)], vec![]),
         Op::NormFprop(o) => (vec![M(o.x)], vec![M(o.a)]),
-        Op::NormBprop(o) => ([Some(M(o.x)), Some(M(o.a)), Some(M(o.grad)), o.residual.map(M)].into_iter().flatten().collect(), vec![M(o.grad)]),
+        Op::NormBprop(o) => (
+            [Some(M(o.x)), Some(M(o.a)), Some(M(o.grad)), o.residual.map(M)].into_iter().flatten().collect(),
+            vec![M(o.grad)],
+        ),
         Op::Compact(o) => (o.bits.iter().map(|b| B(*b)).collect(), vec![]),
         _ => (vec![], vec![]),
     }

@@ -65,7 +65,7 @@ impl<'n> EvalPass<'n> {
                 let filter = p.filter(FilterDecl { conv: f.conv, stem, pass, exact });
                 let scale_c = scale_c.filter(|_| pass == Pass::Dgrad);
                 let normalisation = net.arch.normalisation.clone().filter(|_| stem);
- let (params, weights) = (arenas.params, f.weights);
+                let (params, weights) = (arenas.params, f.weights);
                 let prepare = PrepareFilter { filter, params, weights, scale_k, scale_c, normalisation };
                 p.push(Op::PrepareFilter(prepare));
                 filter

@@ -44,7 +44,7 @@ impl<'n> TrainPass<'n> {
         let filter = |p: &mut Program, f: Filtered, stem: bool, pass| {
             let filter = p.filter(FilterDecl { conv: f.conv, stem, pass, exact: true });
             let normalisation = net.arch.normalisation.clone().filter(|_| stem);
- let (params, weights) = (arenas.params, f.weights);
+            let (params, weights) = (arenas.params, f.weights);
             let prepare = PrepareFilter { filter, params, weights, scale_k: None, scale_c: None, normalisation };
             p.push(Op::PrepareFilter(prepare));
             filter

@@ -23,9 +23,8 @@ impl CpuOp for Account {
         }
         let (label, kappa, crossed) = (cx.read::<u32>(b.label), cx.read::<u32>(b.kappa), cx.read::<u32>(b.crossed));
         // SAFETY: this op runs alone, and these are three buffers.
-        let (count, total, control) = unsafe {
-            (cx.buf::<u64>(s.counters), cx.buf::<f64>(s.loss), cx.buf::<u32>(self.data.control))
-        };
+        let (count, total, control) =
+            unsafe { (cx.buf::<u64>(s.counters), cx.buf::<f64>(s.loss), cx.buf::<u32>(self.data.control)) };
         let classes = counter::CLASSES;
         for position in 0..loaded {
             count[classes + label[position] as usize] += 1;

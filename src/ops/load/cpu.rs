@@ -58,14 +58,7 @@ impl CpuOp for LoadBatch {
 }
 
 /// `out[c, y, x] = pixel(c, y + dy, x + dx)`, zero outside, mirrored in x if `flip`.
-fn crop(
-    out: &mut [f32],
-    image: crate::program::Shape,
-    dy: isize,
-    dx: isize,
-    flip: bool,
-    pixel: impl Fn(usize) -> f32,
-) {
+fn crop(out: &mut [f32], image: crate::program::Shape, dy: isize, dx: isize, flip: bool, pixel: impl Fn(usize) -> f32) {
     let (h, w) = (image.h as isize, image.w as isize);
     for (row, out) in out.chunks_exact_mut(image.w).enumerate() {
         let (c, y) = ((row / image.h) as isize, (row % image.h) as isize + dy);
