@@ -6,6 +6,8 @@
 
 pub mod cpu;
 pub mod error;
+pub mod fsio;
 pub mod ops;
+pub mod report;
 
 pub use error::{Error, Result};
