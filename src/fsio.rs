@@ -14,7 +14,11 @@ pub fn write_atomic(path: &Path, write: impl FnOnce(&mut dyn Write) -> std::io::
         _ => Path::new("."),
     };
     let io = || -> std::io::Result<()> {
-        let mut out = BufWriter::new(tempfile::NamedTempFile::new_in(folder)?);
+        let mut temporary = tempfile::Builder::new();
+        // Temporary files are private by default; these are results, readable as the user's umask says.
+        #[cfg(unix)]
+        temporary.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+        let mut out = BufWriter::new(temporary.tempfile_in(folder)?);
         write(&mut out)?;
         let file = out.into_inner().map_err(std::io::IntoInnerError::into_error)?;
         file.as_file().sync_all()?;

@@ -2,6 +2,7 @@
 
 pub mod fairness;
 pub mod metrics;
+pub mod plot;
 pub mod table;
 
 pub use fairness::{ClassAccuracy, ClassCounts, Fairness, rho};

@@ -211,13 +211,11 @@ pub fn fairness_table(class_names: &[String], attacks: &[AttackResult], main: us
 
     let which = if intervals { "" } else { ", of the main attack only" };
     lines.push(format!("Accuracy in %. ◂ worst class of the attack; [95 % Wilson interval{which}]."));
-    if !few {
-        lines.push(format!(
-            "Shown of {classes} classes: the {} worst and {} best under {}.",
-            shown.len(),
-            last.len(),
-            main_attack.name
-        ));
+    if !last.is_empty() {
+        let main = &main_attack.name;
+        lines.push(format!("Shown of {classes} classes: the {SHOW_WORST} worst and {SHOW_BEST} best under {main}."));
+    } else if !few {
+        lines.push(format!("Shown: the {} of {classes} classes that have examples, worst first.", shown.len()));
     }
     lines.push(summary(class_names, attacks));
     lines.join("\n") + "\n"
@@ -235,9 +233,7 @@ fn cell(accuracy: Option<ClassAccuracy>, worst: bool, interval: bool) -> String 
 /// A bar of `width` characters for a share in [0, 1], in eighths of a character.
 fn bar(share: f64, width: usize) -> String {
     let eighths = (share.clamp(0.0, 1.0) * 8.0 * width as f64).round() as usize;
-    let part = [' ', '▏', '▎', '▍', '▌', '▋', '▊', '▉'][eighths % 8];
-    let full = "█".repeat(eighths / 8);
-    if eighths % 8 == 0 { full } else { format!("{full}{part}") }
+    "█".repeat(eighths / 8) + ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"][eighths % 8]
 }
 
 /// The measures of robust fairness, an attack a line.
