@@ -17,6 +17,8 @@ pub const SHOW_WORST: usize = 10;
 pub const SHOW_BEST: usize = 5;
 
 const MISSING: &str = "–";
+/// Longer names of classes and attacks are cut in the fairness table.
+const NAME_WIDTH: usize = 14;
 
 /// The line per epoch of a training: fixed columns, so that rows line up although each is printed on its own.
 #[derive(Debug, Clone)]
@@ -140,7 +142,7 @@ fn ranking(main: &Fairness) -> Vec<usize> {
 /// The fairness table of an evaluation, and below it one summary line per attack.
 ///
 /// Rows are classes, columns attacks; `main` is the index of the attack that is drawn as bars and decides which of
-/// many classes are shown. Where intervals for all attacks do not fit, only the main one has them.
+/// many classes are shown. Where intervals for all attacks do not fit, only the main one has them, or none.
 pub fn fairness_table(class_names: &[String], attacks: &[AttackResult], main: usize) -> String {
     let Some(main_attack) = attacks.get(main).or(attacks.last()) else {
         return "No attack was evaluated.\n".to_owned();
@@ -158,21 +160,26 @@ pub fn fairness_table(class_names: &[String], attacks: &[AttackResult], main: us
     };
 
     // 19 characters hold an accuracy, the mark and an interval, 6 the first two; each column adds 3 of frame.
-    let name_width = 14;
-    let width = |intervals: bool| {
+    let longest = |c: &usize| class_name(class_names, *c).chars().count();
+    let name_width = shown.iter().chain(last).map(longest).max().unwrap_or(0).clamp(5, NAME_WIDTH);
+    let width = |interval: &dyn Fn(usize) -> bool| {
         let column = |(i, a): (usize, &AttackResult)| {
-            let cell = if intervals || i == main { 19 } else { 6 };
-            3 + clip(&a.name, name_width).chars().count().max(cell)
+            3 + clip(&a.name, NAME_WIDTH).chars().count().max(if interval(i) { 19 } else { 6 })
         };
         name_width + 4 + attacks.iter().enumerate().map(column).sum::<usize>()
     };
-    let intervals = width(true) <= FAIRNESS_WIDTH;
-    let bar_width = FAIRNESS_WIDTH.saturating_sub(width(intervals) + 3).min(25);
+    let choices: [(&dyn Fn(usize) -> bool, &str); 3] = [
+        (&|_| true, " [95 % Wilson interval]."),
+        (&|i| i == main, " [95 % Wilson interval, of the main attack only]."),
+        (&|_| false, " There is no room for intervals."),
+    ];
+    let (interval, note) = choices.into_iter().find(|c| width(c.0) <= FAIRNESS_WIDTH).unwrap_or(choices[2]);
+    let bar_width = FAIRNESS_WIDTH.saturating_sub(width(interval) + 3).min(25);
 
     let mut table = Table::new();
     table.load_style(UTF8_FULL_CONDENSED);
     let mut header = vec!["class".to_owned()];
-    header.extend(attacks.iter().map(|a| clip(&a.name, name_width)));
+    header.extend(attacks.iter().map(|a| clip(&a.name, NAME_WIDTH)));
     if bar_width >= 10 {
         let title = clip(&main_attack.name, bar_width - 5);
         header.push(format!("{title}{:>pad$}", "100 %", pad = bar_width - title.chars().count()));
@@ -182,7 +189,7 @@ pub fn fairness_table(class_names: &[String], attacks: &[AttackResult], main: us
         let mut row = vec![clip(&name, name_width)];
         row.extend(attacks.iter().enumerate().map(|(i, a)| {
             let worst = class == Some(a.fairness.worst_class);
-            cell(accuracy(&a.fairness), worst, intervals || i == main)
+            cell(accuracy(&a.fairness), worst, interval(i))
         }));
         if bar_width >= 10 {
             row.push(accuracy(&main_attack.fairness).map_or(String::new(), |a| bar(a.accuracy, bar_width)));
@@ -209,8 +216,7 @@ pub fn fairness_table(class_names: &[String], attacks: &[AttackResult], main: us
     });
     lines.insert(lines.len() - 2, rule.collect());
 
-    let which = if intervals { "" } else { ", of the main attack only" };
-    lines.push(format!("Accuracy in %. ◂ worst class of the attack; [95 % Wilson interval{which}]."));
+    lines.push(format!("Accuracy in %. ◂ worst class of the attack.{note}"));
     if !last.is_empty() {
         let main = &main_attack.name;
         lines.push(format!("Shown of {classes} classes: the {SHOW_WORST} worst and {SHOW_BEST} best under {main}."));
@@ -243,9 +249,9 @@ fn summary(class_names: &[String], attacks: &[AttackResult]) -> String {
     table.set_header(["attack", "all", "worst class", "best class", "gap", "SD", "NSD"].map(Cell::new));
     for AttackResult { name, fairness: f } in attacks {
         let percent = |v: f64| Cell::new(format!("{:.2}", 100.0 * v)).set_alignment(CellAlignment::Right);
-        let class = |v: f64, c: usize| format!("{:5.1} {}", 100.0 * v, clip(&class_name(class_names, c), 14));
+        let class = |v: f64, c: usize| format!("{:5.1} {}", 100.0 * v, clip(&class_name(class_names, c), NAME_WIDTH));
         table.add_row(vec![
-            Cell::new(clip(name, 14)),
+            Cell::new(clip(name, NAME_WIDTH)),
             percent(f.mean),
             Cell::new(class(f.worst, f.worst_class)),
             Cell::new(class(f.best, f.best_class)),

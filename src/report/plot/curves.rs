@@ -119,12 +119,14 @@ pub fn write_curves(path: &Path, epochs: &[Epoch]) -> Result<()> {
         line("update", Look::Stacked(1), &|e| Some(e.update_seconds)),
         line("evaluation", Look::Stacked(2), &|e| Some(e.eval_seconds)),
     ];
+    // The axis ends at the data or, where all of them are 0, at `empty`.
+    let above = |empty: f64| move |highest: f64| if highest > 0.0 { highest } else { empty };
     write_svg(path, SIZE, |root| {
         let panels: Vec<Area> = root.split_evenly((2, 2)).iter().map(|p| p.margin(8, 14, 8, 8)).collect();
-        panel(&panels[0], &frame, "Accuracy, all classes", "accuracy, %", &accuracy, None)?;
-        panel(&panels[1], &frame, "Accuracy, worst class", "accuracy, %", &worst, None)?;
-        panel(&panels[2], &frame, "Kept share r", "kept examples, %", &kept, Some(100.0))?;
-        panel(&panels[3], &frame, "Time per epoch", "seconds", &seconds, None)
+        panel(&panels[0], &frame, "Accuracy, all classes", "accuracy, %", &accuracy, above(100.0))?;
+        panel(&panels[1], &frame, "Accuracy, worst class", "accuracy, %", &worst, above(100.0))?;
+        panel(&panels[2], &frame, "Kept share r", "kept examples, %", &kept, |_| 100.0)?;
+        panel(&panels[3], &frame, "Time per epoch", "seconds", &seconds, above(1.0))
     })
 }
 
@@ -146,13 +148,13 @@ fn highest(series: &[Series]) -> f64 {
     if highest.is_finite() { highest } else { f64::MAX / 4.0 }
 }
 
-/// One panel: title, legend, the mark, and the series over axes from 0 to `top` (by default, to just above the data).
-fn panel(area: &Area, frame: &Frame, title: &str, y_title: &str, series: &[Series], top: Option<f64>) -> Drawn {
+/// One panel: title, legend, the mark, and the series over axes from 0 to just above `top` of the highest value.
+fn panel(area: &Area, frame: &Frame, title: &str, y_title: &str, series: &[Series], top: impl Fn(f64) -> f64) -> Drawn {
     let (width, height) = area.dim_in_pixel();
     label(area, title, (62, 14), font(15.0, true), HPos::Left)?;
     legend(area, series)?;
 
-    let top = top.unwrap_or_else(|| highest(series).max(1e-6)) * 1.04;
+    let top = 1.04 * top(highest(series));
     let x_step = nice_step(((frame.last - frame.first) / 9.0).max(1.0)).max(1.0);
     let x_axis = Axis { low: frame.first - 0.5, high: frame.last + 0.5, step: x_step };
     let y_axis = Axis { low: 0.0, high: top, step: nice_step(top / 6.0) };
