@@ -15,6 +15,7 @@ pub mod fsio;
 pub mod net;
 pub mod ops;
 pub mod program;
+pub mod report;
 pub mod rng;
 
 pub use error::{Error, Result};

@@ -1,0 +1,119 @@
+//! What a run or an evaluation leaves for people: numbers (`report.json`, metrics), terminal tables and figures.
+
+pub mod fairness;
+pub mod metrics;
+pub mod plot;
+pub mod table;
+
+pub use fairness::{ClassAccuracy, ClassCounts, Fairness, rho};
+pub use metrics::Epoch;
+
+use crate::fsio::write_atomic;
+use crate::{Error, Result};
+use serde::{Deserialize, Serialize};
+use std::path::Path;
+
+/// `report.json`: the result of a run or of an evaluation, with all that is needed to trace it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    /// The program and version that made it; see [`created_by`].
+    pub created_by: String,
+    /// The device it ran on, in words.
+    pub device: String,
+    /// The seed of all random numbers.
+    pub seed: u64,
+    /// The data set.
+    pub data: DataId,
+    /// The network, in words.
+    pub network: String,
+    /// The threat and its budget: eps, alpha, steps and whatever else the attacks were given.
+    pub contract: serde_json::Value,
+    /// The checkpoint evaluated, if it was read from a file.
+    pub checkpoint: Option<String>,
+    /// Class names, by class index.
+    pub class_names: Vec<String>,
+    /// One result per attack; `clean` is one of them.
+    pub attacks: Vec<AttackResult>,
+    /// What the run cost; `None` for an evaluation alone.
+    pub cost: Option<Cost>,
+}
+
+/// Which data a report is about.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DataId {
+    /// Name of the data set.
+    pub name: String,
+    /// Hash of its content.
+    pub hash: String,
+}
+
+/// Accuracy and fairness under one attack.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AttackResult {
+    /// The attack, for example `clean` or `pgd-20`.
+    pub name: String,
+    /// Its accuracies.
+    pub fairness: Fairness,
+}
+
+/// What a run cost.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Cost {
+    /// Seconds in attacks.
+    pub attack_seconds: f64,
+    /// Seconds in weight updates.
+    pub update_seconds: f64,
+    /// Seconds in evaluation.
+    pub eval_seconds: f64,
+    /// Forward passes of one example (the unit of the cost model).
+    pub units: f64,
+    /// `units` per training example seen; `None` if none was.
+    pub units_per_example: Option<f64>,
+}
+
+impl Cost {
+    /// The sum over the epochs of a run.
+    pub fn of(epochs: &[Epoch]) -> Self {
+        let sum = |f: fn(&Epoch) -> f64| epochs.iter().map(f).sum::<f64>();
+        let examples: u64 = epochs.iter().map(|e| e.examples).sum();
+        let units = sum(|e| e.units);
+        Cost {
+            attack_seconds: sum(|e| e.attack_seconds),
+            update_seconds: sum(|e| e.update_seconds),
+            eval_seconds: sum(|e| e.eval_seconds),
+            units,
+            units_per_example: (examples > 0).then(|| units / examples as f64),
+        }
+    }
+}
+
+/// This crate's name and version.
+pub fn created_by() -> String {
+    format!("{} {}", env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"))
+}
+
+impl Report {
+    /// Writes the report as indented JSON, in one step.
+    pub fn write(&self, path: &Path) -> Result<()> {
+        write_atomic(path, |out| {
+            serde_json::to_writer_pretty(&mut *out, self)?;
+            out.write_all(b"\n")
+        })
+    }
+
+    /// Reads a report back and checks that its parts fit each other.
+    pub fn read(path: &Path) -> Result<Self> {
+        let bytes = std::fs::read(path).map_err(Error::io(path, "cannot read the report"))?;
+        let report: Report =
+            serde_json::from_slice(&bytes).map_err(|e| Error::format(path, format!("not a report: {e}")))?;
+        let classes = report.class_names.len();
+        for AttackResult { name, fairness: f } in &report.attacks {
+            // The class indices are used to look names up, so they must be valid from here on.
+            if f.per_class.len() != classes || f.worst_class >= classes || f.best_class >= classes {
+                let found = f.per_class.len();
+                return Err(Error::format(path, format!("{name}: {found} classes, but {classes} class names")));
+            }
+        }
+        Ok(report)
+    }
+}
