@@ -1,0 +1,201 @@
+//! The engine against reference cases that float64 PyTorch computed (see `tests/golden/README.md`).
+
+use ham_engine::attack::{Mining, Pgd};
+use ham_engine::backend::Backend;
+use ham_engine::cpu::CpuBackend;
+use ham_engine::cpu::simd::Level;
+use ham_engine::engine::{Engine, Images, TrainSpec};
+use ham_engine::net::state::{StateDict, Weights, infer_arch, read_dict};
+use ham_engine::ops::head::Loss;
+use ham_engine::ops::mine::Weights as Weighting;
+use ham_engine::ops::stem::Normalisation;
+use ham_engine::program::DType;
+use safetensors::SafeTensors;
+use serde::Deserialize;
+use std::path::{Path, PathBuf};
+
+#[derive(Deserialize)]
+struct Spec {
+    height: usize,
+    width: usize,
+    batch: usize,
+    eps: f32,
+    alpha: f32,
+    steps: usize,
+    k_drop: usize,
+    lr: f32,
+    momentum: f32,
+    weight_decay: f32,
+    mean: Vec<f32>,
+    std: Vec<f32>,
+}
+
+struct Case {
+    spec: Spec,
+    net: StateDict,
+    expect: Vec<u8>,
+    images: Vec<f32>,
+    labels: Vec<u32>,
+    path: PathBuf,
+}
+
+fn f32s(file: &SafeTensors, name: &str) -> Vec<f32> {
+    bytemuck::pod_collect_to_vec(file.tensor(name).unwrap_or_else(|_| panic!("no {name}")).data())
+}
+
+fn i64s(file: &SafeTensors, name: &str) -> Vec<i64> {
+    bytemuck::pod_collect_to_vec(file.tensor(name).unwrap_or_else(|_| panic!("no {name}")).data())
+}
+
+impl Case {
+    fn load(name: &str) -> Case {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+        let read = |what: &str| std::fs::read(folder.join(format!("{name}.{what}"))).unwrap();
+        let path = folder.join(format!("{name}.net.safetensors"));
+        let net = read("net.safetensors");
+        let batch = read("batch.safetensors");
+        let batch = SafeTensors::deserialize(&batch).unwrap();
+        Case {
+            spec: serde_json::from_slice(&read("json")).unwrap(),
+            net: read_dict(&SafeTensors::deserialize(&net).unwrap(), &path).unwrap(),
+            expect: read("expect.safetensors"),
+            images: f32s(&batch, "images"),
+            labels: i64s(&batch, "labels").into_iter().map(|l| l as u32).collect(),
+            path,
+        }
+    }
+
+    fn engine(&self, level: Level, exact: bool) -> Engine<CpuBackend> {
+        let s = &self.spec;
+        let normalisation = Normalisation { mean: s.mean.clone(), std: s.std.clone() };
+        let arch = infer_arch(&self.net, s.height, s.width, Some(normalisation), &self.path).unwrap();
+        let mut engine = Engine::new(CpuBackend::with_level(2, level).unwrap(), arch, exact).unwrap();
+        engine.set_weights(&Weights::from_state_dict(&engine.net, &self.net, &self.path).unwrap());
+        engine
+    }
+
+    fn pgd(&self) -> Pgd {
+        let Spec { eps, alpha, steps, .. } = self.spec;
+        Pgd { eps, alpha, steps, random_start: false, loss: Loss::CrossEntropy }
+    }
+}
+
+/// Every level this machine has, both ways of computing convolutions.
+fn variants() -> Vec<(Level, bool)> {
+    Level::all_supported().into_iter().flat_map(|l| [(l, false), (l, true)]).collect()
+}
+
+const CASES: [&str; 2] = ["plain", "normalised"];
+
+#[track_caller]
+fn close(what: &str, got: &[f32], want: &[f32], relative: f32) {
+    assert_eq!(got.len(), want.len(), "{what}");
+    let scale = want.iter().fold(0.0f32, |m, v| m.max(v.abs()));
+    let worst = got.iter().zip(want).map(|(g, w)| (g - w).abs()).fold(0.0f32, f32::max);
+    assert!(worst <= relative * scale, "{what}: off by {worst} where values reach {scale}");
+}
+
+#[test]
+fn logits_and_input_gradients() {
+    for name in CASES {
+        let case = Case::load(name);
+        let expect = SafeTensors::deserialize(&case.expect).unwrap();
+        for (level, exact) in variants() {
+            let mut e = case.engine(level, exact);
+            let scene = e.scene(Images::F32(&case.images), &case.labels, case.spec.batch, 0).unwrap();
+            let gradient = e.backend.alloc(DType::F32, case.images.len()).unwrap();
+            let mut clean = e.record_clean(&scene, Some(gradient)).unwrap();
+            e.begin(&scene, 0, &(0..case.labels.len() as u32).collect::<Vec<_>>());
+            e.backend.replay(&mut clean).unwrap();
+            let logits: Vec<f32> = e.backend.read_all(scene.batch.logits);
+            for (g, w) in logits.iter().zip(f32s(&expect, "logits")) {
+                assert!((g - w).abs() <= 1e-4, "{name} {level} exact={exact}: logit {g}, expected {w}");
+            }
+            let got: Vec<f32> = e.backend.read_all(gradient);
+            close(&format!("{name} {level} exact={exact} gradient"), &got, &f32s(&expect, "input_grad"), 1e-4);
+        }
+    }
+}
+
+fn attack_and_step(case: &Case, level: Level, exact: bool, prefix: &str, k_drop: Vec<usize>, weights: Weighting) {
+    let expect = SafeTensors::deserialize(&case.expect).unwrap();
+    let what = format!("{} {prefix} {level} exact={exact}", case.path.display());
+    let state = if prefix == "ham_step_size" { "ham" } else { prefix };
+    let mut e = case.engine(level, exact);
+    let len = e.net.arch.image.len();
+    let n = case.labels.len();
+    let scene = e.scene(Images::F32(&case.images), &case.labels, n, case.spec.steps).unwrap();
+    let order: Vec<u32> = (0..n as u32).collect();
+    let mining = Mining { k_drop, keep_easy: 0.0 };
+
+    let mut attack = e.record_attack(&scene, &case.pgd(), &mining, 1).unwrap();
+    e.begin(&scene, 1, &order);
+    e.backend.replay(&mut attack).unwrap();
+    let live = e.backend.read_all::<u32>(scene.batch.live)[0] as usize;
+    let position: Vec<u32> = e.backend.read_all(scene.batch.position);
+    let kept: Vec<i64> = position[..live].iter().map(|p| *p as i64).collect();
+    assert_eq!(kept, i64s(&expect, &format!("{state}.kept")), "{what}: kept");
+    let kappa: Vec<i64> = e.backend.read_all::<u32>(scene.batch.kappa).into_iter().map(i64::from).collect();
+    assert_eq!(kappa, i64s(&expect, &format!("{state}.kappa")), "{what}: kappa");
+    let x_adv: Vec<f32> = e.backend.read_all(scene.batch.x_adv);
+    let want = f32s(&expect, &format!("{state}.x_adv"));
+    let same = x_adv[..live * len].iter().zip(&want).filter(|(g, w)| (*g - *w).abs() <= 1e-6).count();
+    assert!(same as f64 >= 0.995 * want.len() as f64, "{what}: {same} of {} pixels agree", want.len());
+    let step: Vec<f32> = e.backend.read_all(scene.batch.step);
+    close(&format!("{what}: step size"), &step, &f32s(&expect, &format!("{state}.step_size")), 2e-3);
+
+    let spec = TrainSpec {
+        attack: Some(case.pgd()),
+        mining,
+        weights,
+        momentum: case.spec.momentum,
+        weight_decay: case.spec.weight_decay,
+        augment: false,
+        seed: 1,
+    };
+    e.set_learning_rates(&[case.spec.lr]).unwrap();
+    let mut train = e.record_train(&scene, &spec).unwrap();
+    e.begin(&scene, 1, &order);
+    e.backend.replay(&mut train).unwrap();
+    let counts = e.counts(&scene);
+    assert_eq!(counts.kept as usize, live, "{what}: kept by the training step");
+    let loss = f32s(&expect, &format!("{prefix}.loss"))[0];
+    assert!((counts.mean_loss() as f32 - loss).abs() <= 1e-3 * loss, "{what}: loss {} of {loss}", counts.mean_loss());
+    let before = Weights::from_state_dict(&e.net, &case.net, &case.path).unwrap().state_dict(&e.net);
+    for (name, (_, got)) in e.weights().state_dict(&e.net) {
+        let want = f32s(&expect, &format!("{prefix}.after.{name}"));
+        // The tolerance is relative to the update, not to the weight.
+        let update = |v: &[f32]| v.iter().zip(&before[&name].1).map(|(v, b)| v - b).collect::<Vec<_>>();
+        close(&format!("{what}: update of {name}"), &update(&got), &update(&want), 1e-3);
+    }
+}
+
+#[test]
+fn pgd_at_step() {
+    for name in CASES {
+        let case = Case::load(name);
+        for (level, exact) in variants() {
+            attack_and_step(&case, level, exact, "pgd_at", vec![], Weighting::Uniform);
+        }
+    }
+}
+
+#[test]
+fn ham_step() {
+    for name in CASES {
+        let case = Case::load(name);
+        for (level, exact) in variants() {
+            attack_and_step(&case, level, exact, "ham", vec![case.spec.k_drop], Weighting::Uniform);
+        }
+    }
+}
+
+#[test]
+fn ham_step_with_step_size_weights() {
+    for name in CASES {
+        let case = Case::load(name);
+        for (level, exact) in variants() {
+            attack_and_step(&case, level, exact, "ham_step_size", vec![case.spec.k_drop], Weighting::StepSize);
+        }
+    }
+}
