@@ -71,7 +71,10 @@ const CASES: [Case; 3] = [
 
 fn main() {
     let args = Args::parse();
-    println!("{:<36} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9}", "", "", "seconds", "attack", "update", "images/s", "GFLOP/s");
+    println!(
+        "{:<36} {:>9} {:>9} {:>9} {:>9} {:>9} {:>9}",
+        "", "", "seconds", "attack", "update", "images/s", "GFLOP/s"
+    );
     for case in CASES.iter().filter(|c| args.filter.as_ref().is_none_or(|f| c.name.contains(f))) {
         run(case, &args);
     }

@@ -11,11 +11,13 @@ pub mod cpu;
 pub mod data;
 pub mod engine;
 pub mod error;
+pub mod eval;
 pub mod fsio;
 pub mod net;
 pub mod ops;
 pub mod program;
 pub mod report;
 pub mod rng;
+pub mod train;
 
 pub use error::{Error, Result};

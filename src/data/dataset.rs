@@ -2,6 +2,7 @@
 
 use sha2::{Digest, Sha256};
 
+use crate::rng::{Philox, Stream};
 use crate::{Error, Result};
 
 /// The largest number of classes a data set may have.
@@ -161,11 +162,12 @@ impl Dataset {
         if !(0.0..1.0).contains(&share) {
             return Err(Error::usage(format!("the validation share must be at least 0 and below 1, not {share}")));
         }
+        let rng = Philox::new(seed);
         let mut by_class = vec![Vec::new(); self.classes];
         self.train.labels.iter().enumerate().for_each(|(i, &y)| by_class[y as usize].push(i));
         let (mut train, mut validation) = (Vec::new(), Vec::new());
         for mut members in by_class {
-            members.sort_by_key(|&i| (split_mix(split_mix(seed) ^ i as u64), i));
+            members.sort_by_key(|&i| (rng.block(Stream::Split, 0, i as u32, 0), i));
             let held = (share * members.len() as f64).round() as usize;
             let held = held.min(members.len().saturating_sub(1));
             validation.extend_from_slice(&members[..held]);
@@ -246,14 +248,6 @@ fn check_split(split: &Split, prefix: &str, len: usize, classes: usize) -> std::
         }
         None => Ok(()),
     }
-}
-
-/// SplitMix64: a bijective hash of 64 bits.
-fn split_mix(x: u64) -> u64 {
-    let mut z = x.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
 }
 
 #[cfg(test)]

@@ -1,0 +1,179 @@
+//! Checkpoints: safetensors that PyTorch loads as they are, with what else a run must know in their metadata.
+//!
+//! A checkpoint holds the state dict alone, so that a strict `load_state_dict` takes it. What only a resumed run needs
+//! (momenta, counters) lies beside `last.safetensors` in a state file, which the checkpoint names: the state is written first,
+//! under a new name, and then the checkpoint replaces its predecessor in one step. Killed at any moment, a run finds a
+//! checkpoint and the state that belongs to it.
+
+use crate::engine::Counts;
+use crate::fsio::{parse_safetensors, write_safetensors};
+use crate::net::state::{StateDict, Weights, from_pytorch, infer_arch, read_dict, to_pytorch};
+use crate::net::{Arch, Arena, Net};
+use crate::ops::stem::Normalisation;
+use crate::{Error, Result};
+use safetensors::Dtype;
+use safetensors::tensor::TensorView;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// The metadata key of [`Meta`].
+const KEY: &str = "ham-engine";
+
+/// What a checkpoint says of itself.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Meta {
+    /// Name and version of what wrote it.
+    pub created_by: String,
+    /// Image height.
+    pub height: usize,
+    /// Image width.
+    pub width: usize,
+    /// Normalisation inside the model: mean, std.
+    pub normalisation: Option<(Vec<f32>, Vec<f32>)>,
+    /// Names of the classes.
+    pub class_names: Vec<String>,
+    /// What it was trained with.
+    pub contract: Contract,
+    /// Name of the data set.
+    pub dataset: String,
+    /// Hash of the data set.
+    pub data_hash: String,
+    /// Seed.
+    pub seed: u64,
+    /// Epochs completed.
+    pub epoch: usize,
+    /// Mini-batches done in the epoch under way.
+    pub batch: u64,
+    /// The state file beside it, if it can be resumed from.
+    pub state: Option<String>,
+}
+
+/// The threat model and method of a training run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Contract {
+    /// Training method.
+    pub method: String,
+    /// Bound of the perturbation.
+    pub eps: f32,
+    /// Step size.
+    pub alpha: f32,
+    /// Steps.
+    pub steps: usize,
+}
+
+/// A checkpoint read from a file: ours, or a plain PyTorch state dict.
+pub struct Checkpoint {
+    /// The tensors.
+    pub dict: StateDict,
+    /// Absent in a plain state dict.
+    pub meta: Option<Meta>,
+}
+
+impl Checkpoint {
+    /// Reads a checkpoint or a PyTorch state dict.
+    ///
+    /// # Errors
+    /// Where the file can't be read or holds something else.
+    pub fn read(path: &Path) -> Result<Checkpoint> {
+        let bytes = std::fs::read(path).map_err(Error::io(path, "cannot read the checkpoint"))?;
+        let (file, metadata) = parse_safetensors(path, &bytes)?;
+        let meta = metadata.get(KEY).map(|m| serde_json::from_str(m)).transpose();
+        let meta = meta.map_err(|e| Error::format(path, format!("metadata `{KEY}`: {e}")))?;
+        Ok(Checkpoint { dict: read_dict(&file, path)?, meta })
+    }
+
+    /// The network: its shape from the tensors, image size and normalisation from the metadata where there is some, else
+    /// `height` x `width` and `normalisation`.
+    ///
+    /// # Errors
+    /// Where the tensors are no PreActResNet's.
+    pub fn arch(
+        &self,
+        (height, width): (usize, usize),
+        normalisation: Option<Normalisation>,
+        path: &Path,
+    ) -> Result<Arch> {
+        match &self.meta {
+            Some(m) => {
+                let normalisation = m.normalisation.clone().map(|(mean, std)| Normalisation { mean, std });
+                infer_arch(&self.dict, m.height, m.width, normalisation, path)
+            }
+            None => infer_arch(&self.dict, height, width, normalisation, path),
+        }
+    }
+}
+
+/// Writes a checkpoint, atomically.
+///
+/// # Errors
+/// Where the file can't be written.
+pub fn write(path: &Path, net: &Net, weights: &Weights, meta: &Meta) -> Result<()> {
+    let dict = weights.state_dict(net);
+    let tensors: Vec<_> = dict.iter().map(|(name, (shape, v))| (name.as_str(), view(shape, v))).collect();
+    let json = serde_json::to_string(meta).expect("plain data");
+    let metadata = BTreeMap::from([("format".to_owned(), "pt".to_owned()), (KEY.to_owned(), json)]);
+    write_safetensors(path, &tensors, &metadata)
+}
+
+fn view<'a>(shape: &[usize], values: &'a [f32]) -> TensorView<'a> {
+    TensorView::new(Dtype::F32, shape.to_vec(), bytemuck::cast_slice(values)).expect("the shape is the values'")
+}
+
+/// What a resumed run needs besides the checkpoint.
+#[derive(Clone, Debug, PartialEq)]
+pub struct State {
+    /// Momenta, in the layout of the parameter arena.
+    pub momenta: Vec<f32>,
+    /// What the epoch under way has counted.
+    pub counts: Counts,
+    /// Seconds of attack and update in the epoch under way.
+    pub seconds: [f64; 2],
+    /// Best validation accuracies so far: PGD mean, PGD worst class (-1: none yet).
+    pub best: [f64; 2],
+}
+
+/// Writes a state file, atomically.
+///
+/// # Errors
+/// Where the file can't be written.
+pub fn write_state(path: &Path, net: &Net, state: &State) -> Result<()> {
+    let momenta: Vec<_> = net.tensors.iter().filter(|t| t.arena == Arena::Params).collect();
+    let momenta: Vec<_> = momenta
+        .into_iter()
+        .map(|t| (format!("momentum.{}", t.name), &t.shape, to_pytorch(t, &state.momenta[t.span.range()])))
+        .collect();
+    let (counters, loss) = state.counts.to_raw();
+    let scalars = [loss, state.seconds[0], state.seconds[1], state.best[0], state.best[1]];
+    let mut tensors: Vec<_> = momenta.iter().map(|(name, shape, v)| (name.as_str(), view(shape, v))).collect();
+    let raw = |dtype, len, bytes| TensorView::new(dtype, vec![len], bytes).expect("the shape is the values'");
+    tensors.push(("counters", raw(Dtype::U64, counters.len(), bytemuck::cast_slice(&counters))));
+    tensors.push(("scalars", raw(Dtype::F64, scalars.len(), bytemuck::cast_slice(&scalars))));
+    write_safetensors(path, &tensors, &BTreeMap::new())
+}
+
+/// Reads a state file; `counters` is their expected number.
+///
+/// # Errors
+/// Where the file can't be read or does not belong to the network.
+pub fn read_state(path: &Path, net: &Net, counters: usize) -> Result<State> {
+    let bytes = std::fs::read(path).map_err(Error::io(path, "cannot read the run's state"))?;
+    let (file, _) = parse_safetensors(path, &bytes)?;
+    let tensor = |name: &str, dtype: Dtype, shape: &[usize]| {
+        let t = file.tensor(name).map_err(|_| Error::format(path, format!("no tensor `{name}`")))?;
+        if t.dtype() != dtype || t.shape() != shape {
+            return Err(Error::format(path, format!("`{name}` is {:?} {:?}", t.dtype(), t.shape())));
+        }
+        Ok(t.data())
+    };
+    let mut momenta = vec![0.0; net.params];
+    for t in net.tensors.iter().filter(|t| t.arena == Arena::Params) {
+        let values: Vec<f32> =
+            bytemuck::pod_collect_to_vec(tensor(&format!("momentum.{}", t.name), Dtype::F32, &t.shape)?);
+        from_pytorch(t, &values, &mut momenta[t.span.range()]);
+    }
+    let raw: Vec<u64> = bytemuck::pod_collect_to_vec(tensor("counters", Dtype::U64, &[counters])?);
+    let s: Vec<f64> = bytemuck::pod_collect_to_vec(tensor("scalars", Dtype::F64, &[5])?);
+    let counts = Counts::from_raw(&raw, s[0], net.arch.classes);
+    Ok(State { momenta, counts, seconds: [s[1], s[2]], best: [s[3], s[4]] })
+}

@@ -1,0 +1,260 @@
+//! The checked whole of a training run's options.
+
+use super::options::{ArchName, Method, Number, Options, Schedule};
+use crate::attack::{Mining, Pgd};
+use crate::data::Dataset;
+use crate::engine::TrainSpec;
+use crate::net::Arch;
+use crate::ops::head::Loss;
+use crate::ops::mine::Weights;
+use crate::ops::stem::Normalisation;
+use crate::program::Shape;
+use crate::{Error, Result};
+
+/// Everything a run is told, complete and in range.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The network.
+    pub arch: Arch,
+    /// Training method.
+    pub method: Method,
+    /// The attack (unused by standard training, but the contract of what is evaluated).
+    pub attack: Pgd,
+    /// What HAM drops.
+    pub mining: Mining,
+    /// HAM's weighting.
+    pub weights: Weights,
+    /// HAM's first epoch, from 1.
+    pub begin_epoch: usize,
+    /// Epochs.
+    pub epochs: usize,
+    /// Examples in a mini-batch.
+    pub batch: usize,
+    /// Largest learning rate.
+    pub lr: f64,
+    /// Its course.
+    pub schedule: Schedule,
+    /// Momentum.
+    pub momentum: f32,
+    /// Weight decay.
+    pub weight_decay: f32,
+    /// Whether to augment.
+    pub augment: bool,
+    /// Whether to shuffle.
+    pub shuffle: bool,
+    /// Mini-batches per epoch at most.
+    pub max_batches: Option<usize>,
+    /// Share held out for validation.
+    pub validation: f64,
+    /// Seed.
+    pub seed: u64,
+    /// Epochs between evaluations.
+    pub eval_every: usize,
+}
+
+/// The epoch that mining starts with where nobody says.
+fn default_begin(epochs: usize) -> usize {
+    epochs / 2 + 1
+}
+
+impl Config {
+    /// Completes `options` for `data`, and checks them. Also returns them complete, for `config.toml`.
+    ///
+    /// `init` is the architecture of the weights to start from, if there are some: it decides where options are silent.
+    ///
+    /// # Errors
+    /// One line naming the option that is out of range or contradicts `init`.
+    pub fn new(options: &Options, data: &Dataset, init: Option<&Arch>) -> Result<(Config, Options)> {
+        let o = options.or(&Options::for_dataset(&data.name));
+        let f32s = |v: &[Number]| v.iter().map(|n| n.0 as f32).collect::<Vec<_>>();
+        let (mean, std) = match (&o.mean, &o.std, init) {
+            (None, None, Some(init)) => init.normalisation.as_ref().map(|n| (n.mean.clone(), n.std.clone())),
+            (None, None, None) => data.mean.clone().zip(data.std.clone()),
+            (Some(m), Some(s), _) => Some((f32s(m), f32s(s))),
+            _ => return Err(Error::usage("--mean and --std belong together: give both, one value per channel")),
+        }
+        .unzip();
+        let normalisation = mean.clone().zip(std.clone()).map(|(mean, std)| Normalisation { mean, std });
+        let image = Shape { c: data.channels, h: data.height, w: data.width };
+        let (widths, blocks) = match init {
+            Some(init) => (init.widths.clone(), init.blocks.clone()),
+            None => o.arch.unwrap_or(ArchName::PreactResnet8).shape(),
+        };
+        let (widths, blocks) = match (&o.widths, &o.blocks) {
+            (Some(w), None) if init.is_none() => (w.clone(), vec![1; w.len()]),
+            (w, b) => (w.clone().unwrap_or(widths), b.clone().unwrap_or(blocks)),
+        };
+        let blocks = if blocks.len() == 1 { vec![blocks[0]; widths.len()] } else { blocks };
+        let arch = Arch { image, classes: data.classes, widths, blocks, normalisation }.validate()?;
+        if let Some(init) = init {
+            fits(&arch, init, o.arch)?;
+        }
+
+        let method = o.method.unwrap_or(Method::Ham);
+        let epochs = o.epochs.unwrap_or(8);
+        let eps = o.eps.unwrap_or(Number(8.0 / 255.0));
+        let alpha = o.alpha.unwrap_or(Number(eps.0 / 4.0));
+        let full = Options {
+            widths: Some(arch.widths.clone()),
+            blocks: Some(arch.blocks.clone()),
+            arch: None,
+            mean: mean.map(|m| m.iter().map(|v| Number(decimal(*v))).collect()),
+            std: std.map(|s| s.iter().map(|v| Number(decimal(*v))).collect()),
+            method: Some(method),
+            k_drop: Some(o.k_drop.clone().unwrap_or(vec![3])),
+            begin_epoch: Some(o.begin_epoch.unwrap_or(default_begin(epochs))),
+            keep_easy: Some(o.keep_easy.unwrap_or(Number(0.0))),
+            weights: Some(o.weights.unwrap_or(Weights::Uniform)),
+            eps: Some(eps),
+            alpha: Some(alpha),
+            steps: Some(o.steps.unwrap_or(10)),
+            no_random_start: Some(o.no_random_start.unwrap_or(false)),
+            epochs: Some(epochs),
+            batch: Some(o.batch.unwrap_or(128)),
+            lr: Some(o.lr.unwrap_or(Number(0.1))),
+            lr_schedule: Some(o.lr_schedule.unwrap_or(Schedule::Onecycle)),
+            momentum: Some(o.momentum.unwrap_or(Number(0.9))),
+            weight_decay: Some(o.weight_decay.unwrap_or(Number(2e-4))),
+            no_augment: Some(o.no_augment.unwrap_or(false)),
+            no_shuffle: Some(o.no_shuffle.unwrap_or(false)),
+            validation: Some(o.validation.unwrap_or(Number(0.1))),
+            seed: Some(o.seed.unwrap_or(0)),
+            eval_every: Some(o.eval_every.unwrap_or(1)),
+            ..o
+        };
+        Ok((Config::complete(arch, &full)?, full))
+    }
+
+    /// From options of which none is absent that matters.
+    fn complete(arch: Arch, o: &Options) -> Result<Config> {
+        let set = |name: &str| Error::usage(format!("--{name} is not set"));
+        let number = |name: &str, v: Option<Number>, range: std::ops::RangeInclusive<f64>| match v {
+            Some(Number(v)) if range.contains(&v) => Ok(v),
+            Some(Number(v)) => {
+                Err(Error::usage(format!("--{name} {v}: must be between {} and {}", range.start(), range.end())))
+            }
+            None => Err(set(name)),
+        };
+        let count = |name: &str, v: Option<usize>, range: std::ops::RangeInclusive<usize>| match v {
+            Some(v) if range.contains(&v) => Ok(v),
+            Some(v) => {
+                Err(Error::usage(format!("--{name} {v}: must be between {} and {}", range.start(), range.end())))
+            }
+            None => Err(set(name)),
+        };
+        let attack = Pgd {
+            eps: number("eps", o.eps, 0.0..=1.0)? as f32,
+            alpha: number("alpha", o.alpha, 0.0..=1.0)? as f32,
+            steps: count("steps", o.steps, 0..=10_000)?,
+            random_start: !o.no_random_start.unwrap_or(false),
+            loss: Loss::CrossEntropy,
+        };
+        let validation = number("validation", o.validation, 0.0..=1.0)?;
+        if validation >= 1.0 {
+            return Err(Error::usage("--validation 1: nothing would be left to train on; give a share below 1"));
+        }
+        Ok(Config {
+            arch,
+            method: o.method.ok_or_else(|| set("method"))?,
+            attack: attack.validate()?,
+            mining: Mining {
+                k_drop: o.k_drop.clone().ok_or_else(|| set("k-drop"))?,
+                keep_easy: number("keep-easy", o.keep_easy, 0.0..=1.0)? as f32,
+            },
+            weights: o.weights.ok_or_else(|| set("weights"))?,
+            begin_epoch: count("begin-epoch", o.begin_epoch, 1..=usize::MAX)?,
+            epochs: count("epochs", o.epochs, 1..=1_000_000)?,
+            batch: count("batch", o.batch, 1..=65_536)?,
+            lr: number("lr", o.lr, 0.0..=1e6)?,
+            schedule: o.lr_schedule.ok_or_else(|| set("lr-schedule"))?,
+            momentum: number("momentum", o.momentum, 0.0..=1.0)? as f32,
+            weight_decay: number("weight-decay", o.weight_decay, 0.0..=1.0)? as f32,
+            augment: !o.no_augment.unwrap_or(false),
+            shuffle: !o.no_shuffle.unwrap_or(false),
+            max_batches: o.max_batches.map(|m| count("max-batches", Some(m), 1..=usize::MAX)).transpose()?,
+            validation,
+            seed: o.seed.ok_or_else(|| set("seed"))?,
+            eval_every: count("eval-every", o.eval_every, 1..=usize::MAX)?,
+        })
+    }
+
+    /// Whether `epoch` (from 1) drops easy examples.
+    pub fn mines(&self, epoch: usize) -> bool {
+        self.method == Method::Ham && epoch >= self.begin_epoch
+    }
+
+    /// The method that `epoch` runs, by name.
+    pub fn method_of(&self, epoch: usize) -> &'static str {
+        match self.method {
+            Method::Ham if !self.mines(epoch) => Method::PgdAt.name(),
+            method => method.name(),
+        }
+    }
+
+    /// The mini-batch program of `epoch`.
+    pub fn spec(&self, epoch: usize) -> TrainSpec {
+        let mines = self.mines(epoch);
+        TrainSpec {
+            attack: (self.method != Method::Standard).then_some(self.attack),
+            mining: if mines { self.mining.clone() } else { Mining::default() },
+            weights: if mines { self.weights } else { Weights::Uniform },
+            momentum: self.momentum,
+            weight_decay: self.weight_decay,
+            augment: self.augment,
+            seed: self.seed,
+        }
+    }
+
+    /// The learning rate of mini-batch `batch` of `batches`, in `epoch` (from 1).
+    pub fn learning_rate(&self, epoch: usize, batch: usize, batches: usize) -> f64 {
+        let done = (epoch - 1) as f64 / self.epochs as f64;
+        let t = done + batch as f64 / (batches.max(1) * self.epochs) as f64;
+        // The paper's 120 epochs: x1 to 59, x0.1 to 89, x0.01 to 109, then x0.005.
+        let piecewise = || match (epoch * 120).div_euclid(self.epochs) {
+            0..60 => 1.0,
+            60..90 => 0.1,
+            90..110 => 0.01,
+            _ => 0.005,
+        };
+        self.lr
+            * match self.schedule {
+                Schedule::Piecewise => piecewise(),
+                Schedule::Cosine => (1.0 + (std::f64::consts::PI * t).cos()) / 2.0,
+                Schedule::Onecycle => {
+                    // The middle of the mini-batch, so that neither the first nor the last is wasted at 0.
+                    let t = t + 0.5 / (batches.max(1) * self.epochs) as f64;
+                    if t < 0.3 { t / 0.3 } else { (1.0 - t) / 0.7 }
+                }
+                Schedule::Constant => 1.0,
+            }
+    }
+}
+
+/// The shortest decimal that reads as `v`, so that files don't show f32's digits in f64.
+fn decimal(v: f32) -> f64 {
+    v.to_string().parse().expect("f32 prints as a number")
+}
+
+/// Whether what the options ask for is the network that the weights are of.
+fn fits(arch: &Arch, init: &Arch, named: Option<ArchName>) -> Result<()> {
+    let err = |what: String| Err(Error::usage(format!("{what}: leave the option out, or use other weights")));
+    if arch.widths != init.widths {
+        return err(format!("--widths {:?}, but the checkpoint has {:?}", arch.widths, init.widths));
+    }
+    if arch.blocks != init.blocks {
+        return err(format!("--blocks {:?}, but the checkpoint has {:?}", arch.blocks, init.blocks));
+    }
+    if let Some(name) = named.filter(|n| n.shape() != (init.widths.clone(), init.blocks.clone())) {
+        return err(format!(
+            "--arch {name:?}, but the checkpoint has widths {:?}, blocks {:?}",
+            init.widths, init.blocks
+        ));
+    }
+    if arch.image.c != init.image.c {
+        return err(format!("the data has {} channels, the checkpoint {}", arch.image.c, init.image.c));
+    }
+    if arch.classes != init.classes {
+        return err(format!("the data has {} classes, the checkpoint {}", arch.classes, init.classes));
+    }
+    Ok(())
+}

@@ -1,0 +1,436 @@
+//! The training run: epochs, evaluation, checkpoints, and picking up where it was stopped.
+
+pub mod checkpoint;
+pub mod config;
+pub mod options;
+pub mod run_dir;
+
+use crate::attack::Scene;
+use crate::backend::Backend;
+use crate::data::{Dataset, Pixels, Split};
+use crate::engine::{Counts, Engine, Images, TrainSpec};
+use crate::eval::{Examination, Examined, Threat};
+use crate::net::state::Weights;
+use crate::program::Phase;
+use crate::report::fairness::Fairness;
+use crate::report::metrics::Epoch;
+use crate::report::{self, AttackResult, Cost, DataId, Report};
+use crate::rng::{Philox, Stream};
+use crate::{Error, Result};
+use checkpoint::{Contract, Meta, State};
+use config::Config;
+use run_dir::RunDir;
+use std::time::{Duration, Instant};
+
+/// The attack of the evaluation after each epoch.
+pub const EPOCH_THREAT: Threat = Threat::Pgd(10);
+/// The attacks of the evaluation at the end.
+pub const FINAL_THREATS: [Threat; 2] = [Threat::Clean, Threat::Pgd(20)];
+/// How often the counters are looked at within an epoch, for the progress bar.
+const GLANCE: Duration = Duration::from_millis(100);
+/// How often a checkpoint is written within an epoch.
+const SAVE_EVERY: Duration = Duration::from_secs(300);
+
+/// How far a run is.
+#[derive(Clone, Debug)]
+pub struct Progress {
+    /// Epoch, from 1.
+    pub epoch: usize,
+    /// What it is doing: the epoch's method, or an evaluation.
+    pub doing: String,
+    /// Examples done in this epoch or evaluation.
+    pub done: usize,
+    /// Examples in it.
+    pub total: usize,
+    /// Share of the epoch's examples kept so far.
+    pub kept_share: Option<f64>,
+}
+
+/// Who watches a run.
+pub trait Observer {
+    /// Called between mini-batches, now and then; the run stops and saves if it returns false.
+    fn progress(&mut self, progress: &Progress) -> bool;
+    /// Called after each epoch.
+    fn epoch(&mut self, epoch: &Epoch);
+}
+
+/// A run under way.
+pub struct Trainer<'a, B: Backend> {
+    engine: Engine<B>,
+    config: &'a Config,
+    data: &'a Dataset,
+    run: &'a RunDir,
+    scene: Scene,
+    examples: usize,
+    validation: Option<Evaluator<B>>,
+    /// Completed epochs.
+    epochs: Vec<Epoch>,
+    counts: Counts,
+    seconds: [f64; 2],
+    best: [f64; 2],
+    program: Option<(TrainSpec, B::Recorded)>,
+}
+
+/// The examples that epochs are evaluated on, and their two attacks.
+struct Evaluator<B: Backend> {
+    examined: Examined,
+    clean: Examination<B>,
+    attack: Examination<B>,
+}
+
+fn images(split: &Split) -> Images<'_> {
+    match &split.images {
+        Pixels::U8(v) => Images::U8(v),
+        Pixels::F32(v) => Images::F32(v),
+    }
+}
+
+impl<'a, B: Backend> Trainer<'a, B> {
+    /// Sets a run up, from its last checkpoint if `run` has one, else from `init` or the seed.
+    ///
+    /// # Errors
+    /// Where data, checkpoint and configuration don't fit, or memory does not suffice.
+    pub fn new(
+        backend: B,
+        config: &'a Config,
+        data: &'a Dataset,
+        run: &'a RunDir,
+        init: Option<&Weights>,
+    ) -> Result<Self> {
+        let mut engine = Engine::new(backend, config.arch.clone(), false)?;
+        let (train, held_out) = data.split_validation(config.validation, config.seed)?;
+        let train = data.train.subset(&train)?;
+        let scene = engine.scene(images(&train), &train.labels, config.batch.min(train.len()), config.attack.steps)?;
+        // Without a validation split epochs are measured on the test set, and no checkpoint is called the best.
+        let held_out = if held_out.is_empty() { data.test.clone() } else { data.train.subset(&held_out)? };
+        let validation = if held_out.is_empty() {
+            None
+        } else {
+            let examined = Examined::new(&mut engine, images(&held_out), &held_out.labels)?;
+            let mut record = |t| examined.record(&mut engine, t, config.attack.eps, true, config.seed);
+            let (clean, attack) = (record(Threat::Clean)?, record(EPOCH_THREAT)?);
+            Some(Evaluator { examined, clean, attack })
+        };
+        let mut trainer = Trainer {
+            engine,
+            config,
+            data,
+            run,
+            scene,
+            examples: train.len(),
+            validation,
+            epochs: Vec::new(),
+            counts: Counts::default(),
+            seconds: [0.0; 2],
+            best: [-1.0; 2],
+            program: None,
+        };
+        if !trainer.load()? {
+            let weights = init.cloned().unwrap_or_else(|| Weights::init(&trainer.engine.net, config.seed));
+            trainer.engine.set_weights(&weights);
+        }
+        Ok(trainer)
+    }
+
+    /// Loads the run's last checkpoint; false if there is none.
+    fn load(&mut self) -> Result<bool> {
+        let path = self.run.last();
+        if !path.exists() {
+            return Ok(false);
+        }
+        let checkpoint = checkpoint::Checkpoint::read(&path)?;
+        let meta = checkpoint.meta.ok_or_else(|| Error::format(&path, "not a checkpoint of ham-engine"))?;
+        if meta.data_hash != self.data.hash {
+            let what = format!("was trained on other data ({}); resume with the same", meta.dataset);
+            return Err(Error::format(&path, what));
+        }
+        let Some(state) = meta.state else {
+            return Err(Error::format(&path, "names no state file, so it can't be resumed; use it with --init"));
+        };
+        let counters = self.scene.stats.counters.len;
+        let state = checkpoint::read_state(&self.run.path(&state), &self.engine.net, counters)?;
+        self.engine.set_weights(&Weights::from_state_dict(&self.engine.net, &checkpoint.dict, &path)?);
+        self.engine.set_momenta(&state.momenta);
+        self.epochs = self.run.read_metrics()?;
+        // A run killed between the two files has an epoch more in its metrics than in its checkpoint.
+        self.epochs.retain(|e| e.epoch <= meta.epoch as u64);
+        (self.counts, self.seconds, self.best) = (state.counts, state.seconds, state.best);
+        Ok(true)
+    }
+
+    /// The device, as reports name it.
+    pub fn device(&self) -> String {
+        self.engine.backend.name()
+    }
+
+    /// Epochs completed so far.
+    pub fn epochs(&self) -> &[Epoch] {
+        &self.epochs
+    }
+
+    /// Mini-batches in an epoch.
+    pub fn batches(&self) -> usize {
+        let all = self.examples.div_ceil(self.scene.batch.capacity);
+        self.config.max_batches.map_or(all, |m| m.min(all))
+    }
+
+    /// Examples in an epoch.
+    pub fn examples(&self) -> usize {
+        self.examples.min(self.batches() * self.scene.batch.capacity)
+    }
+
+    /// Trains until the last epoch is done, and writes the report.
+    ///
+    /// # Errors
+    /// [`Error::Interrupted`] after saving when the observer asks to stop, [`Error::Diverged`], or where a file can't be
+    /// written.
+    pub fn run(&mut self, observer: &mut dyn Observer) -> Result<Report> {
+        for epoch in self.epochs.len() + 1..=self.config.epochs {
+            self.train_epoch(epoch, observer)?;
+            let metrics = self.close_epoch(epoch, observer)?;
+            observer.epoch(&metrics);
+        }
+        self.report(observer)
+    }
+
+    fn train_epoch(&mut self, epoch: usize, observer: &mut dyn Observer) -> Result<()> {
+        let (batches, capacity) = (self.batches(), self.scene.batch.capacity);
+        let rates: Vec<f32> = (0..batches).map(|b| self.config.learning_rate(epoch, b, batches) as f32).collect();
+        self.engine.set_learning_rates(&rates)?;
+        let spec = self.config.spec(epoch);
+        if self.program.as_ref().is_none_or(|(s, _)| *s != spec) {
+            self.program = None; // its memory goes before the next one's comes
+            self.program = Some((spec.clone(), self.engine.record_train(&self.scene, &spec)?));
+        }
+        let mut order: Vec<u32> = if self.config.shuffle {
+            Philox::new(self.config.seed).permutation(Stream::Order, epoch as u32, self.examples)
+        } else {
+            (0..self.examples as u32).collect()
+        };
+        order.truncate(self.examples());
+        let total = order.len();
+        self.engine.begin(&self.scene, epoch as u32, &order);
+        if self.counts.batches > 0 {
+            self.engine.set_counts(&self.scene, &self.counts);
+        }
+        let first = self.counts.batches as usize;
+        let (mut glanced, mut saved) = (Instant::now() - GLANCE, Instant::now());
+        for batch in first..batches {
+            let done = batch * capacity;
+            if glanced.elapsed() >= GLANCE {
+                glanced = Instant::now();
+                let counts = self.engine.counts(&self.scene);
+                let kept_share = self.config.mines(epoch).then(|| counts.kept_share());
+                let doing = self.config.method_of(epoch).to_owned();
+                if !observer.progress(&Progress { epoch, doing, done, total, kept_share }) {
+                    return Err(self.interrupt());
+                }
+                if counts.halted != 0 {
+                    break;
+                }
+            }
+            if saved.elapsed() >= SAVE_EVERY {
+                self.save()?;
+                saved = Instant::now();
+            }
+            let (_, program) = self.program.as_mut().expect("recorded above");
+            self.engine.backend.replay(program)?;
+        }
+        self.gather();
+        match self.counts.halted {
+            0 => Ok(()),
+            batch => {
+                let last = self.run.last();
+                let kept = if last.exists() {
+                    format!("{} holds the last good state", last.display())
+                } else {
+                    "no checkpoint yet".into()
+                };
+                Err(Error::Diverged { epoch, batch: batch as usize, kept })
+            }
+        }
+    }
+
+    /// Takes counts and times from the backend.
+    fn gather(&mut self) {
+        self.counts = self.engine.counts(&self.scene);
+        for (total, phase) in self.seconds.iter_mut().zip([Phase::Attack, Phase::Update]) {
+            *total += self.engine.backend.take_time(phase).as_secs_f64();
+        }
+    }
+
+    fn interrupt(&mut self) -> Error {
+        match self.save() {
+            Ok(()) => Error::Interrupted { run: self.run.root().to_owned() },
+            Err(e) => e,
+        }
+    }
+
+    /// Evaluates, writes metrics and checkpoints, and starts the next epoch's count.
+    fn close_epoch(&mut self, epoch: usize, observer: &mut dyn Observer) -> Result<Epoch> {
+        let start = Instant::now();
+        let mut scores = None;
+        if epoch.is_multiple_of(self.config.eval_every) || epoch == self.config.epochs {
+            scores = self.validate(epoch, observer)?;
+        }
+        // What an evaluation replayed is no part of the next epoch's attack.
+        let _ = (self.engine.backend.take_time(Phase::Attack), self.engine.backend.take_time(Phase::Update));
+        let c = &self.counts;
+        let batches = self.batches();
+        let accuracy = |i: usize| scores.as_ref().map(|s: &[Fairness; 2]| s[i].mean);
+        let worst = |i: usize| scores.as_ref().map(|s| s[i].worst);
+        let classes = |i: usize| {
+            let per_class = |f: &Fairness| f.per_class.iter().map(|c| c.as_ref().map(|c| c.accuracy)).collect();
+            scores.as_ref().map(|s| per_class(&s[i]))
+        };
+        let metrics = Epoch {
+            epoch: epoch as u64,
+            method: self.config.method_of(epoch).to_owned(),
+            train_seconds: self.seconds.iter().sum(),
+            attack_seconds: self.seconds[0],
+            update_seconds: self.seconds[1],
+            eval_seconds: start.elapsed().as_secs_f64(),
+            examples: c.examples,
+            kept: c.kept,
+            batches: c.batches,
+            batches_skipped: c.skipped,
+            units: c.units() as f64,
+            loss: c.mean_loss(),
+            lr: self.config.learning_rate(epoch, batches / 2, batches),
+            clean_accuracy: accuracy(0),
+            pgd_accuracy: accuracy(1),
+            clean_worst: worst(0),
+            pgd_worst: worst(1),
+            clean_per_class: classes(0),
+            pgd_per_class: classes(1),
+            kept_per_class: c.class_kept.clone(),
+            examples_per_class: c.class_examples.clone(),
+            kappa_histogram: c.kappa.clone(),
+        };
+        self.epochs.push(metrics.clone());
+        self.run.write_metrics(&self.epochs)?;
+        if self.config.validation > 0.0
+            && let Some([_, pgd]) = &scores
+        {
+            let paths = [self.run.best_mean(), self.run.best_worst()];
+            for (i, (score, path)) in [pgd.mean, pgd.worst].into_iter().zip(paths).enumerate() {
+                if score > self.best[i] {
+                    self.best[i] = score;
+                    self.write_checkpoint(&path, None)?;
+                }
+            }
+        }
+        (self.counts, self.seconds) = (Counts::default(), [0.0; 2]);
+        self.engine.begin(&self.scene, 0, &[]);
+        self.save()?;
+        Ok(metrics)
+    }
+
+    /// Clean and adversarial accuracy on the validation split; none if there is no such split.
+    fn validate(&mut self, epoch: usize, observer: &mut dyn Observer) -> Result<Option<[Fairness; 2]>> {
+        let Some(mut v) = self.validation.take() else { return Ok(None) };
+        let total = v.examined.len();
+        let mut go = |examination, name: String| {
+            v.examined.run(&mut self.engine, examination, |done| {
+                let doing = format!("eval {name}");
+                observer.progress(&Progress { epoch, doing, done, total, kept_share: None })
+            })
+        };
+        let scores = match go(&mut v.clean, Threat::Clean.to_string())? {
+            Some(clean) => go(&mut v.attack, EPOCH_THREAT.to_string())?.map(|attack| [clean, attack]),
+            None => None,
+        };
+        self.validation = Some(v);
+        match scores {
+            // The epoch is trained but not closed: a resumed run begins with its evaluation.
+            None => Err(self.interrupt()),
+            Some([clean, attack]) => Ok(Some([clean.fairness()?, attack.fairness()?])),
+        }
+    }
+
+    fn write_checkpoint(&self, path: &std::path::Path, state: Option<String>) -> Result<()> {
+        let (arch, c) = (&self.config.arch, self.config);
+        let Config { attack, .. } = c;
+        let method = c.method.name().to_owned();
+        let meta = Meta {
+            created_by: report::created_by(),
+            height: arch.image.h,
+            width: arch.image.w,
+            normalisation: arch.normalisation.as_ref().map(|n| (n.mean.clone(), n.std.clone())),
+            class_names: self.data.class_names.clone(),
+            contract: Contract { method, eps: attack.eps, alpha: attack.alpha, steps: attack.steps },
+            dataset: self.data.name.clone(),
+            data_hash: self.data.hash.clone(),
+            seed: c.seed,
+            epoch: self.epochs.len(),
+            batch: self.counts.batches,
+            state,
+        };
+        checkpoint::write(path, &self.engine.net, &self.engine.weights(), &meta)
+    }
+
+    /// Writes the last checkpoint with its state.
+    fn save(&mut self) -> Result<()> {
+        if self.program.is_some() {
+            self.gather();
+        }
+        let state = State {
+            momenta: self.engine.momenta(),
+            counts: self.counts.clone(),
+            seconds: self.seconds,
+            best: self.best,
+        };
+        let name = format!("state-{:04}-{:06}.safetensors", self.epochs.len(), state.counts.batches);
+        checkpoint::write_state(&self.run.path(&name), &self.engine.net, &state)?;
+        self.write_checkpoint(&self.run.last(), Some(name.clone()))?;
+        self.run.remove_states_but(&name);
+        Ok(())
+    }
+
+    /// Evaluates the final weights on the test set (the validation split where there is none) and writes the report.
+    fn report(&mut self, observer: &mut dyn Observer) -> Result<Report> {
+        let held_out;
+        let split = if self.data.test.is_empty() {
+            held_out =
+                self.data.train.subset(&self.data.split_validation(self.config.validation, self.config.seed)?.1)?;
+            &held_out
+        } else {
+            &self.data.test
+        };
+        let mut attacks = Vec::new();
+        if !split.is_empty() {
+            let examined = Examined::new(&mut self.engine, images(split), &split.labels)?;
+            for threat in FINAL_THREATS {
+                let eps = self.config.attack.eps;
+                let mut examination = examined.record(&mut self.engine, threat, eps, true, self.config.seed)?;
+                let (epoch, total) = (self.config.epochs, split.len());
+                let counts = examined.run(&mut self.engine, &mut examination, |done| {
+                    let doing = format!("test {threat}");
+                    observer.progress(&Progress { epoch, doing, done, total, kept_share: None })
+                })?;
+                // All epochs are saved, so there is nothing to do but to say how to go on.
+                let counts = counts.ok_or_else(|| Error::Interrupted { run: self.run.root().to_owned() })?;
+                attacks.push(AttackResult { name: threat.to_string(), fairness: counts.fairness()? });
+            }
+        }
+        let c = self.config;
+        let report = Report {
+            created_by: report::created_by(),
+            device: self.device(),
+            seed: c.seed,
+            data: DataId { name: self.data.name.clone(), hash: self.data.hash.clone() },
+            network: c.arch.describe(),
+            contract: serde_json::json!({
+                "method": c.method.name(), "eps": c.attack.eps, "alpha": c.attack.alpha, "steps": c.attack.steps,
+                "k_drop": c.mining.k_drop, "keep_easy": c.mining.keep_easy, "begin_epoch": c.begin_epoch,
+                "weights": c.weights, "epochs": c.epochs, "batch": c.batch,
+            }),
+            checkpoint: Some("last.safetensors".into()),
+            class_names: self.data.class_names.clone(),
+            attacks,
+            cost: Some(Cost::of(&self.epochs)),
+        };
+        self.run.write_report(&report)?;
+        Ok(report)
+    }
+}

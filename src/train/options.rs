@@ -1,0 +1,285 @@
+//! Options of a training run: layers of what may be set, and the checked whole.
+//!
+//! Command line, configuration file, preset and defaults are all [`Options`], where everything may be absent; the first layer
+//! that sets a value wins. The complete set of a run is written to its `config.toml`, which `--config` takes again.
+
+use crate::ops::mine::Weights;
+use crate::{Error, Result};
+use clap::ValueEnum;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+/// A number that may be written as a fraction, such as `8/255`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Number(pub f64);
+
+impl FromStr for Number {
+    type Err = String;
+
+    fn from_str(s: &str) -> std::result::Result<Self, String> {
+        let parse = |s: &str| s.trim().parse::<f64>().map_err(|_| format!("`{s}` is no number or fraction like 8/255"));
+        let value = match s.split_once('/') {
+            Some((a, b)) => parse(a)? / parse(b)?,
+            None => parse(s)?,
+        };
+        if value.is_finite() { Ok(Number(value)) } else { Err(format!("`{s}` is not finite")) }
+    }
+}
+
+impl Serialize for Number {
+    fn serialize<S: Serializer>(&self, s: S) -> std::result::Result<S::Ok, S::Error> {
+        s.serialize_f64(self.0)
+    }
+}
+
+impl<'de> Deserialize<'de> for Number {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> std::result::Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged, expecting = "a number, or a fraction such as \"8/255\"")]
+        enum Raw {
+            Integer(i64),
+            Float(f64),
+            Text(String),
+        }
+        match Raw::deserialize(d)? {
+            Raw::Integer(i) => Ok(Number(i as f64)),
+            Raw::Float(f) => Ok(Number(f)),
+            Raw::Text(t) => t.parse().map_err(serde::de::Error::custom),
+        }
+    }
+}
+
+/// What is trained on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Method {
+    /// PGD adversarial training that drops easy examples early, from --begin-epoch on.
+    Ham,
+    /// PGD adversarial training.
+    PgdAt,
+    /// Clean images.
+    Standard,
+}
+
+impl Method {
+    /// Its name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Method::Ham => "ham",
+            Method::PgdAt => "pgd-at",
+            Method::Standard => "standard",
+        }
+    }
+}
+
+/// How the learning rate changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Schedule {
+    /// x1, x0.1 from half, x0.01 from three quarters, x0.005 from 11/12 of the epochs on.
+    Piecewise,
+    /// Half a cosine from the maximum to 0.
+    Cosine,
+    /// Up from 0 over the first 30 % of the mini-batches, down to 0 over the rest.
+    Onecycle,
+    /// The maximum throughout.
+    Constant,
+}
+
+/// The networks with a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum ArchName {
+    /// Widths 64,128,256,512, two blocks each: the paper's network.
+    #[value(name = "preact-resnet18")]
+    #[serde(rename = "preact-resnet18")]
+    PreactResnet18,
+    /// Widths 16,32,64, one block each: small enough for a CPU.
+    #[value(name = "preact-resnet8")]
+    #[serde(rename = "preact-resnet8")]
+    PreactResnet8,
+}
+
+impl ArchName {
+    /// Widths and blocks.
+    pub fn shape(self) -> (Vec<usize>, Vec<usize>) {
+        match self {
+            ArchName::PreactResnet18 => (vec![64, 128, 256, 512], vec![2; 4]),
+            ArchName::PreactResnet8 => (vec![16, 32, 64], vec![1; 3]),
+        }
+    }
+}
+
+/// The settings of the paper's experiments.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Preset {
+    /// CIFAR-10.
+    Cifar10,
+    /// SVHN.
+    Svhn,
+    /// CIFAR-100.
+    Cifar100,
+    /// Imagenette at 32x32.
+    Imagenette,
+}
+
+/// What a training run can be told; absent means: ask the next layer.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, clap::Args)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Options {
+    /// Data set: a name that `ham-engine data list` knows, or a .safetensors file
+    #[arg(long, value_name = "NAME|FILE", help_heading = "Data")]
+    pub dataset: Option<String>,
+    /// Folder that holds the data set's files
+    #[arg(long, value_name = "DIR", help_heading = "Data")]
+    pub data_dir: Option<PathBuf>,
+    /// Share of the training examples, in [0, 1), held out to choose the best checkpoints [default: 0.1]
+    #[arg(long, value_name = "SHARE", help_heading = "Data")]
+    pub validation: Option<Number>,
+    /// Leave images as they are (no crop and flip)
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL",
+        hide_possible_values = true, help_heading = "Data")]
+    pub no_augment: Option<bool>,
+    /// Keep the order of the examples
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL",
+        hide_possible_values = true, help_heading = "Data")]
+    pub no_shuffle: Option<bool>,
+    /// At most this many mini-batches per epoch
+    #[arg(long, value_name = "N", help_heading = "Data")]
+    pub max_batches: Option<usize>,
+
+    /// A named network
+    #[arg(long, help_heading = "Network")]
+    pub arch: Option<ArchName>,
+    /// Channels of each stage, such as 16,32,64
+    #[arg(long, value_delimiter = ',', value_name = "W,W,..", help_heading = "Network")]
+    pub widths: Option<Vec<usize>>,
+    /// Blocks of each stage: one number, or one per stage
+    #[arg(long, value_delimiter = ',', value_name = "B,B,..", help_heading = "Network")]
+    pub blocks: Option<Vec<usize>>,
+    /// Normalisation inside the model: mean per channel
+    #[arg(long, value_delimiter = ',', value_name = "M,M,..", help_heading = "Network")]
+    pub mean: Option<Vec<Number>>,
+    /// Normalisation inside the model: standard deviation per channel
+    #[arg(long, value_delimiter = ',', value_name = "S,S,..", help_heading = "Network")]
+    pub std: Option<Vec<Number>>,
+    /// Start from these weights (a checkpoint or a PyTorch state dict as safetensors)
+    #[arg(long, value_name = "FILE", help_heading = "Network")]
+    pub init: Option<PathBuf>,
+
+    /// Training method [default: ham]
+    #[arg(long, help_heading = "Method")]
+    pub method: Option<Method>,
+    /// HAM: check after so many attack steps and drop what has not crossed; one or several [default: 3]
+    #[arg(long, value_delimiter = ',', value_name = "K,K,..", help_heading = "Method")]
+    pub k_drop: Option<Vec<usize>>,
+    /// HAM: first epoch that drops; plain PGD-AT before [default: just past half of the epochs]
+    #[arg(long, value_name = "EPOCH", help_heading = "Method")]
+    pub begin_epoch: Option<usize>,
+    /// HAM: share of the easy examples to keep, those of the highest confidence [default: 0]
+    #[arg(long, value_name = "SHARE", help_heading = "Method")]
+    pub keep_easy: Option<Number>,
+    /// HAM: how the kept examples' losses are weighted [default: uniform]
+    #[arg(long, help_heading = "Method")]
+    pub weights: Option<Weights>,
+    /// Bound of the perturbation, pixels in [0, 1]; 8/255 is allowed [default: by data set, else 8/255]
+    #[arg(long, value_name = "EPS", help_heading = "Method")]
+    pub eps: Option<Number>,
+    /// Step size of the attack [default: eps/4]
+    #[arg(long, value_name = "ALPHA", help_heading = "Method")]
+    pub alpha: Option<Number>,
+    /// Steps of the attack [default: 10]
+    #[arg(long, value_name = "K", help_heading = "Method")]
+    pub steps: Option<usize>,
+    /// Start the attack at the image instead of at random within eps
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL",
+        hide_possible_values = true, help_heading = "Method")]
+    pub no_random_start: Option<bool>,
+
+    /// Epochs [default: 8, or the preset's]
+    #[arg(long, value_name = "N", help_heading = "Training")]
+    pub epochs: Option<usize>,
+    /// Examples in a mini-batch [default: 128]
+    #[arg(long, value_name = "N", help_heading = "Training")]
+    pub batch: Option<usize>,
+    /// Largest learning rate [default: 0.1]
+    #[arg(long, value_name = "LR", help_heading = "Training")]
+    pub lr: Option<Number>,
+    /// How the learning rate changes [default: onecycle, or the preset's]
+    #[arg(long, help_heading = "Training")]
+    pub lr_schedule: Option<Schedule>,
+    /// Momentum of SGD [default: 0.9]
+    #[arg(long, value_name = "M", help_heading = "Training")]
+    pub momentum: Option<Number>,
+    /// Weight decay, on all parameters [default: 0.0002]
+    #[arg(long, value_name = "D", help_heading = "Training")]
+    pub weight_decay: Option<Number>,
+    /// Seed of everything random [default: 0]
+    #[arg(long, value_name = "SEED", help_heading = "Training")]
+    pub seed: Option<u64>,
+    /// Evaluate every so many epochs, and after the last [default: 1]
+    #[arg(long, value_name = "N", help_heading = "Training")]
+    pub eval_every: Option<usize>,
+}
+
+impl Options {
+    /// The options of a TOML file.
+    ///
+    /// # Errors
+    /// Where it can't be read, or names something unknown.
+    pub fn read(path: &Path) -> Result<Options> {
+        let text = std::fs::read_to_string(path).map_err(Error::io(path, "cannot read the configuration"))?;
+        toml::from_str(&text).map_err(|e| {
+            let line = e.span().map_or(0, |s| text[..s.start.min(text.len())].lines().count().max(1));
+            Error::format(path, format!("line {line}: {}", e.message().replace('\n', " ")))
+        })
+    }
+
+    /// The same, where `self` is silent taken from `next`.
+    pub fn or(&self, next: &Options) -> Options {
+        let table = |o: &Options| toml::Table::try_from(o).expect("options are a table of plain values");
+        let mut all = table(next);
+        all.extend(table(self));
+        all.try_into().expect("made of options")
+    }
+
+    /// As TOML, for `config.toml`.
+    pub fn to_toml(&self) -> String {
+        toml::to_string(self).expect("options are a table of plain values")
+    }
+
+    /// The options that are set, by name.
+    pub fn names(&self) -> Vec<String> {
+        toml::Table::try_from(self).expect("options are a table of plain values").keys().cloned().collect()
+    }
+
+    /// A preset: METHOD's table of the authors' runs.
+    pub fn preset(preset: Preset) -> Options {
+        let text = match preset {
+            Preset::Cifar10 => {
+                "dataset = \"cifar10\"\nmean = [0.4914, 0.4822, 0.4465]\nstd = [0.2471, 0.2435, 0.2616]\n\
+                 begin-epoch = 50\nk-drop = [3]\nlr = 0.1"
+            }
+            Preset::Svhn => "dataset = \"svhn\"\nbegin-epoch = 50\nk-drop = [5]\nlr = 0.01",
+            Preset::Cifar100 => {
+                "dataset = \"cifar100\"\nmean = [0.50708, 0.48655, 0.44092]\nstd = [0.26733, 0.25644, 0.27615]\n\
+                 begin-epoch = 60\nk-drop = [3]\nkeep-easy = 0.3\nlr = 0.1"
+            }
+            Preset::Imagenette => "dataset = \"imagenette\"\nbegin-epoch = 50\nk-drop = [3]\nlr = 0.1",
+        };
+        let common = "arch = \"preact-resnet18\"\neps = 0.031\nalpha = 0.007\nsteps = 10\nepochs = 120\nbatch = 128\n\
+                      lr-schedule = \"piecewise\"\nmomentum = 0.9\nweight-decay = 0.0002\n";
+        toml::from_str(&format!("{common}{text}")).expect("presets are valid")
+    }
+
+    /// What a data set brings where nobody says otherwise.
+    pub fn for_dataset(name: &str) -> Options {
+        let text = match name {
+            // Chosen so that eight epochs on two cores end with a network that is robust and unfair enough to look at.
+            "fashion-mnist-mini" | "fashion-mnist" => "eps = 0.05\nno-augment = true",
+            _ => "",
+        };
+        toml::from_str(text).expect("defaults are valid")
+    }
+}

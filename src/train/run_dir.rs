@@ -1,0 +1,129 @@
+//! The folder of a run: what it is made of, and creating and reopening it.
+
+use super::options::Options;
+use crate::fsio::write_atomic;
+use crate::report::metrics::{self, Epoch};
+use crate::report::{Report, plot};
+use crate::{Error, Result};
+use std::path::{Path, PathBuf};
+
+/// A run's folder.
+#[derive(Clone, Debug)]
+pub struct RunDir {
+    root: PathBuf,
+}
+
+impl RunDir {
+    /// Makes a new folder for a run with these options: `out`, or `runs/NAME-NNN` with the next free number.
+    ///
+    /// # Errors
+    /// Where `out` holds a run already, or can't be written to.
+    pub fn create(out: Option<&Path>, name: &str, options: &Options) -> Result<RunDir> {
+        let root = match out {
+            Some(out) => out.to_owned(),
+            None => (1..)
+                .map(|i| PathBuf::from(format!("runs/{name}-{i:03}")))
+                .find(|p| !p.exists())
+                .expect("some number is free"),
+        };
+        let run = RunDir { root };
+        if run.config().exists() {
+            let what = format!(
+                "{}: holds a run already; resume it with --resume, or choose another --out",
+                run.root.display()
+            );
+            return Err(Error::Usage(what));
+        }
+        std::fs::create_dir_all(&run.root).map_err(Error::io(&run.root, "cannot create the run directory"))?;
+        let text = options.to_toml();
+        write_atomic(&run.config(), |w| w.write_all(text.as_bytes()))?;
+        Ok(run)
+    }
+
+    /// Reopens a run and returns its options.
+    ///
+    /// # Errors
+    /// Where there is none.
+    pub fn open(root: &Path) -> Result<(RunDir, Options)> {
+        let run = RunDir { root: root.to_owned() };
+        if !run.config().exists() {
+            let what = format!("{}: no run here (no config.toml); start one with --out", root.display());
+            return Err(Error::Usage(what));
+        }
+        let options = Options::read(&run.config())?;
+        Ok((run, options))
+    }
+
+    /// The folder.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// A file in it.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.root.join(name)
+    }
+
+    /// The complete options.
+    pub fn config(&self) -> PathBuf {
+        self.path("config.toml")
+    }
+
+    /// The latest checkpoint.
+    pub fn last(&self) -> PathBuf {
+        self.path("last.safetensors")
+    }
+
+    /// The checkpoint of the best mean PGD accuracy on the validation split.
+    pub fn best_mean(&self) -> PathBuf {
+        self.path("best-mean.safetensors")
+    }
+
+    /// The checkpoint of the best worst-class PGD accuracy on the validation split.
+    pub fn best_worst(&self) -> PathBuf {
+        self.path("best-worst.safetensors")
+    }
+
+    /// The epochs written so far.
+    ///
+    /// # Errors
+    /// Where the file can't be read.
+    pub fn read_metrics(&self) -> Result<Vec<Epoch>> {
+        let path = self.path("metrics.jsonl");
+        if path.exists() { metrics::read(&path) } else { Ok(Vec::new()) }
+    }
+
+    /// Writes the epochs as JSON lines, CSV and curves.
+    ///
+    /// # Errors
+    /// Where a file can't be written.
+    pub fn write_metrics(&self, epochs: &[Epoch]) -> Result<()> {
+        metrics::write_all(&self.path("metrics.jsonl"), epochs)?;
+        metrics::write_csv(&self.path("metrics.csv"), epochs)?;
+        plot::write_curves(&self.path("curves.svg"), epochs)
+    }
+
+    /// Writes the report and its figure.
+    ///
+    /// # Errors
+    /// Where a file can't be written.
+    pub fn write_report(&self, report: &Report) -> Result<()> {
+        report.write(&self.path("report.json"))?;
+        if report.attacks.is_empty() {
+            return Ok(());
+        }
+        plot::write_classes(&self.path("classes.svg"), &report.class_names, &report.attacks)
+    }
+
+    /// Removes state files that no checkpoint names any more. One that can't be removed does no harm.
+    pub fn remove_states_but(&self, name: &str) {
+        let Ok(files) = std::fs::read_dir(&self.root) else { return };
+        for file in files.flatten() {
+            let file_name = file.file_name();
+            let Some(other) = file_name.to_str() else { continue };
+            if other.starts_with("state-") && other.ends_with(".safetensors") && other != name {
+                let _ = std::fs::remove_file(file.path());
+            }
+        }
+    }
+}
