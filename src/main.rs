@@ -1,1 +1,5 @@
-fn main() {}
+//! The `ham-engine` program; everything is in the library.
+
+fn main() -> std::process::ExitCode {
+    ham_engine::cli::main()
+}

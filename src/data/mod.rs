@@ -11,4 +11,4 @@ mod safetensors;
 
 pub use dataset::{Dataset, MAX_CLASSES, Pixels, Split};
 pub use info::{Info, SplitInfo, info};
-pub use open::{Known, known, open};
+pub use open::{Known, known, open, open_for};

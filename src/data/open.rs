@@ -67,9 +67,15 @@ pub fn known() -> &'static [Known] {
 /// Reads a data set: a path that ends in `.safetensors`, a name that [`known`] lists, or any NAME for which `data_dir`
 /// holds NAME.safetensors.
 pub fn open(name_or_path: &str, data_dir: Option<&Path>) -> Result<Dataset> {
+    open_for(name_or_path, data_dir, None)
+}
+
+/// The same for a network of `classes` classes: a file that does not say how many there are may hold examples of some
+/// of them only.
+pub fn open_for(name_or_path: &str, data_dir: Option<&Path>, classes: Option<usize>) -> Result<Dataset> {
     let name = name_or_path;
     if name.ends_with(".safetensors") {
-        return safetensors::read(Path::new(name));
+        return safetensors::read(Path::new(name), classes);
     }
     if name == "fashion-mnist-mini" {
         return mini();
@@ -79,7 +85,7 @@ pub fn open(name_or_path: &str, data_dir: Option<&Path>) -> Result<Dataset> {
     if let Some(path) = data_dir.filter(|_| is_plain).map(|dir| dir.join(format!("{name}.safetensors")))
         && path.is_file()
     {
-        return safetensors::read(&path);
+        return safetensors::read(&path, classes);
     }
     if name == "fashion-mnist" {
         return idx::read(name, data_dir.unwrap_or(Path::new(FASHION_MNIST_DIR)), &FASHION_MNIST_CLASSES);
@@ -107,7 +113,7 @@ fn mini() -> Result<Dataset> {
     let path = Path::new("fashion-mnist-mini (in the program)");
     let mut bytes = Vec::new();
     MultiGzDecoder::new(MINI).read_to_end(&mut bytes).map_err(Error::io(path, "cannot decompress"))?;
-    safetensors::parse("fashion-mnist-mini", path, &bytes)
+    safetensors::parse("fashion-mnist-mini", path, &bytes, None)
 }
 
 /// The known name that `typed` was probably meant to be: within two typing errors, or the shortest it begins.

@@ -14,23 +14,24 @@ use crate::{Error, Result, fsio};
 
 const TENSORS: [&str; 4] = ["images", "labels", "test_images", "test_labels"];
 
-/// Reads a file; the data set gets the file's name without the extension.
-pub(super) fn read(path: &Path) -> Result<Dataset> {
+/// Reads a file; `classes` counts where its metadata does not. The data set gets the file's name without the extension.
+pub(super) fn read(path: &Path, classes: Option<usize>) -> Result<Dataset> {
     let bytes = std::fs::read(path).map_err(Error::io(path, "cannot read the data set"))?;
     let name = path.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
-    parse(&name, path, &bytes)
+    parse(&name, path, &bytes, classes)
 }
 
 /// A data set from the bytes of the file at `path`, which errors name.
-pub(super) fn parse(name: &str, path: &Path, bytes: &[u8]) -> Result<Dataset> {
+pub(super) fn parse(name: &str, path: &Path, bytes: &[u8], classes: Option<usize>) -> Result<Dataset> {
     let (tensors, metadata) = fsio::parse_safetensors(path, bytes)?;
-    dataset(name, &tensors, &metadata).map_err(|what| Error::format(path, fsio::one_line(&what)))
+    dataset(name, &tensors, &metadata, classes).map_err(|what| Error::format(path, fsio::one_line(&what)))
 }
 
 fn dataset(
     name: &str,
     tensors: &SafeTensors<'_>,
     metadata: &HashMap<String, String>,
+    classes: Option<usize>,
 ) -> std::result::Result<Dataset, String> {
     // A misspelt test_images must not pass for a data set without a test set.
     if let Some(other) = tensors.names().into_iter().filter(|n| !TENSORS.contains(n)).min() {
@@ -45,7 +46,7 @@ fn dataset(
     }
     let classes = match metadata.get("classes") {
         Some(text) => text.trim().parse().map_err(|_| format!("metadata classes is {text:?}, not a number"))?,
-        None => train.labels.iter().max().map_or(0, |&y| y as usize + 1),
+        None => classes.unwrap_or_else(|| train.labels.iter().max().map_or(0, |&y| y as usize + 1)),
     };
 
     let mut set = Dataset {

@@ -14,6 +14,8 @@ use crate::{Error, Result};
 /// Everything a run is told, complete and in range.
 #[derive(Clone, Debug)]
 pub struct Config {
+    /// The data set, as the options name it.
+    pub dataset: String,
     /// The network.
     pub arch: Arch,
     /// Training method.
@@ -154,6 +156,7 @@ impl Config {
             return Err(Error::usage("--validation 1: nothing would be left to train on; give a share below 1"));
         }
         Ok(Config {
+            dataset: o.dataset.clone().ok_or_else(|| set("dataset"))?,
             arch,
             method: o.method.ok_or_else(|| set("method"))?,
             attack: attack.validate()?,

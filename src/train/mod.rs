@@ -359,7 +359,7 @@ impl<'a, B: Backend> Trainer<'a, B> {
             normalisation: arch.normalisation.as_ref().map(|n| (n.mean.clone(), n.std.clone())),
             class_names: self.data.class_names.clone(),
             contract: Contract { method, eps: attack.eps, alpha: attack.alpha, steps: attack.steps },
-            dataset: self.data.name.clone(),
+            dataset: c.dataset.clone(),
             data_hash: self.data.hash.clone(),
             seed: c.seed,
             epoch: self.epochs.len(),

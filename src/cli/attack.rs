@@ -1,0 +1,194 @@
+use super::eval::normalisation;
+use super::terminal::{Bar, catch_interrupts, stopping};
+use super::{DeviceArgs, ranged, say};
+use crate::attack::{Mining, Pgd};
+use crate::backend::Backend;
+use crate::data::{self, Pixels};
+use crate::engine::{Engine, Images};
+use crate::fsio::write_safetensors;
+use crate::net::Net;
+use crate::net::state::Weights;
+use crate::ops::head::Loss;
+use crate::program::DType;
+use crate::train::Progress;
+use crate::train::checkpoint::Checkpoint;
+use crate::train::options::Number;
+use crate::{Error, Result};
+use safetensors::Dtype;
+use safetensors::tensor::TensorView;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// Attack the images of a file, dropping easy ones as HAM does if --k-drop is given.
+///
+/// The input is a safetensors file with `images` (u8, or f32 in [0, 1], NCHW) and `labels`. The output holds, as safetensors:
+/// `x_adv` f32 of the kept examples, `kept` i64 their indices, `kappa` i64 [N], `step_size` f32 [N], and `logits` f32
+/// [N, classes] of the clean images; with --save-grad also `input_grad`, the gradient of the summed cross-entropy there.
+///
+/// Example:
+///   ham-engine attack --checkpoint last.safetensors --input batch.safetensors --output adv.safetensors --k-drop 3
+#[derive(clap::Args)]
+#[command(verbatim_doc_comment)]
+pub(super) struct Args {
+    /// Checkpoint or PyTorch state dict (safetensors)
+    #[arg(long, value_name = "FILE")]
+    checkpoint: PathBuf,
+    /// Images and labels (safetensors)
+    #[arg(long, value_name = "FILE")]
+    input: PathBuf,
+    /// Where to write the result (safetensors)
+    #[arg(long, value_name = "FILE")]
+    output: PathBuf,
+    /// Bound of the perturbation; 8/255 is allowed [default: the checkpoint's, else 8/255]
+    #[arg(long, value_name = "EPS")]
+    eps: Option<Number>,
+    /// Step size [default: the checkpoint's, else eps/4]
+    #[arg(long, value_name = "ALPHA")]
+    alpha: Option<Number>,
+    /// Steps [default: the checkpoint's, else 10]
+    #[arg(long, value_name = "K")]
+    steps: Option<usize>,
+    /// Check after so many steps and drop what has not crossed; one or several
+    #[arg(long, value_delimiter = ',', value_name = "K,K,..")]
+    k_drop: Vec<usize>,
+    /// Share of the easy examples to keep, those of the highest confidence
+    #[arg(long, value_name = "SHARE", default_value = "0")]
+    keep_easy: Number,
+    /// Start at the image instead of at random within eps
+    #[arg(long)]
+    no_random_start: bool,
+    /// Seed of the random start
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Examples that are attacked together
+    #[arg(long, value_name = "N", default_value_t = 256)]
+    batch: usize,
+    /// Normalisation inside the model, for a plain state dict: mean per channel
+    #[arg(long, value_delimiter = ',', value_name = "M,M,..", requires = "std")]
+    mean: Option<Vec<Number>>,
+    /// Normalisation inside the model, for a plain state dict: standard deviation per channel
+    #[arg(long, value_delimiter = ',', value_name = "S,S,..", requires = "mean")]
+    std: Option<Vec<Number>>,
+    /// Write `input_grad` as well
+    #[arg(long)]
+    save_grad: bool,
+    /// Direct convolutions only: slower, and the rounding of a plain sum
+    #[arg(long)]
+    exact: bool,
+    #[command(flatten)]
+    device: DeviceArgs,
+}
+
+/// What an attack leaves, for all examples.
+#[derive(Default)]
+struct Outcome {
+    x_adv: Vec<f32>,
+    kept: Vec<i64>,
+    kappa: Vec<i64>,
+    step_size: Vec<f32>,
+    logits: Vec<f32>,
+    input_grad: Vec<f32>,
+}
+
+pub(super) fn run(args: Args) -> Result<()> {
+    let path = &args.checkpoint;
+    let checkpoint = Checkpoint::read(path)?;
+    let contract = checkpoint.meta.as_ref().map(|m| &m.contract);
+    let eps = match args.eps {
+        Some(eps) => ranged("eps", eps, 0.0..=1.0)?,
+        None => contract.map_or(8.0 / 255.0, |c| c.eps),
+    };
+    let alpha = match args.alpha {
+        Some(alpha) => ranged("alpha", alpha, 0.0..=1.0)?,
+        None => contract.filter(|_| args.eps.is_none()).map_or(eps / 4.0, |c| c.alpha),
+    };
+    let steps = args.steps.unwrap_or(contract.map_or(10, |c| c.steps));
+    let pgd = Pgd { eps, alpha, steps, random_start: !args.no_random_start, loss: Loss::CrossEntropy }.validate()?;
+    let mining = Mining { k_drop: args.k_drop.clone(), keep_easy: ranged("keep-easy", args.keep_easy, 0.0..=1.0)? };
+    if args.batch == 0 {
+        return Err(Error::usage("--batch 0: at least one example is attacked at a time"));
+    }
+    // Image size and class count of the network are known only together with the input's.
+    let classes = checkpoint.arch((1, 1), None, path)?.classes;
+    let input = data::open_for(&args.input.to_string_lossy(), None, Some(classes))?;
+    let norm = normalisation(&args.mean, &args.std, checkpoint.meta.as_ref(), &input, path)?;
+    let mut arch = checkpoint.arch((input.height, input.width), norm, path)?;
+    if arch.image.c != input.channels {
+        let what = format!("has {} channels, the checkpoint's network takes {}", input.channels, arch.image.c);
+        return Err(Error::format(&args.input, what));
+    }
+    (arch.image.h, arch.image.w) = (input.height, input.width);
+    let weights = Weights::from_state_dict(&Net::new(arch.clone()), &checkpoint.dict, path)?;
+    let mut engine = Engine::new(args.device.backend()?, arch, args.exact)?;
+    engine.set_weights(&weights);
+    catch_interrupts()?;
+    let outcome = attack(&mut engine, &input.train, &pgd, &mining, &args)?;
+    write(&outcome, &engine, &args, input.train.len())?;
+    say(format!("{} of {} examples kept; {} written", outcome.kept.len(), input.train.len(), args.output.display()));
+    Ok(())
+}
+
+fn attack<B: Backend>(
+    engine: &mut Engine<B>,
+    split: &data::Split,
+    pgd: &Pgd,
+    mining: &Mining,
+    args: &Args,
+) -> Result<Outcome> {
+    let images = match &split.images {
+        Pixels::U8(v) => Images::U8(v),
+        Pixels::F32(v) => Images::F32(v),
+    };
+    let n = split.len();
+    let scene = engine.scene(images, &split.labels, args.batch.min(n), pgd.steps)?;
+    let image = scene.image.len();
+    let gradient =
+        if args.save_grad { Some(engine.backend.alloc(DType::F32, scene.batch.capacity * image)?) } else { None };
+    let mut clean = engine.record_clean(&scene, gradient)?;
+    let mut attack = engine.record_attack(&scene, pgd, mining, args.seed)?;
+    engine.begin(&scene, 0, &(0..n as u32).collect::<Vec<_>>());
+    let mut out = Outcome::default();
+    let mut bar = Bar::new(0, true);
+    let b = scene.batch;
+    for first in (0..n).step_by(b.capacity) {
+        bar.show(&Progress { epoch: 0, doing: "attack".into(), done: first, total: n, kept_share: None });
+        if stopping() {
+            return Err(Error::usage("interrupted; nothing was written"));
+        }
+        let loaded = b.capacity.min(n - first);
+        engine.backend.replay(&mut clean)?;
+        let backend = &engine.backend;
+        out.logits.extend(&backend.read_all::<f32>(b.logits)[..loaded * b.classes]);
+        if let Some(gradient) = gradient {
+            out.input_grad.extend(&backend.read_all::<f32>(gradient)[..loaded * image]);
+        }
+        engine.backend.replay(&mut attack)?;
+        let backend = &engine.backend;
+        let live = backend.read_all::<u32>(b.live)[0] as usize;
+        out.kept.extend(backend.read_all::<u32>(b.position)[..live].iter().map(|p| first as i64 + *p as i64));
+        out.x_adv.extend(&backend.read_all::<f32>(b.x_adv)[..live * image]);
+        out.kappa.extend(backend.read_all::<u32>(b.kappa)[..loaded].iter().map(|k| *k as i64));
+        out.step_size.extend(&backend.read_all::<f32>(b.step)[..loaded]);
+    }
+    bar.clear();
+    Ok(out)
+}
+
+fn write<B: Backend>(out: &Outcome, engine: &Engine<B>, args: &Args, n: usize) -> Result<()> {
+    let i = engine.net.arch.image;
+    let images = |n: usize| vec![n, i.c, i.h, i.w];
+    fn view<'a, T: bytemuck::Pod>(dtype: Dtype, shape: Vec<usize>, values: &'a [T]) -> TensorView<'a> {
+        TensorView::new(dtype, shape, bytemuck::cast_slice(values)).expect("the shape is the values'")
+    }
+    let mut tensors = vec![
+        ("x_adv", view(Dtype::F32, images(out.kept.len()), &out.x_adv)),
+        ("kept", view(Dtype::I64, vec![out.kept.len()], &out.kept)),
+        ("kappa", view(Dtype::I64, vec![n], &out.kappa)),
+        ("step_size", view(Dtype::F32, vec![n], &out.step_size)),
+        ("logits", view(Dtype::F32, vec![n, engine.net.arch.classes], &out.logits)),
+    ];
+    if args.save_grad {
+        tensors.push(("input_grad", view(Dtype::F32, images(n), &out.input_grad)));
+    }
+    write_safetensors(&args.output, &tensors, &BTreeMap::new())
+}

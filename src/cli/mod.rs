@@ -1,0 +1,94 @@
+//! The command line.
+
+mod attack;
+mod data;
+mod eval;
+mod terminal;
+mod train;
+
+use crate::cpu::CpuBackend;
+use crate::train::options::Number;
+use crate::{Error, Result};
+use clap::{Parser, Subcommand, ValueEnum};
+use std::process::ExitCode;
+
+/// Adversarial training with hard adversarial example mining (HAM), fast on CPUs and GPUs.
+///
+/// `ham-engine train` with nothing else trains a small network on embedded Fashion-MNIST images and shows how robust, how fair
+/// and how cheap the result is.
+#[derive(Parser)]
+#[command(version, propagate_version = true, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Train(Box<train::Args>),
+    Eval(eval::Args),
+    Attack(attack::Args),
+    Data(data::Args),
+}
+
+/// Where to compute.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum Device {
+    /// The best there is.
+    #[default]
+    Auto,
+    /// This machine's cores.
+    Cpu,
+}
+
+/// Options of every command that computes.
+#[derive(Clone, Debug, clap::Args)]
+struct DeviceArgs {
+    /// Where to compute
+    #[arg(long, value_enum, default_value_t, help_heading = "Run")]
+    device: Device,
+    /// CPU threads; results don't depend on it (0: one per core)
+    #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Run")]
+    threads: usize,
+}
+
+impl DeviceArgs {
+    fn backend(&self) -> Result<CpuBackend> {
+        match self.device {
+            Device::Auto | Device::Cpu => CpuBackend::new(self.threads),
+        }
+    }
+}
+
+/// A number of the command line as f32, in a range.
+fn ranged(name: &str, number: Number, range: std::ops::RangeInclusive<f64>) -> Result<f32> {
+    if range.contains(&number.0) {
+        return Ok(number.0 as f32);
+    }
+    Err(Error::usage(format!("--{name} {}: must be between {} and {}", number.0, range.start(), range.end())))
+}
+
+/// Runs the command line and returns the process's exit code: 0, 2 for an error, 130 when interrupted.
+pub fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Train(args) => train::run(*args),
+        Command::Eval(args) => eval::run(args),
+        Command::Attack(args) => attack::run(args),
+        Command::Data(args) => data::run(args),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            eprintln!("ham-engine: {}", e.to_string().replace('\n', " "));
+            ExitCode::from(if matches!(e, Error::Interrupted { .. }) { 130 } else { 2 })
+        }
+    }
+}
+
+/// Prints a line to standard output; a closed pipe ends the program quietly, as it does for any filter.
+fn say(line: impl std::fmt::Display) {
+    use std::io::Write;
+    if writeln!(std::io::stdout(), "{line}").is_err() {
+        std::process::exit(0);
+    }
+}

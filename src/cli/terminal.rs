@@ -1,0 +1,75 @@
+//! What a run shows while it works: a progress bar on a terminal, and the wish to stop.
+
+use crate::train::Progress;
+use crate::{Error, Result};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use std::io::IsTerminal;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+static STOP: AtomicBool = AtomicBool::new(false);
+
+/// Makes Ctrl-C (and SIGTERM) a wish that [`stopping`] tells; a second one ends the process at once.
+pub fn catch_interrupts() -> Result<()> {
+    let handler = || {
+        if STOP.swap(true, Ordering::Relaxed) {
+            std::process::exit(130);
+        }
+        eprintln!("\nstopping after this mini-batch; press Ctrl-C again to stop at once");
+    };
+    ctrlc::set_handler(handler).map_err(|e| Error::usage(format!("cannot handle interrupts: {e}")))
+}
+
+/// Whether the user asked to stop.
+pub fn stopping() -> bool {
+    STOP.load(Ordering::Relaxed)
+}
+
+/// A bar for the epoch or evaluation under way.
+pub struct Bar {
+    bar: ProgressBar,
+    key: (usize, String),
+    epochs: usize,
+}
+
+impl Bar {
+    /// A bar on standard error, if that is a terminal and `show` is set.
+    pub fn new(epochs: usize, show: bool) -> Bar {
+        let bar = ProgressBar::new(0);
+        if !show || !std::io::stderr().is_terminal() {
+            bar.set_draw_target(ProgressDrawTarget::hidden());
+        }
+        let style = ProgressStyle::with_template(
+            "{prefix:<22} {bar:28} {pos:>6}/{len} images  {per_sec:>11}  {eta:>4} left  {msg}",
+        );
+        bar.set_style(style.expect("a valid template").progress_chars("=> "));
+        Bar { bar, key: (0, String::new()), epochs }
+    }
+
+    /// Shows how far a run is.
+    pub fn show(&mut self, p: &Progress) {
+        let key = (p.epoch, p.doing.clone());
+        if key != self.key {
+            // A bar of its own for each stretch of work: rate and ETA are those of what is under way.
+            self.bar.reset();
+            self.bar.set_length(p.total as u64);
+            self.bar.set_prefix(match self.epochs {
+                0 => p.doing.clone(),
+                epochs => format!("{}/{epochs} {}", p.epoch, p.doing),
+            });
+            self.key = key;
+            self.bar.reset_eta();
+        }
+        self.bar.set_message(p.kept_share.map_or(String::new(), |r| format!("live {:.0} %", 100.0 * r)));
+        self.bar.set_position(p.done as u64);
+    }
+
+    /// Prints a line of output above the bar.
+    pub fn line(&self, line: &str) {
+        self.bar.suspend(|| super::say(line));
+    }
+
+    /// Removes the bar.
+    pub fn clear(&self) {
+        self.bar.finish_and_clear();
+    }
+}

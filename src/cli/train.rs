@@ -1,0 +1,181 @@
+use super::terminal::{Bar, catch_interrupts, stopping};
+use super::{DeviceArgs, say};
+use crate::data;
+use crate::net::state::Weights;
+use crate::net::{Arch, Net};
+use crate::report::Report;
+use crate::report::metrics::Epoch;
+use crate::report::table::{EpochTable, fairness_table};
+use crate::train::checkpoint::Checkpoint;
+use crate::train::config::Config;
+use crate::train::options::{Number, Options, Preset};
+use crate::train::run_dir::RunDir;
+use crate::train::{Observer, Progress, Trainer};
+use crate::{Error, Result};
+use std::path::{Path, PathBuf};
+
+/// Train a network; with no option, a small one on embedded images with HAM.
+///
+/// What is set nowhere comes from the preset, then the data set, then the defaults below. Everything a run used is in its
+/// folder's config.toml, which --config takes. Ctrl-C saves; --resume continues, to the same bits.
+///
+/// Examples:
+///   ham-engine train
+///   ham-engine train --method pgd-at --epochs 8
+///   ham-engine train --preset cifar10 --dataset cifar10.safetensors --batch 64
+///   ham-engine train --resume runs/fashion-mnist-mini-ham-001
+#[derive(clap::Args)]
+#[command(verbatim_doc_comment)]
+pub(super) struct Args {
+    #[command(flatten)]
+    options: Options,
+    /// The settings of the paper's experiments on a data set
+    #[arg(long, help_heading = "Data")]
+    preset: Option<Preset>,
+    /// Options from a TOML file, by the same names; the command line wins
+    #[arg(long, value_name = "FILE.toml", help_heading = "Run")]
+    config: Option<PathBuf>,
+    /// Folder for the run [default: runs/DATASET-METHOD-NNN]
+    #[arg(long, value_name = "DIR", help_heading = "Run")]
+    out: Option<PathBuf>,
+    /// Continue the run in this folder
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["out", "config", "preset"], help_heading = "Run")]
+    resume: Option<PathBuf>,
+    /// Print JSON lines: one per epoch, then the report
+    #[arg(long, help_heading = "Run")]
+    json: bool,
+    #[command(flatten)]
+    device: DeviceArgs,
+}
+
+/// Weights to start from, with their network.
+struct Init {
+    arch: Arch,
+    weights: Weights,
+}
+
+impl Init {
+    fn new(checkpoint: &Checkpoint, path: &Path, data: &data::Dataset) -> Result<Init> {
+        let mut arch = checkpoint.arch((data.height, data.width), None, path)?;
+        (arch.image.h, arch.image.w) = (data.height, data.width);
+        let weights = Weights::from_state_dict(&Net::new(arch.clone()), &checkpoint.dict, path)?;
+        Ok(Init { arch, weights })
+    }
+}
+
+pub(super) fn run(args: Args) -> Result<()> {
+    let Args { mut options, preset, config, out, resume, json, device } = args;
+    let resumed = match &resume {
+        Some(folder) => {
+            if let Some(name) = options.names().first() {
+                let what = format!("--{name} can't be changed when a run is resumed; start a new one with --init");
+                return Err(Error::Usage(what));
+            }
+            let (run, of_run) = RunDir::open(folder)?;
+            options = of_run;
+            Some(run)
+        }
+        None => None,
+    };
+    if let Some(file) = config {
+        options = options.or(&Options::read(&file)?);
+    }
+    if let Some(preset) = preset {
+        options = options.or(&Options::preset(preset));
+    }
+    let dataset = options.dataset.get_or_insert_with(|| "fashion-mnist-mini".into());
+    let checkpoint = options.init.as_deref().map(|path| Ok((path, Checkpoint::read(path)?))).transpose()?;
+    let classes = checkpoint.as_ref().map(|(path, c)| Ok(c.arch((1, 1), None, path)?.classes)).transpose()?;
+    let data = data::open_for(dataset, options.data_dir.as_deref(), classes)?;
+    let init = checkpoint.map(|(path, c)| Init::new(&c, path, &data)).transpose()?;
+    let (config, full) = Config::new(&options, &data, init.as_ref().map(|i| &i.arch))?;
+    let run = match resumed {
+        Some(run) => run,
+        None => {
+            let name = format!("{}-{}", file_stem(&data.name), config.method.name());
+            RunDir::create(out.as_deref(), &name, &full)?
+        }
+    };
+    catch_interrupts()?;
+    let mut trainer = Trainer::new(device.backend()?, &config, &data, &run, init.as_ref().map(|i| &i.weights))?;
+    let mut screen = Screen { bar: Bar::new(config.epochs, !json), table: None, json };
+    if !json {
+        introduce(&config, &data, &trainer.device(), trainer.examples(), &full, &run);
+        let table = EpochTable::new(config.epochs as u64, &data.class_names);
+        say(table.header());
+        trainer.epochs().iter().for_each(|e| say(table.row(e)));
+        screen.table = Some(table);
+    }
+    let report = trainer.run(&mut screen);
+    screen.bar.clear();
+    conclude(&report?, &run, json)
+}
+
+/// A name fit for a folder.
+fn file_stem(name: &str) -> String {
+    let stem = Path::new(name).file_stem().map_or(name.into(), |s| s.to_string_lossy());
+    stem.chars().map(|c| if c.is_alphanumeric() || "-_.".contains(c) { c } else { '-' }).collect()
+}
+
+fn introduce(config: &Config, data: &data::Dataset, device: &str, examples: usize, full: &Options, run: &RunDir) {
+    let Config { method, attack, mining, .. } = config;
+    let net = Net::new(config.arch.clone());
+    let eps = full.eps.unwrap_or(Number(0.0)).0;
+    let alpha = full.alpha.unwrap_or(Number(0.0)).0;
+    say(format!("{} on {device}", crate::report::created_by()));
+    say(format!("data     {}: {examples} examples an epoch, {} classes", data.name, data.classes));
+    say(format!(
+        "network  {}; {:.2} M parameters, {:.1} MMAC forward",
+        config.arch.describe(),
+        net.params as f64 / 1e6,
+        net.macs() as f64 / 1e6
+    ));
+    let mut line = format!("method   {}", method.name());
+    if config.spec(1).attack.is_some() {
+        line += &format!(", eps {eps:.4}, alpha {alpha:.4}, {} steps", attack.steps);
+    }
+    if config.mines(usize::MAX) {
+        let k: Vec<_> = mining.k_drop.iter().map(usize::to_string).collect();
+        line += &format!("; from epoch {} drops easy examples after step {}", config.begin_epoch, k.join(", "));
+        if config.begin_epoch > config.epochs {
+            eprintln!("note: --begin-epoch {} is beyond the last epoch: HAM never begins", config.begin_epoch);
+        }
+    }
+    say(line);
+    say(format!("run      {}\n", run.root().display()));
+}
+
+fn conclude(report: &Report, run: &RunDir, json: bool) -> Result<()> {
+    if json {
+        say(serde_json::to_string(report).expect("plain data"));
+        return Ok(());
+    }
+    if let Some(last) = report.attacks.len().checked_sub(1) {
+        say(format!("\nTest set, last checkpoint:\n{}", fairness_table(&report.class_names, &report.attacks, last)));
+    }
+    let root = run.root().display();
+    say(format!("\n{root}/ holds checkpoints, metrics (jsonl, csv), report.json, curves.svg and classes.svg"));
+    Ok(())
+}
+
+/// Shows a run on the terminal, or as JSON lines.
+struct Screen {
+    bar: Bar,
+    table: Option<EpochTable>,
+    json: bool,
+}
+
+impl Observer for Screen {
+    fn progress(&mut self, progress: &Progress) -> bool {
+        self.bar.show(progress);
+        !stopping()
+    }
+
+    fn epoch(&mut self, epoch: &Epoch) {
+        if self.json {
+            self.bar.line(&serde_json::to_string(epoch).expect("plain data"));
+        } else if let Some(table) = &self.table {
+            self.bar.line(&table.row(epoch));
+        }
+    }
+}
