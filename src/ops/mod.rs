@@ -2,3 +2,4 @@
 //! implementation in `cpu.rs`.
 
 pub mod conv;
+pub mod stem;

@@ -7,6 +7,11 @@
 //! ```
 //! Positions outside a map read as zero; dgrad sums only the taps whose division is exact.
 
+use crate::cpu::layout::MapShape;
+
+pub mod cases;
+pub mod cpu;
+
 /// The geometry of a convolution: a square filter, `pad = filter / 2`, the same stride in both directions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Conv {
@@ -43,6 +48,16 @@ impl Conv {
     /// Length of the KRSC filter.
     pub fn filter_len(&self) -> usize {
         self.k * self.filter * self.filter * self.c
+    }
+
+    /// The shape of the input map x (and of dx).
+    pub fn x_map(&self) -> MapShape {
+        MapShape { c: self.c, h: self.h, w: self.w }
+    }
+
+    /// The shape of the output map y (and of dy).
+    pub fn y_map(&self) -> MapShape {
+        MapShape { c: self.k, h: self.p(), w: self.q() }
     }
 
     /// Multiply-accumulates of one pass over one example (dgrad and wgrad need as many as fprop, but for borders).

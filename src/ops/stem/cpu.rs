@@ -1,0 +1,429 @@
+//! The stem on the CPU. Tiles of images as in [`crate::ops::conv::cpu`].
+
+use super::{Norm, Stem};
+use crate::cpu::layout::LANES;
+use crate::cpu::simd::{Kernel, Level, MAX_ROWS, Simd};
+use crate::ops::conv::cpu::{Act, Epilogue, Grad, Pass, Walk, chunk_range, reduce, tap_offset};
+use rayon::prelude::*;
+
+/// Image channels the kernels have room for.
+pub const MAX_CHANNELS: usize = 16;
+
+/// f32 of a packed filter: `[K/16][c, r, s][16]` for fprop, `[c][K/16][r, s flipped][16]` for dgrad.
+pub fn filter_len(stem: &Stem) -> usize {
+    stem.k.div_ceil(LANES) * 9 * stem.c * LANES
+}
+
+/// Packs the KRSC filter `w[k,r,s,c] * scale_k[k]` for a pass. The same `norm` as the pass's belongs here: dgrad's
+/// filter is divided by `std[c]`, so that it gives the gradient in image units.
+pub fn pack(stem: &Stem, pass: Pass, w: &[f32], scale_k: Option<&[f32]>, norm: Option<Norm<'_>>, out: &mut [f32]) {
+    let Stem { c, k, .. } = *stem;
+    assert!((1..=MAX_CHANNELS).contains(&c), "a stem has 1 to {MAX_CHANNELS} image channels, not {c}");
+    assert_eq!(w.len(), k * 9 * c, "KRSC filter of {stem:?}");
+    assert_eq!(out.len(), filter_len(stem), "packed filter of {stem:?}");
+    out.fill(0.0);
+    for kk in 0..k {
+        let scale = scale_k.map_or(1.0, |s| s[kk]);
+        for tap in 0..9 {
+            for cc in 0..c {
+                let v = w[(kk * 9 + tap) * c + cc] * scale;
+                let (block, lane) = (kk / LANES, kk % LANES);
+                match pass {
+                    Pass::Fprop => out[((block * c + cc) * 9 + tap) * LANES + lane] = v,
+                    Pass::Dgrad => {
+                        let v = norm.map_or(v, |norm| v / norm.std[cc]);
+                        out[((cc * k.div_ceil(LANES) + block) * 9 + 8 - tap) * LANES + lane] = v;
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// A normalised image with a border of zeros: `[c][h + 2][w + 2]`.
+#[derive(Clone, Copy)]
+struct Padded {
+    row: usize,
+    plane: usize,
+}
+
+impl Padded {
+    fn new(stem: &Stem) -> Self {
+        Padded { row: stem.w + 2, plane: (stem.h + 2) * (stem.w + 2) }
+    }
+
+    /// f32 of one image.
+    fn len(&self, stem: &Stem) -> usize {
+        stem.c * self.plane
+    }
+
+    /// Offsets of the taps `[c][r][s]` from a pixel's corner.
+    fn taps(&self, stem: &Stem) -> [usize; 9 * MAX_CHANNELS] {
+        let mut taps = [0; 9 * MAX_CHANNELS];
+        for (i, tap) in taps[..9 * stem.c].iter_mut().enumerate() {
+            *tap = i / 9 * self.plane + i / 3 % 3 * self.row + i % 3;
+        }
+        taps
+    }
+
+    /// Fills the interior of `out` (whose border is zero) with the normalised image.
+    #[inline(always)]
+    fn fill(&self, stem: &Stem, image: &[f32], norm: Option<Norm<'_>>, out: &mut [f32]) {
+        for c in 0..stem.c {
+            // x * scale + shift would cancel digits; subtracting first does not.
+            let (mean, scale) = norm.map_or((0.0, 1.0), |n| (n.mean[c], 1.0 / n.std[c]));
+            for h in 0..stem.h {
+                let from = &image[(c * stem.h + h) * stem.w..][..stem.w];
+                let to = &mut out[c * self.plane + (h + 1) * self.row + 1..][..stem.w];
+                for (to, from) in to.iter_mut().zip(from) {
+                    *to = (from - mean) * scale;
+                }
+            }
+        }
+    }
+}
+
+fn check(stem: &Stem, norm: Option<Norm<'_>>) {
+    assert!((1..=MAX_CHANNELS).contains(&stem.c), "a stem has 1 to {MAX_CHANNELS} image channels: {stem:?}");
+    if let Some(norm) = norm {
+        assert!(norm.mean.len() >= stem.c && norm.std.len() >= stem.c, "a mean and a std for every image channel");
+    }
+}
+
+/// The operands of [`fprop`].
+pub struct FpropArgs<'a> {
+    /// Geometry.
+    pub stem: Stem,
+    /// Examples.
+    pub n: usize,
+    /// Images, NCHW.
+    pub image: *const f32,
+    /// Their normalisation.
+    pub norm: Option<Norm<'a>>,
+    /// The filter as [`pack`]ed for [`Pass::Fprop`].
+    pub filter: &'a [f32],
+    /// Added to y, per output channel, padded to blocks of sixteen with zeros.
+    pub bias: Option<&'a [f32]>,
+    /// Where y goes, if anyone wants it.
+    pub y: Option<*mut f32>,
+    /// What else is made of y.
+    pub act: Option<Act<'a>>,
+    /// [`scratch`] f32 of workspace.
+    pub scratch: &'a mut [f32],
+}
+
+/// f32 of workspace that [`fprop`] needs.
+pub fn scratch(stem: &Stem) -> usize {
+    Padded::new(stem).len(stem)
+}
+
+/// `y = conv(normalise(image), filter) + bias`, stored and/or activated.
+///
+/// # Safety
+/// `image` is valid for reading `n` images, `y` and `act.a` for writing `n` examples of [`Conv::y_map`], `act.bits` for
+/// writing their bits; none overlap.
+///
+/// [`Conv::y_map`]: crate::ops::conv::Conv::y_map
+pub unsafe fn fprop(level: Level, args: FpropArgs<'_>) {
+    let FpropArgs { stem, n, image, norm, filter, bias, y, act, scratch } = args;
+    check(&stem, norm);
+    assert_eq!(filter.len(), filter_len(&stem), "packed filter of {stem:?}");
+    let padded = Padded::new(&stem);
+    let scratch = &mut scratch[..padded.len(&stem)];
+    scratch.fill(0.0);
+    let epilogue = Epilogue::fprop(stem.k, bias, None, y, act);
+    level.run(Images { stem, n, image, norm, filter, epilogue, scratch });
+}
+
+struct Images<'a> {
+    stem: Stem,
+    n: usize,
+    image: *const f32,
+    norm: Option<Norm<'a>>,
+    filter: &'a [f32],
+    epilogue: Epilogue,
+    scratch: &'a mut [f32],
+}
+
+impl Kernel for Images<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let (padded, dst) = (Padded::new(&self.stem), self.stem.conv().y_map());
+        let taps = padded.taps(&self.stem);
+        for n in 0..self.n {
+            // SAFETY: `n` images can be read by the promise of `fprop`'s caller.
+            let image = unsafe { std::slice::from_raw_parts(self.image.add(n * self.stem.image()), self.stem.image()) };
+            padded.fill(&self.stem, image, self.norm, self.scratch);
+            let walk = Walk::<1> {
+                n: 1,
+                src: self.scratch.as_ptr(),
+                src_example: self.scratch.len(),
+                src_row: padded.row,
+                src_col: 1,
+                src_block: 0,
+                src_blocks: 1,
+                taps: &taps[..9 * self.stem.c],
+                filter: self.filter.as_ptr(),
+                filter_block: self.filter.len() / dst.blocks(),
+                dst,
+                dst_step: 1,
+                dst_phase: (0, 0),
+                // SAFETY: the maps have `n` examples.
+                epilogue: unsafe { self.epilogue.at(n * dst.example(), n * dst.bits()) },
+            };
+            walk.run(s);
+        }
+    }
+}
+
+/// What [`dgrad`] does with the gradient.
+#[derive(Clone, Copy)]
+pub enum Output {
+    /// Stores it: images NCHW.
+    Grad(*mut f32),
+    /// Takes a step of PGD: `x_adv = clamp(clamp(x_adv + alpha * sign(g), x - eps, x + eps), 0, 1)`, `sign(0) = 0`.
+    Pgd {
+        /// The clean images.
+        x: *const f32,
+        /// The adversarial images, updated in place.
+        x_adv: *mut f32,
+        /// The radius of the perturbation, in image units.
+        eps: f32,
+        /// The step, in image units.
+        alpha: f32,
+    },
+}
+
+/// The gradient of the images.
+///
+/// # Safety
+/// `dy` is valid for reading `n` examples of the stem's output map, with zero borders; the output's pointers for `n`
+/// images, which do not overlap.
+pub unsafe fn dgrad(level: Level, stem: &Stem, n: usize, dy: *const f32, filter: &[f32], output: Output) {
+    check(stem, None);
+    assert_eq!(filter.len(), filter_len(stem), "packed filter of {stem:?}");
+    level.run(Gradient { stem: *stem, n, dy, filter, output });
+}
+
+struct Gradient<'a> {
+    stem: Stem,
+    n: usize,
+    dy: *const f32,
+    filter: &'a [f32],
+    output: Output,
+}
+
+impl Kernel for Gradient<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let map = self.stem.conv().y_map();
+        let (plane, per) = (self.stem.h * self.stem.w, map.blocks() * 9 * LANES);
+        for image in 0..self.n {
+            let (mut row, mut col) = (0, 0);
+            let mut first = 0;
+            // Sixteen pixels at a time, each a sum over the lanes (output channels) of a vector.
+            while first < plane {
+                let count = LANES.min(plane - first);
+                let mut px = [0; LANES];
+                for px in px.iter_mut().take(count) {
+                    *px = image * map.example() + tap_offset(&map, row, col);
+                    col += 1;
+                    if col == self.stem.w {
+                        (row, col) = (row + 1, 0);
+                    }
+                }
+                for c in 0..self.stem.c {
+                    // SAFETY: the pixels lie inside dy and the image by the promise of `dgrad`'s caller; lanes beyond
+                    // `count` read pixel 0 and are not stored.
+                    unsafe {
+                        let w = self.filter.as_ptr().add(c * per);
+                        let mut sums = [s.zero(); LANES];
+                        let mut i = 0;
+                        while i < LANES {
+                            self.dots::<S, 4>(s, &map, &px, i, w, &mut sums);
+                            i += 4;
+                        }
+                        let at = (image * self.stem.c + c) * plane + first;
+                        self.finish(s, s.sums(&sums), at, count);
+                    }
+                }
+                first += count;
+            }
+        }
+    }
+}
+
+impl Gradient<'_> {
+    /// The products of pixels `i..i + NP` with the filter, not yet summed over lanes.
+    #[inline(always)]
+    unsafe fn dots<S: Simd, const NP: usize>(
+        &self,
+        s: S,
+        map: &crate::cpu::layout::MapShape,
+        px: &[usize; LANES],
+        first: usize,
+        mut w: *const f32,
+        sums: &mut [S::V; LANES],
+    ) {
+        let mut acc = [s.zero(); NP];
+        // SAFETY: the caller's promise.
+        unsafe {
+            for b in 0..map.blocks() {
+                for r in 0..3 {
+                    let dy = self.dy.add(b * map.plane() + r * map.row());
+                    for q in 0..3 {
+                        let wv = s.load(w);
+                        for i in 0..NP {
+                            acc[i] = s.fma(s.load(dy.add(px[first + i] + q * LANES)), wv, acc[i]);
+                        }
+                        w = w.add(LANES);
+                    }
+                }
+            }
+        }
+        sums[first..first + NP].copy_from_slice(&acc);
+    }
+
+    /// Stores or uses the gradient of `count` elements of the images from `at`.
+    #[inline(always)]
+    unsafe fn finish<S: Simd>(&self, s: S, g: S::V, at: usize, count: usize) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            match self.output {
+                Output::Grad(out) if count == LANES => s.store(out.add(at), g),
+                Output::Grad(out) => s.store_part(out.add(at), g, count),
+                Output::Pgd { x, x_adv, eps, alpha } if count == LANES => {
+                    let v = pgd(s, g, s.load(x.add(at)), s.load(x_adv.add(at)), eps, alpha);
+                    s.store(x_adv.add(at), v);
+                }
+                Output::Pgd { x, x_adv, eps, alpha } => {
+                    let (x, old) = (s.load_part(x.add(at), count), s.load_part(x_adv.add(at), count));
+                    s.store_part(x_adv.add(at), pgd(s, g, x, old, eps, alpha), count);
+                }
+            }
+        }
+    }
+}
+
+/// One step of PGD on sixteen elements.
+#[inline(always)]
+fn pgd<S: Simd>(s: S, g: S::V, x: S::V, x_adv: S::V, eps: f32, alpha: f32) -> S::V {
+    let (alpha, eps) = (s.splat(alpha), s.splat(eps));
+    let up = s.mask(s.positive(g), alpha);
+    let down = s.mask(s.positive(s.sub(s.zero(), g)), alpha);
+    let v = s.sub(s.add(x_adv, up), down);
+    let v = s.min(s.max(v, s.sub(x, eps)), s.add(x, eps));
+    s.min(s.max(v, s.zero()), s.splat(1.0))
+}
+
+/// Parts the images are cut into for wgrad.
+const PARTS: usize = 16;
+
+fn chunks(n: usize) -> usize {
+    PARTS.min(n).max(1)
+}
+
+/// f32 of workspace that [`wgrad`] of up to `n` examples needs.
+pub fn wgrad_scratch(stem: &Stem, n: usize) -> usize {
+    chunks(n) * (filter_len(stem) + scratch(stem))
+}
+
+/// Pointers that tasks may share.
+#[derive(Clone, Copy)]
+struct Shared(*const f32, *const f32);
+// SAFETY: only read through, and the caller of `wgrad` promises they are valid for the call.
+unsafe impl Send for Shared {}
+// SAFETY: as above.
+unsafe impl Sync for Shared {}
+impl Shared {
+    fn get(&self) -> (*const f32, *const f32) {
+        (self.0, self.1)
+    }
+}
+
+/// `dw[k,r,s,c]`, overwritten; runs on rayon's current pool and gives the same bits for any number of threads.
+///
+/// # Safety
+/// `image` is valid for reading `n` images and `dy` `n` examples of the stem's output map.
+pub unsafe fn wgrad(
+    level: Level,
+    stem: &Stem,
+    n: usize,
+    image: *const f32,
+    norm: Option<Norm<'_>>,
+    dy: *const f32,
+    dw: &mut [f32],
+    scratch: &mut [f32],
+) {
+    check(stem, norm);
+    assert_eq!(dw.len(), stem.conv().filter_len(), "KRSC filter of {stem:?}");
+    let (chunks, len) = (chunks(n), filter_len(stem));
+    let (parts, images) = scratch[..wgrad_scratch(stem, n)].split_at_mut(chunks * len);
+    let shared = Shared(image, dy);
+    let tasks = parts.par_chunks_mut(len).zip(images.par_chunks_mut(self::scratch(stem)));
+    tasks.enumerate().with_max_len(1).for_each(|(chunk, (out, padded))| {
+        let images = chunk_range(n, chunks, chunk);
+        let (image, dy) = shared.get();
+        out.fill(0.0);
+        padded.fill(0.0);
+        // SAFETY: the images of the chunk, by the caller's promise.
+        unsafe {
+            let image = image.add(images.start * stem.image());
+            let dy = dy.add(images.start * stem.conv().y_map().example());
+            level.run(FilterGradient { stem: *stem, n: images.len(), image, norm, dy, out, scratch: padded });
+        }
+    });
+    reduce(dw, stem.k, stem.c, parts, chunks, |tap, c, kb| ((kb * stem.c + c) * 9 + tap) * LANES);
+}
+
+struct FilterGradient<'a> {
+    stem: Stem,
+    n: usize,
+    image: *const f32,
+    norm: Option<Norm<'a>>,
+    dy: *const f32,
+    out: &'a mut [f32],
+    scratch: &'a mut [f32],
+}
+
+impl Kernel for FilterGradient<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, s: S) {
+        let (padded, map) = (Padded::new(&self.stem), self.stem.conv().y_map());
+        let taps = padded.taps(&self.stem);
+        let rows = 9 * self.stem.c;
+        for n in 0..self.n {
+            // SAFETY: `n` images can be read by the promise of `wgrad`'s caller.
+            let image = unsafe { std::slice::from_raw_parts(self.image.add(n * self.stem.image()), self.stem.image()) };
+            padded.fill(&self.stem, image, self.norm, self.scratch);
+            for kb in 0..map.blocks() {
+                // SAFETY: as above, for dy; `out` has `rows` vectors for every block.
+                let grad = unsafe {
+                    Grad::<1> {
+                        images: 1,
+                        x: self.scratch.as_ptr(),
+                        x_example: 0,
+                        x_row: padded.row,
+                        x_col: 1,
+                        taps: &taps[..rows],
+                        dy: self.dy.add(n * map.example() + kb * map.plane() + map.origin()),
+                        dy_example: 0,
+                        dy_row: map.row(),
+                        rows: self.stem.h,
+                        cols: self.stem.w,
+                        out: self.out.as_mut_ptr().add(kb * rows * LANES),
+                    }
+                };
+                grad.run(s);
+            }
+        }
+    }
+}
+
+const _: () = assert!(MAX_ROWS <= LANES);
