@@ -1,6 +1,6 @@
 //! GFLOP/s of every pass, layer and algorithm on one core, and as a share of the core's measured FMA peak.
 //!
-//! `cargo bench --bench conv [-- filter]`. GFLOP/s count the direct sum's operations, so Winograd may pass the peak.
+//! `cargo bench --bench conv [-- words]`. GFLOP/s count the direct sum's operations, so Winograd may pass the peak.
 
 use ham_engine::cpu::simd::{Kernel, Level, Line, Simd};
 use ham_engine::ops::conv::cases::{Case, LAYERS};
@@ -35,8 +35,8 @@ impl Kernel for Peak {
     }
 }
 
-/// The shortest time in seconds of one call of `f`, over half a second.
-fn time(mut f: impl FnMut()) -> f64 {
+/// The shortest time in seconds of one call of `f`, over a quarter of a second.
+fn time(f: &mut dyn FnMut()) -> f64 {
     f();
     let (start, mut best) = (Instant::now(), f64::MAX);
     while start.elapsed().as_secs_f64() < 0.25 {
@@ -57,7 +57,7 @@ fn f32s(lines: &mut [Line]) -> &mut [f32] {
     bytemuck::cast_slice_mut(lines)
 }
 
-fn bench(level: Level, case: &Case, report: &mut impl FnMut(&str, &str, f64, f64)) {
+fn bench(level: Level, case: &Case, report: &mut impl FnMut(&str, &str, f64, &mut dyn FnMut())) {
     let (conv, n) = (case.conv, case.n);
     let flops = 2.0 * (n * conv.macs()) as f64;
     let (x_map, y_map) = (conv.x_map(), conv.y_map());
@@ -76,9 +76,10 @@ fn bench(level: Level, case: &Case, report: &mut impl FnMut(&str, &str, f64, f64
         for pass in [Pass::Fprop, Pass::Dgrad] {
             let mut filter = buffer(cpu::filter_len(&conv, pass, algo));
             let filter = f32s(&mut filter);
-            let seconds = time(|| cpu::pack(level, &conv, pass, algo, &w, None, None, filter));
-            report(&format!("pack {pass:?}"), &name, seconds, 0.0);
-            let seconds = time(|| {
+            report(&format!("pack {pass:?}"), &name, 0.0, &mut || {
+                cpu::pack(level, &conv, pass, algo, &w, None, None, filter);
+            });
+            report(&format!("{pass:?}"), &name, flops, &mut || {
                 // SAFETY: the buffers hold `n` examples.
                 unsafe {
                     match pass {
@@ -114,18 +115,16 @@ fn bench(level: Level, case: &Case, report: &mut impl FnMut(&str, &str, f64, f64
                     }
                 }
             });
-            report(&format!("{pass:?}"), &name, seconds, flops);
         }
     }
     let mut scratch = buffer(cpu::wgrad_scratch(&conv, n));
-    let seconds = time(|| {
+    report("Wgrad", "Direct*", flops, &mut || {
         // SAFETY: the buffers hold `n` examples.
         unsafe { cpu::wgrad(level, &conv, n, x.as_ptr(), y.as_ptr(), &mut dw, f32s(&mut scratch)) };
     });
-    report("Wgrad", "Direct*", seconds, flops);
 }
 
-fn bench_stem(level: Level, stem: Stem, n: usize, report: &mut impl FnMut(&str, &str, f64, f64)) {
+fn bench_stem(level: Level, stem: Stem, n: usize, report: &mut impl FnMut(&str, &str, f64, &mut dyn FnMut())) {
     let map = stem.conv().y_map();
     let flops = 2.0 * (n * stem.conv().macs()) as f64;
     let (mut images, mut adv, mut y) = (buffer(n * stem.image()), buffer(n * stem.image()), buffer(n * map.example()));
@@ -137,44 +136,49 @@ fn bench_stem(level: Level, stem: Stem, n: usize, report: &mut impl FnMut(&str, 
     let mut scratch = buffer(stem_cpu::scratch(&stem).max(stem_cpu::wgrad_scratch(&stem, n)));
     let scratch = f32s(&mut scratch);
     stem_cpu::pack(&stem, Pass::Fprop, &w, None, None, filter);
-    let seconds = time(|| {
+    report("Fprop", "Direct*", flops, &mut || {
         let act = Some(Act { a: y.as_mut_ptr(), affine: None, bits: Some(bits.as_mut_ptr()) });
         let image = images.as_ptr();
         let args = stem_cpu::FpropArgs { stem, n, image, norm: None, filter, bias: None, y: None, act, scratch };
         // SAFETY: the buffers hold `n` examples.
         unsafe { stem_cpu::fprop(level, args) };
     });
-    report("Fprop", "Direct*", seconds, flops);
     let output = stem_cpu::Output::Pgd { x: images.as_ptr(), x_adv: adv.as_mut_ptr(), eps: 0.1, alpha: 0.01 };
-    // SAFETY: as above.
-    let seconds = time(|| unsafe { stem_cpu::dgrad(level, &stem, n, y.as_ptr(), filter, output) });
-    report("Dgrad+PGD", "Direct*", seconds, flops);
-    // SAFETY: as above.
-    let seconds =
-        time(|| unsafe { stem_cpu::wgrad(level, &stem, n, images.as_ptr(), None, y.as_ptr(), &mut dw, scratch) });
-    report("Wgrad", "Direct*", seconds, flops);
+    report("Dgrad+PGD", "Direct*", flops, &mut || {
+        // SAFETY: as above.
+        unsafe { stem_cpu::dgrad(level, &stem, n, y.as_ptr(), filter, output) };
+    });
+    report("Wgrad", "Direct*", flops, &mut || {
+        // SAFETY: as above.
+        unsafe { stem_cpu::wgrad(level, &stem, n, images.as_ptr(), None, y.as_ptr(), &mut dw, scratch) };
+    });
 }
 
 fn main() {
-    let only = std::env::args().skip(1).find(|a| !a.starts_with('-'));
-    let wanted = |name: &str| only.as_ref().is_none_or(|o| name.contains(o.as_str()));
+    // Words that a line must all contain, such as `small Winograd Fprop`.
+    let words: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with('-')).collect();
     // One core: the peak, and every pass, is of one.
     let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().expect("a pool of one thread");
     pool.install(|| {
         let level = Level::detect();
-        let peak = 2.0 * 16.0 * 12.0 * 1e5 / time(|| drop(black_box(level.run(Peak(100_000))))) / 1e9;
+        let seconds = time(&mut || {
+            black_box(level.run(Peak(100_000)));
+        });
+        let peak = 2.0 * 16.0 * 12.0 * 1e5 / seconds / 1e9;
         println!("{level}, one core, measured FMA peak {peak:.1} GFLOP/s; * is the algorithm chosen\n");
-        println!(
-            "{:34} {:12} {:10} {:>9} {:>9} {:>6}",
-            "layer (n, c, k, h, filter/stride)", "pass", "algo", "us/image", "GFLOP/s", "peak"
-        );
-        let mut line = |layer: &str, n: usize, pass: &str, algo: &str, seconds: f64, flops: f64| {
-            let us = seconds * 1e6 / n as f64;
+        let title = "layer (n, c, k, h, filter/stride)";
+        println!("{title:43} {:12} {:10} {:>9} {:>9} {:>6}", "pass", "algo", "us/image", "GFLOP/s", "peak");
+        let line = |layer: &str, n: usize, pass: &str, algo: &str, flops: f64, f: &mut dyn FnMut()| {
+            let text = format!("{layer:43} {pass:12} {algo:10}");
+            if !words.iter().all(|w| text.contains(w.as_str())) {
+                return;
+            }
+            let seconds = time(f);
             if flops > 0.0 {
-                let g = flops / seconds / 1e9;
-                println!("{layer:34} {pass:12} {algo:10} {us:9.1} {g:9.1} {:5.0}%", 100.0 * g / peak);
+                let (us, g) = (seconds * 1e6 / n as f64, flops / seconds / 1e9);
+                println!("{text} {us:9.1} {g:9.1} {:5.0}%", 100.0 * g / peak);
             } else {
-                println!("{layer:34} {pass:12} {algo:10} {:9.1} us a call", seconds * 1e6);
+                println!("{text} {:9.1} us a call", seconds * 1e6);
             }
         };
         for (name, n, stem) in [
@@ -182,14 +186,12 @@ fn main() {
             ("resnet18 stem", 4, Stem { c: 3, k: 64, h: 32, w: 32 }),
         ] {
             let layer = format!("{name} ({n}, {}, {}, {}, 3/1)", stem.c, stem.k, stem.h);
-            if wanted(name) {
-                bench_stem(level, stem, n, &mut |pass, algo, s, f| line(&layer, n, pass, algo, s, f));
-            }
+            bench_stem(level, stem, n, &mut |pass, algo, flops, f| line(&layer, n, pass, algo, flops, f));
         }
-        for case in LAYERS.iter().filter(|c| wanted(c.name)) {
-            let Case { name, n, conv } = *case;
+        for Case { name, n, conv } in LAYERS {
             let layer = format!("{name} ({n}, {}, {}, {}, {}/{})", conv.c, conv.k, conv.h, conv.filter, conv.stride);
-            bench(level, case, &mut |pass, algo, s, f| line(&layer, n, pass, algo, s, f));
+            let case = Case { name, n: *n, conv: *conv };
+            bench(level, &case, &mut |pass, algo, flops, f| line(&layer, *n, pass, algo, flops, f));
         }
     });
 }

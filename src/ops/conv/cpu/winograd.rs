@@ -5,7 +5,7 @@
 //! channels is a matrix product over the tiles of all images of the call.
 
 use super::Epilogue;
-use super::direct::Product;
+use super::direct::{Product, Sink, tap_offset};
 use crate::cpu::layout::{LANES, MapShape};
 use crate::cpu::simd::{Kernel, Level, MAX_ROWS, Simd};
 use crate::ops::conv::Conv;
@@ -117,6 +117,24 @@ impl Tiles<'_> {
     }
 }
 
+/// Products of successive tiles, stored one after the other.
+struct Store {
+    to: *mut f32,
+    block: usize,
+}
+
+impl Sink for Store {
+    #[inline(always)]
+    unsafe fn take<S: Simd, const NP: usize, const NB: usize>(&self, s: S, tile: [[S::V; NP]; NB]) {
+        for j in 0..NB {
+            for i in 0..NP {
+                // SAFETY: the caller's promise.
+                unsafe { s.store(self.to.add(j * self.block + i * LANES), tile[j][i]) };
+            }
+        }
+    }
+}
+
 impl Kernel for Tiles<'_> {
     type Output = ();
 
@@ -167,14 +185,13 @@ impl Kernel for Tiles<'_> {
                                         .as_ptr()
                                         .add((out + o) * w_block + point * src_blocks * LANES * LANES),
                                     w_block,
-                                    out: m.add(point * m_point + o * v_block + t * LANES),
-                                    out_block: v_block,
                                 };
+                                let to = Store { to: m.add(point * m_point + o * v_block + t * LANES), block: v_block };
                                 if S::BLOCKS == 2 && o + 2 <= outputs {
-                                    product.rows::<S, 2, LANES>(s, np);
+                                    product.rows::<S, _, 2, LANES>(s, np, &to);
                                     o += 2;
                                 } else {
-                                    product.rows::<S, 1, LANES>(s, np);
+                                    product.rows::<S, _, 1, LANES>(s, np, &to);
                                     o += 1;
                                 }
                             }
@@ -287,13 +304,25 @@ impl Tiles<'_> {
         }
         let to = at.image * map.example() + block * map.plane() + map.origin();
         let bit = (at.image * map.blocks() + block) * map.h * map.w;
+        let (to, bit) = (to + tap_offset(map, at.row, at.col), bit + at.row * map.w + at.col);
+        let cols = TILE.min(map.w - at.col);
         for i in 0..TILE.min(map.h - at.row) {
-            for j in 0..TILE.min(map.w - at.col) {
-                let (row, col) = (at.row + i, at.col + j);
-                // SAFETY: the pixel is inside the map.
-                unsafe {
-                    let v = s.load(y[i][j].as_ptr());
-                    self.epilogue.apply(s, v, block, to + row * map.row() + col * LANES, bit + row * map.w + col);
+            let (to, bit) = (to + i * map.row(), bit + i * map.w);
+            let tos: [usize; TILE] = [to, to + LANES, to + 2 * LANES, to + 3 * LANES];
+            let bits: [usize; TILE] = [bit, bit + 1, bit + 2, bit + 3];
+            // SAFETY: the first `cols` pixels are inside the map.
+            unsafe {
+                if cols == TILE {
+                    let mut v = [s.zero(); TILE];
+                    for j in 0..TILE {
+                        v[j] = s.load(y[i][j].as_ptr());
+                    }
+                    self.epilogue.apply(s, v, block, tos.as_ptr(), bits.as_ptr());
+                } else {
+                    for j in 0..cols {
+                        let v = [s.load(y[i][j].as_ptr())];
+                        self.epilogue.apply(s, v, block, tos[j..].as_ptr(), bits[j..].as_ptr());
+                    }
                 }
             }
         }
