@@ -76,7 +76,7 @@ fn bench(level: Level, case: &Case, report: &mut impl FnMut(&str, &str, f64, &mu
         for pass in [Pass::Fprop, Pass::Dgrad] {
             let mut filter = buffer(cpu::filter_len(&conv, pass, algo));
             let filter = f32s(&mut filter);
-            report(&format!("pack {pass:?}"), &name, 0.0, &mut || {
+            report(&format!("Pack {}", if pass == Pass::Fprop { "fwd" } else { "bwd" }), &name, 0.0, &mut || {
                 cpu::pack(level, &conv, pass, algo, &w, None, None, filter);
             });
             report(&format!("{pass:?}"), &name, flops, &mut || {

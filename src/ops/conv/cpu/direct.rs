@@ -211,20 +211,32 @@ impl<const CI: usize> Walk<'_, CI> {
         let mut tile = [0; MAX_ROWS];
         while left > 0 {
             let np = left.min(S::ROWS);
-            for i in 0..np {
-                (tile[i], to.map[i], to.bit[i]) = (px, map, bit);
-                col += 1;
-                (px, map, bit) = (px + self.src_col, map + map_col, bit + step);
-                if col == cols {
-                    px = px - cols * self.src_col + self.src_row;
-                    map = map - cols * map_col + map_row;
-                    bit = bit - cols * step + step * dst.w;
-                    (row, col) = (row + 1, 0);
-                    if row == rows {
-                        px = px - rows * self.src_row + self.src_example;
-                        map = map - rows * map_row + dst.example();
-                        bit = bit - rows * step * dst.w + dst.bits();
-                        row = 0;
+            if np == S::ROWS && col + np < cols {
+                for i in 0..S::ROWS {
+                    tile[i] = px + i * self.src_col;
+                    to.map[i] = map + i * map_col;
+                    to.bit[i] = bit + i * step;
+                }
+                px += S::ROWS * self.src_col;
+                map += S::ROWS * map_col;
+                bit += S::ROWS * step;
+                col += S::ROWS;
+            } else {
+                for i in 0..np {
+                    (tile[i], to.map[i], to.bit[i]) = (px, map, bit);
+                    col += 1;
+                    (px, map, bit) = (px + self.src_col, map + map_col, bit + step);
+                    if col == cols {
+                        px = px - cols * self.src_col + self.src_row;
+                        map = map - cols * map_col + map_row;
+                        bit = bit - cols * step + step * dst.w;
+                        (row, col) = (row + 1, 0);
+                        if row == rows {
+                            px = px - rows * self.src_row + self.src_example;
+                            map = map - rows * map_row + dst.example();
+                            bit = bit - rows * step * dst.w + dst.bits();
+                            row = 0;
+                        }
                     }
                 }
             }
@@ -326,18 +338,18 @@ impl Product<'_> {
         // SAFETY: the caller's promise.
         unsafe {
             for _ in 0..self.blocks {
+                let mut p = [x; NP];
+                for i in 0..NP {
+                    p[i] = x.add(self.px[i]);
+                }
                 for &tap in self.taps {
-                    let mut p = [x; NP];
-                    for i in 0..NP {
-                        p[i] = x.add(self.px[i] + tap);
-                    }
                     for c in 0..CI {
                         let mut wv = [s.zero(); NB];
                         for j in 0..NB {
                             wv[j] = s.load(w.add(j * self.w_block + c * LANES));
                         }
                         for i in 0..NP {
-                            let xv = s.splat(*p[i].add(c));
+                            let xv = s.splat(*p[i].add(tap + c));
                             for j in 0..NB {
                                 acc[j][i] = s.fma(xv, wv[j], acc[j][i]);
                             }
