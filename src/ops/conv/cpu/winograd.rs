@@ -30,7 +30,7 @@ impl Blocking {
         if src_blocks <= 8 {
             // The transformed input of a group of tiles stays in L2, next to the filter streaming through.
             let fit = 256 * 1024 / (POINTS * LANES * 4 * src_blocks);
-            Blocking { tiles: (fit / MAX_ROWS * MAX_ROWS).clamp(MAX_ROWS, MAX_ROWS).min(all), outputs: 1 }
+            Blocking { tiles: (fit / MAX_ROWS * MAX_ROWS).clamp(MAX_ROWS, 2 * MAX_ROWS).min(all), outputs: 1 }
         } else {
             // The filter outgrows L2: use each point's part for as many tiles as there are, then go on.
             Blocking { tiles: all.min(16 * MAX_ROWS), outputs: dst_blocks }
