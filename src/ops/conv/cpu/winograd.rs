@@ -135,6 +135,36 @@ impl Sink for Store {
     }
 }
 
+/// Offsets of successive tiles in V. A constant, so that they become displacements of one pointer.
+const CONSECUTIVE: [usize; MAX_ROWS] = {
+    let mut px = [0; MAX_ROWS];
+    let mut i = 0;
+    while i < MAX_ROWS {
+        px[i] = i * LANES;
+        i += 1;
+    }
+    px
+};
+
+/// One point's products of `count` tiles.
+///
+/// # Safety
+/// As for [`Product::rows`].
+#[inline(always)]
+unsafe fn products<S: Simd, const NB: usize>(s: S, mut product: Product<'_>, mut to: Store, count: usize) {
+    let mut left = count;
+    // SAFETY: the caller's promise.
+    unsafe {
+        while left >= S::ROWS {
+            product.rows::<S, _, NB, LANES>(s, S::ROWS, &to);
+            product.x = product.x.add(S::ROWS * LANES);
+            to.to = to.to.add(S::ROWS * LANES);
+            left -= S::ROWS;
+        }
+        product.rows::<S, _, NB, LANES>(s, left, &to);
+    }
+}
+
 impl Kernel for Tiles<'_> {
     type Output = ();
 
@@ -145,10 +175,7 @@ impl Kernel for Tiles<'_> {
         let (v_point, m_point) = (self.blocking.point(src_blocks), self.blocking.point(self.blocking.outputs));
         let v_block = self.blocking.tiles * LANES;
         let (v, m) = (self.v.as_mut_ptr(), self.m.as_mut_ptr());
-        let mut px = [0; MAX_ROWS];
-        for (i, px) in px.iter_mut().enumerate() {
-            *px = i * LANES;
-        }
+        let w_block = POINTS * src_blocks * LANES * LANES;
         let mut first = 0;
         while first < all {
             let count = self.blocking.tiles.min(all - first);
@@ -168,34 +195,28 @@ impl Kernel for Tiles<'_> {
                 while out < dst_blocks {
                     let outputs = self.blocking.outputs.min(dst_blocks - out);
                     for point in 0..POINTS {
-                        let mut t = 0;
-                        while t < count {
-                            let np = S::ROWS.min(count - t);
-                            let mut o = 0;
-                            while o < outputs {
-                                let w_block = POINTS * src_blocks * LANES * LANES;
-                                let product = Product {
-                                    x: v.add(point * v_point + t * LANES),
-                                    px: &px,
-                                    taps: &[0],
-                                    blocks: src_blocks,
-                                    x_block: v_block,
-                                    w: self
-                                        .filter
-                                        .as_ptr()
-                                        .add((out + o) * w_block + point * src_blocks * LANES * LANES),
-                                    w_block,
-                                };
-                                let to = Store { to: m.add(point * m_point + o * v_block + t * LANES), block: v_block };
-                                if S::BLOCKS == 2 && o + 2 <= outputs {
-                                    product.rows::<S, _, 2, LANES>(s, np, &to);
-                                    o += 2;
-                                } else {
-                                    product.rows::<S, _, 1, LANES>(s, np, &to);
-                                    o += 1;
-                                }
+                        let x = v.add(point * v_point);
+                        let to = m.add(point * m_point);
+                        let w = self.filter.as_ptr().add(out * w_block + point * src_blocks * LANES * LANES);
+                        let mut o = 0;
+                        while o < outputs {
+                            let product = Product {
+                                x,
+                                px: &CONSECUTIVE,
+                                taps: &[0],
+                                blocks: src_blocks,
+                                x_block: v_block,
+                                w: w.add(o * w_block),
+                                w_block,
+                            };
+                            let to = Store { to: to.add(o * v_block), block: v_block };
+                            if S::BLOCKS == 2 && o + 2 <= outputs {
+                                products::<S, 2>(s, product, to, count);
+                                o += 2;
+                            } else {
+                                products::<S, 1>(s, product, to, count);
+                                o += 1;
                             }
-                            t += np;
                         }
                     }
                     for t in 0..count {
