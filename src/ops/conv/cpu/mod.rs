@@ -8,11 +8,19 @@
 //! fprop and dgrad are the same sum with other taps and the filter transposed, so both become one [`direct`] walk (or
 //! one [`winograd`] product) that hands each finished vector of sixteen channels to an [`Epilogue`].
 
+// Register tiles are arrays indexed in step; iterators would hide which index goes with which.
+#![allow(clippy::needless_range_loop)]
+
 mod direct;
 mod epilogue;
 mod pack;
 mod wgrad;
 mod winograd;
+
+#[cfg(test)]
+pub(crate) mod oracle;
+#[cfg(test)]
+mod tests;
 
 use super::Conv;
 use crate::cpu::layout::LANES;
