@@ -17,6 +17,9 @@ use record::{Recorded, Run, Step, implementation};
 use simd::Level;
 use std::time::{Duration, Instant};
 
+/// Threads at most; each has an arena of its own.
+const MAX_THREADS: usize = 1024;
+
 /// Runs programs on this machine's cores. Results are bit-equal for any number of threads.
 pub struct CpuBackend {
     level: Level,
@@ -44,6 +47,9 @@ impl CpuBackend {
             0 => std::thread::available_parallelism().map_or(1, |n| n.get()),
             n => n,
         };
+        if threads > MAX_THREADS {
+            return Err(Error::usage(format!("--threads {threads}: at most {MAX_THREADS}")));
+        }
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).thread_name(|i| format!("cpu-{i}")).build();
         let pool = pool.map_err(|e| Error::usage(format!("--threads {threads}: {e}")))?;
         Ok(CpuBackend { level, threads, pool, bufs: Vec::new(), times: [Duration::ZERO; 2] })
