@@ -7,7 +7,7 @@ pub mod record;
 pub mod simd;
 
 use crate::backend::Backend;
-use crate::program::{Buf, DType, Op, Phase, Program};
+use crate::program::{Buf, DType, Phase, Program};
 use crate::{Error, Result};
 use bytemuck::Pod;
 use context::Context;
@@ -144,12 +144,9 @@ impl Replay<'_> {
                     (phase, since) = (*next, Instant::now());
                 }
                 Step::Alone(i) => self.op(*i, &self.context(0, 0, self.live())),
-                Step::Prepare(range) => {
-                    // Filters are scaled by folded batch norms, so the foldings come first; they are small.
-                    let (folds, filters): (Vec<_>, Vec<_>) =
-                        range.clone().partition(|&i| matches!(self.recorded.program.ops[i], Op::Fold(_)));
-                    folds.into_iter().for_each(|i| self.op(i, &self.context(0, 0, 0)));
-                    filters.into_par_iter().for_each(|i| self.op(i, &self.context(0, 0, 0)));
+                Step::Prepare { folds, filters } => {
+                    folds.iter().for_each(|&i| self.op(i, &self.context(0, 0, 0)));
+                    filters.par_iter().for_each(|&i| self.op(i, &self.context(0, 0, 0)));
                 }
                 Step::Stretch { tallies, runs } => self.stretch(tallies, runs),
             }
