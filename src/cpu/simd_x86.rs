@@ -180,6 +180,10 @@ impl Simd for Avx2 {
     fn r_fma(self, a: Self::R, b: Self::R, c: Self::R) -> Self::R {
         one!(_mm256_fmadd_ps(a, b, c))
     }
+    #[inline(always)]
+    fn r_sums(self, rows: &[Self::R; 16]) -> Self::R {
+        one!(sums8(&rows[..8]))
+    }
 }
 
 impl Simd for Avx512 {
@@ -278,5 +282,9 @@ impl Simd for Avx512 {
     #[inline(always)]
     fn r_fma(self, a: Self::R, b: Self::R, c: Self::R) -> Self::R {
         one!(_mm512_fmadd_ps(a, b, c))
+    }
+    #[inline(always)]
+    fn r_sums(self, rows: &[Self::R; 16]) -> Self::R {
+        self.sums(rows)
     }
 }
