@@ -397,8 +397,8 @@ mod tests {
                     s.r_store(t.as_mut_ptr().add(o), r);
                 }
                 let mut rows = [s.r_splat(0.0); 16];
-                for i in 0..S::REG {
-                    rows[i] = s.r_splat((i * 4 * 16 / S::REG) as f32 / S::REG as f32);
+                for (i, row) in rows.iter_mut().enumerate().take(S::REG) {
+                    *row = s.r_splat((i * 4 * 16 / S::REG) as f32 / S::REG as f32);
                 }
                 let mut sums = [0.0; 16];
                 s.r_store(sums.as_mut_ptr(), s.r_sums(&rows));

@@ -287,8 +287,8 @@ impl Gradient<'_> {
                     let dy = dy.add(b * map.plane() + r * map.row());
                     for lane in (0..LANES).step_by(S::REG) {
                         let mut taps = [s.r_splat(0.0); 3];
-                        for q in 0..3 {
-                            taps[q] = s.r_load(w.add(q * LANES + lane));
+                        for (q, tap) in taps.iter_mut().enumerate() {
+                            *tap = s.r_load(w.add(q * LANES + lane));
                         }
                         for i in 0..NP + 2 {
                             let d = s.r_load(dy.add(i * LANES + lane));
