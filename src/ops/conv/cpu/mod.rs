@@ -31,7 +31,7 @@ pub(crate) use epilogue::Epilogue;
 pub use pack::{filter_len, pack};
 pub(crate) use wgrad::{Grad, chunk_range, reduce};
 pub use wgrad::{wgrad, wgrad_scratch};
-pub use winograd::scratch as winograd_scratch;
+use winograd::scratch as winograd_scratch;
 
 /// How a pass is computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
