@@ -153,7 +153,7 @@ fn attack<B: Backend>(
     for first in (0..n).step_by(b.capacity) {
         bar.show(&Progress { epoch: 0, doing: "attack".into(), done: first, total: n, kept_share: None });
         if stopping() {
-            return Err(Error::usage("interrupted; nothing was written"));
+            return Err(Error::Stopped);
         }
         let loaded = b.capacity.min(n - first);
         engine.backend.replay(&mut clean)?;

@@ -122,7 +122,7 @@ pub(super) fn run(args: Args) -> Result<()> {
             bar.show(&Progress { epoch: 0, doing, done, total, kept_share: None });
             !stopping()
         })?;
-        let Some(counts) = counts else { return Err(Error::usage("interrupted; nothing was written")) };
+        let Some(counts) = counts else { return Err(Error::Stopped) };
         attacks.push(AttackResult { name: threat.to_string(), fairness: counts.fairness()? });
     }
     bar.clear();

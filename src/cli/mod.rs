@@ -80,7 +80,7 @@ pub fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
             eprintln!("ham-engine: {}", e.to_string().replace('\n', " "));
-            ExitCode::from(if matches!(e, Error::Interrupted { .. }) { 130 } else { 2 })
+            ExitCode::from(if matches!(e, Error::Interrupted { .. } | Error::Stopped) { 130 } else { 2 })
         }
     }
 }
@@ -88,7 +88,11 @@ pub fn main() -> ExitCode {
 /// Prints a line to standard output; a closed pipe ends the program quietly, as it does for any filter.
 fn say(line: impl std::fmt::Display) {
     use std::io::Write;
-    if writeln!(std::io::stdout(), "{line}").is_err() {
-        std::process::exit(0);
+    if let Err(e) = writeln!(std::io::stdout(), "{line}") {
+        if e.kind() == std::io::ErrorKind::BrokenPipe {
+            std::process::exit(0);
+        }
+        eprintln!("ham-engine: cannot write to standard output: {e}");
+        std::process::exit(2);
     }
 }

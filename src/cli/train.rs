@@ -3,6 +3,7 @@ use super::{DeviceArgs, say};
 use crate::data;
 use crate::net::state::Weights;
 use crate::net::{Arch, Net};
+use crate::ops::stem::Normalisation;
 use crate::report::Report;
 use crate::report::metrics::Epoch;
 use crate::report::table::{EpochTable, fairness_table};
@@ -56,7 +57,9 @@ struct Init {
 
 impl Init {
     fn new(checkpoint: &Checkpoint, path: &Path, data: &data::Dataset) -> Result<Init> {
-        let mut arch = checkpoint.arch((data.height, data.width), None, path)?;
+        // A plain state dict does not say how its images were normalised: as the data set says, as `eval` takes it.
+        let of_data = data.mean.clone().zip(data.std.clone()).map(|(mean, std)| Normalisation { mean, std });
+        let mut arch = checkpoint.arch((data.height, data.width), of_data, path)?;
         (arch.image.h, arch.image.w) = (data.height, data.width);
         let weights = Weights::from_state_dict(&Net::new(arch.clone()), &checkpoint.dict, path)?;
         Ok(Init { arch, weights })
@@ -89,6 +92,7 @@ pub(super) fn run(args: Args) -> Result<()> {
     let data = data::open_for(dataset, options.data_dir.as_deref(), classes)?;
     let init = checkpoint.map(|(path, c)| Init::new(&c, path, &data)).transpose()?;
     let (config, full) = Config::new(&options, &data, init.as_ref().map(|i| &i.arch))?;
+    let is_new = resumed.is_none();
     let run = match resumed {
         Some(run) => run,
         None => {
@@ -97,7 +101,12 @@ pub(super) fn run(args: Args) -> Result<()> {
         }
     };
     catch_interrupts()?;
-    let mut trainer = Trainer::new(device.backend()?, &config, &data, &run, init.as_ref().map(|i| &i.weights))?;
+    let set_up = || Trainer::new(device.backend()?, &config, &data, &run, init.as_ref().map(|i| &i.weights));
+    let mut trainer = set_up().inspect_err(|_| {
+        if is_new {
+            run.abandon();
+        }
+    })?;
     let mut screen = Screen { bar: Bar::new(config.epochs, !json), table: None, json };
     if !json {
         introduce(&config, &data, &trainer.device(), trainer.examples(), &full, &run);

@@ -3,6 +3,7 @@
 //! Command line, configuration file, preset and defaults are all [`Options`], where everything may be absent; the first layer
 //! that sets a value wins. The complete set of a run is written to its `config.toml`, which `--config` takes again.
 
+use crate::fsio::one_line;
 use crate::ops::mine::Weights;
 use crate::{Error, Result};
 use clap::ValueEnum;
@@ -124,6 +125,11 @@ pub enum Preset {
     Imagenette,
 }
 
+/// A path that a configuration file can hold: clap refuses what is not UTF-8 before it gets here.
+fn utf8_path(s: &str) -> std::result::Result<PathBuf, String> {
+    Ok(s.into())
+}
+
 /// What a training run can be told; absent means: ask the next layer.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, clap::Args)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
@@ -132,7 +138,7 @@ pub struct Options {
     #[arg(long, value_name = "NAME|FILE", help_heading = "Data")]
     pub dataset: Option<String>,
     /// Folder that holds the data set's files
-    #[arg(long, value_name = "DIR", help_heading = "Data")]
+    #[arg(long, value_name = "DIR", value_parser = utf8_path, help_heading = "Data")]
     pub data_dir: Option<PathBuf>,
     /// Share of the training examples, in [0, 1), held out to choose the best checkpoints [default: 0.1]
     #[arg(long, value_name = "SHARE", help_heading = "Data")]
@@ -165,7 +171,7 @@ pub struct Options {
     #[arg(long, value_delimiter = ',', value_name = "S,S,..", help_heading = "Network")]
     pub std: Option<Vec<Number>>,
     /// Start from these weights (a checkpoint or a PyTorch state dict as safetensors)
-    #[arg(long, value_name = "FILE", help_heading = "Network")]
+    #[arg(long, value_name = "FILE", value_parser = utf8_path, help_heading = "Network")]
     pub init: Option<PathBuf>,
 
     /// Training method [default: ham]
@@ -216,7 +222,8 @@ pub struct Options {
     #[arg(long, value_name = "D", help_heading = "Training")]
     pub weight_decay: Option<Number>,
     /// Seed of everything random [default: 0]
-    #[arg(long, value_name = "SEED", help_heading = "Training")]
+    #[arg(long, value_name = "SEED", value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64),
+        help_heading = "Training")]
     pub seed: Option<u64>,
     /// Evaluate every so many epochs, and after the last [default: 1]
     #[arg(long, value_name = "N", help_heading = "Training")]
@@ -231,8 +238,9 @@ impl Options {
     pub fn read(path: &Path) -> Result<Options> {
         let text = std::fs::read_to_string(path).map_err(Error::io(path, "cannot read the configuration"))?;
         toml::from_str(&text).map_err(|e| {
-            let line = e.span().map_or(0, |s| text[..s.start.min(text.len())].lines().count().max(1));
-            Error::format(path, format!("line {line}: {}", e.message().replace('\n', " ")))
+            // A key's span begins right behind a line feed: lines() would not count the line it is on.
+            let line = e.span().map_or(1, |s| 1 + text[..s.start.min(text.len())].matches('\n').count());
+            Error::format(path, format!("line {line}: {}", one_line(e.message())))
         })
     }
 
