@@ -48,14 +48,15 @@ struct DeviceArgs {
     #[arg(long, value_enum, default_value_t, help_heading = "Run")]
     device: Device,
     /// CPU threads; results don't depend on it (0: one per core)
-    #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Run")]
-    threads: usize,
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u16).range(0..=1024),
+        help_heading = "Run")]
+    threads: u16,
 }
 
 impl DeviceArgs {
     fn backend(&self) -> Result<CpuBackend> {
         match self.device {
-            Device::Auto | Device::Cpu => CpuBackend::new(self.threads),
+            Device::Auto | Device::Cpu => CpuBackend::new(self.threads.into()),
         }
     }
 }

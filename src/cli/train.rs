@@ -1,9 +1,9 @@
+use super::eval::normalisation;
 use super::terminal::{Bar, catch_interrupts, stopping};
 use super::{DeviceArgs, say};
 use crate::data;
 use crate::net::state::Weights;
 use crate::net::{Arch, Net};
-use crate::ops::stem::Normalisation;
 use crate::report::Report;
 use crate::report::metrics::Epoch;
 use crate::report::table::{EpochTable, fairness_table};
@@ -56,10 +56,9 @@ struct Init {
 }
 
 impl Init {
-    fn new(checkpoint: &Checkpoint, path: &Path, data: &data::Dataset) -> Result<Init> {
-        // A plain state dict does not say how its images were normalised: as the data set says, as `eval` takes it.
-        let of_data = data.mean.clone().zip(data.std.clone()).map(|(mean, std)| Normalisation { mean, std });
-        let mut arch = checkpoint.arch((data.height, data.width), of_data, path)?;
+    fn new(checkpoint: &Checkpoint, path: &Path, data: &data::Dataset, options: &Options) -> Result<Init> {
+        let norm = normalisation(&options.mean, &options.std, checkpoint.meta.as_ref(), data, path)?;
+        let mut arch = checkpoint.arch((data.height, data.width), norm, path)?;
         (arch.image.h, arch.image.w) = (data.height, data.width);
         let weights = Weights::from_state_dict(&Net::new(arch.clone()), &checkpoint.dict, path)?;
         Ok(Init { arch, weights })
@@ -90,7 +89,7 @@ pub(super) fn run(args: Args) -> Result<()> {
     let checkpoint = options.init.as_deref().map(|path| Ok((path, Checkpoint::read(path)?))).transpose()?;
     let classes = checkpoint.as_ref().map(|(path, c)| Ok(c.arch((1, 1), None, path)?.classes)).transpose()?;
     let data = data::open_for(dataset, options.data_dir.as_deref(), classes)?;
-    let init = checkpoint.map(|(path, c)| Init::new(&c, path, &data)).transpose()?;
+    let init = checkpoint.map(|(path, c)| Init::new(&c, path, &data, &options)).transpose()?;
     let (config, full) = Config::new(&options, &data, init.as_ref().map(|i| &i.arch))?;
     let is_new = resumed.is_none();
     let run = match resumed {

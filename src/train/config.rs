@@ -249,8 +249,10 @@ fn fits(arch: &Arch, init: &Arch, named: Option<ArchName>) -> Result<()> {
     }
     if let Some(name) = named.filter(|n| n.shape() != (init.widths.clone(), init.blocks.clone())) {
         return err(format!(
-            "--arch {name:?}, but the checkpoint has widths {:?}, blocks {:?}",
-            init.widths, init.blocks
+            "--arch {}, but the checkpoint has widths {:?}, blocks {:?}",
+            name.name(),
+            init.widths,
+            init.blocks
         ));
     }
     if arch.image.c != init.image.c {

@@ -103,6 +103,14 @@ pub enum ArchName {
 }
 
 impl ArchName {
+    /// Its name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            ArchName::PreactResnet18 => "preact-resnet18",
+            ArchName::PreactResnet8 => "preact-resnet8",
+        }
+    }
+
     /// Widths and blocks.
     pub fn shape(self) -> (Vec<usize>, Vec<usize>) {
         match self {

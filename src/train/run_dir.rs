@@ -34,7 +34,7 @@ impl RunDir {
         }
         std::fs::create_dir_all(&run.root).map_err(Error::io(&run.root, "cannot create the run directory"))?;
         let text = options.to_toml();
-        write_atomic(&run.config(), |w| w.write_all(text.as_bytes()))?;
+        write_atomic(&run.config(), |w| w.write_all(text.as_bytes())).inspect_err(|_| run.abandon())?;
         Ok(run)
     }
 
