@@ -17,8 +17,10 @@ use std::path::{Path, PathBuf};
 /// Evaluate a checkpoint: accuracy overall and per class, clean and under attack.
 ///
 /// Examples:
-///   ham-engine eval --checkpoint runs/fashion-mnist-mini-ham-001/last.safetensors
-///   ham-engine eval --checkpoint net.safetensors --dataset test.safetensors --attack clean,fgsm,pgd-20,cw-30 --eps 8/255
+///   ham-engine eval \
+///     --checkpoint runs/fashion-mnist-mini-ham-001/last.safetensors
+///   ham-engine eval --checkpoint net.safetensors --dataset test.safetensors \
+///     --attack clean,fgsm,pgd-20,cw-30 --eps 8/255
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
 pub(super) struct Args {

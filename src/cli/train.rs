@@ -17,8 +17,9 @@ use std::path::{Path, PathBuf};
 
 /// Train a network; with no option, a small one on embedded images with HAM.
 ///
-/// What is set nowhere comes from the preset, then the data set, then the defaults below. Everything a run used is in its
-/// folder's config.toml, which --config takes. Ctrl-C saves; --resume continues, to the same bits.
+/// What is set nowhere comes from the preset, then the data set, then the
+/// defaults below. Everything a run used is in its folder's config.toml, which
+/// --config takes. Ctrl-C saves; --resume continues, to the same bits.
 ///
 /// Examples:
 ///   ham-engine train

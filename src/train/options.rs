@@ -133,6 +133,12 @@ pub enum Preset {
     Imagenette,
 }
 
+/// A count that a configuration file can hold: TOML's integers are signed.
+fn count(s: &str) -> std::result::Result<usize, String> {
+    let value = s.trim().parse().ok().filter(|n: &i64| *n >= 0);
+    value.map(|n| n as usize).ok_or_else(|| format!("`{s}` is not a whole number from 0 to {}", i64::MAX))
+}
+
 /// A path that a configuration file can hold: clap refuses what is not UTF-8 before it gets here.
 fn utf8_path(s: &str) -> std::result::Result<PathBuf, String> {
     Ok(s.into())
@@ -160,17 +166,17 @@ pub struct Options {
         hide_possible_values = true, help_heading = "Data")]
     pub no_shuffle: Option<bool>,
     /// At most this many mini-batches per epoch
-    #[arg(long, value_name = "N", help_heading = "Data")]
+    #[arg(long, value_parser = count, value_name = "N", help_heading = "Data")]
     pub max_batches: Option<usize>,
 
     /// A named network
     #[arg(long, help_heading = "Network")]
     pub arch: Option<ArchName>,
     /// Channels of each stage, such as 16,32,64
-    #[arg(long, value_delimiter = ',', value_name = "W,W,..", help_heading = "Network")]
+    #[arg(long, value_parser = count, value_delimiter = ',', value_name = "W,W,..", help_heading = "Network")]
     pub widths: Option<Vec<usize>>,
     /// Blocks of each stage: one number, or one per stage
-    #[arg(long, value_delimiter = ',', value_name = "B,B,..", help_heading = "Network")]
+    #[arg(long, value_parser = count, value_delimiter = ',', value_name = "B,B,..", help_heading = "Network")]
     pub blocks: Option<Vec<usize>>,
     /// Normalisation inside the model: mean per channel
     #[arg(long, value_delimiter = ',', value_name = "M,M,..", help_heading = "Network")]
@@ -186,10 +192,10 @@ pub struct Options {
     #[arg(long, help_heading = "Method")]
     pub method: Option<Method>,
     /// HAM: check after so many attack steps and drop what has not crossed; one or several [default: 3]
-    #[arg(long, value_delimiter = ',', value_name = "K,K,..", help_heading = "Method")]
+    #[arg(long, value_parser = count, value_delimiter = ',', value_name = "K,K,..", help_heading = "Method")]
     pub k_drop: Option<Vec<usize>>,
     /// HAM: first epoch that drops; plain PGD-AT before [default: just past half of the epochs]
-    #[arg(long, value_name = "EPOCH", help_heading = "Method")]
+    #[arg(long, value_parser = count, value_name = "EPOCH", help_heading = "Method")]
     pub begin_epoch: Option<usize>,
     /// HAM: share of the easy examples to keep, those of the highest confidence [default: 0]
     #[arg(long, value_name = "SHARE", help_heading = "Method")]
@@ -204,7 +210,7 @@ pub struct Options {
     #[arg(long, value_name = "ALPHA", help_heading = "Method")]
     pub alpha: Option<Number>,
     /// Steps of the attack [default: 10]
-    #[arg(long, value_name = "K", help_heading = "Method")]
+    #[arg(long, value_parser = count, value_name = "K", help_heading = "Method")]
     pub steps: Option<usize>,
     /// Start the attack at the image instead of at random within eps
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL",
@@ -212,10 +218,10 @@ pub struct Options {
     pub no_random_start: Option<bool>,
 
     /// Epochs [default: 8, or the preset's]
-    #[arg(long, value_name = "N", help_heading = "Training")]
+    #[arg(long, value_parser = count, value_name = "N", help_heading = "Training")]
     pub epochs: Option<usize>,
     /// Examples in a mini-batch [default: 128]
-    #[arg(long, value_name = "N", help_heading = "Training")]
+    #[arg(long, value_parser = count, value_name = "N", help_heading = "Training")]
     pub batch: Option<usize>,
     /// Largest learning rate [default: 0.1]
     #[arg(long, value_name = "LR", help_heading = "Training")]
@@ -234,7 +240,7 @@ pub struct Options {
         help_heading = "Training")]
     pub seed: Option<u64>,
     /// Evaluate every so many epochs, and after the last [default: 1]
-    #[arg(long, value_name = "N", help_heading = "Training")]
+    #[arg(long, value_parser = count, value_name = "N", help_heading = "Training")]
     pub eval_every: Option<usize>,
 }
 
