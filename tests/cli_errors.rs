@@ -50,7 +50,7 @@ fn options_out_of_range() {
         ("--begin-epoch 0", "--begin-epoch 0"),
         ("--eval-every 0", "--eval-every 0"),
         ("--max-batches 0", "--max-batches 0"),
-        ("--max-batches 18446744073709551615", "--max-batches 18446744073709551615"),
+        ("--max-batches 18446744073709551615", "--max-batches"),
         ("--seed 18446744073709551615", "--seed"),
         ("--lr 1e7", "--lr 10000000"),
         ("--momentum 2", "--momentum 2"),
