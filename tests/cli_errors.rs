@@ -4,13 +4,20 @@ mod common_cli;
 
 use common_cli::{BIN, Folder, encode, failed, tensors};
 use safetensors::Dtype;
-use std::process::Command;
+use std::process::{Command, Output};
 
 /// A folder with a finished run of one epoch in `run`.
 fn with_run() -> Folder {
     let folder = Folder::with_data();
     folder.ok(&folder.train_line("--epochs 1 --max-batches 2 --out run"));
     folder
+}
+
+/// What the program does in a shell with limits.
+fn limited(f: &Folder, limits: &str, line: &str) -> Output {
+    let mut command = Command::new("sh");
+    command.arg("-c").arg(format!("{limits}; exec \"$0\" \"$@\"")).arg(BIN).args(line.split_whitespace());
+    command.current_dir(f.path("")).output().unwrap()
 }
 
 /// Lengths that cut a safetensors file in each of its parts, and at their borders.
@@ -73,9 +80,6 @@ fn options_out_of_range() {
         let line = if options.contains("--widths") { out.to_owned() } else { format!("{out} --widths 4,8") };
         f.fails(&format!("{line} {options}"), expected);
     }
-    // Far more memory than there is: refused before anything is written.
-    let widths = ["4096"; 8].join(",");
-    f.fails(&format!("train --dataset data.safetensors --out run --widths {widths} --blocks 64"), "out of memory");
     f.fails("train --dataset shvn", "did you mean svhn?");
     f.fails("train --dataset cifar10 --data-dir .", "there is no cifar10.safetensors in .");
     f.fails("train --dataset none.safetensors", "none.safetensors: cannot read the data set: No such file");
@@ -88,6 +92,16 @@ fn options_out_of_range() {
     f.fails("train --resume none --epochs 9", "--epochs can't be changed when a run is resumed");
     f.write("file", "");
     f.fails(&f.train_line("--out file/run"), "file/run: cannot create the run directory: Not a directory");
+}
+
+#[test]
+fn too_little_memory() {
+    let f = Folder::with_data();
+    let widths = ["4096"; 8].join(",");
+    let line = format!("train --dataset data.safetensors --out run --widths {widths} --blocks 64");
+    let before = f.tree();
+    failed(&line, limited(&f, "ulimit -v 8000000", &line), "out of memory at ");
+    assert!(before == f.tree());
 }
 
 #[test]
@@ -227,12 +241,7 @@ fn a_full_disk() {
     f.ok(&f.train_line("--epochs 1 --max-batches 2 --out second"));
     f.write("o.safetensors", "old");
     // A limit on the size of files stops writes of any user, root too; its signal is ignored, so that the write fails.
-    let limited = |blocks: usize, line: &str| {
-        let script = format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$0\" \"$@\"");
-        let mut command = Command::new("sh");
-        command.arg("-c").arg(script).arg(BIN).args(line.split_whitespace()).current_dir(f.path(""));
-        command.output().unwrap()
-    };
+    let with_blocks = |blocks: usize, line: &str| limited(&f, &format!("trap '' XFSZ; ulimit -f {blocks}"), line);
     for line in [
         "data export data.safetensors o.safetensors",
         "eval --checkpoint run/last.safetensors --attack clean --out o.safetensors",
@@ -240,12 +249,12 @@ fn a_full_disk() {
         "train --dataset data.safetensors --out other",
     ] {
         let before = f.tree();
-        failed(line, limited(0, line), "cannot write (the old file, if any, is unchanged): File too large");
+        failed(line, with_blocks(0, line), "cannot write (the old file, if any, is unchanged): File too large");
         assert!(before == f.tree(), "{line}");
     }
     // Enough for the options and the metrics, not for a checkpoint: the run stays, and goes on once there is room.
     let line = f.train_line("--epochs 1 --max-batches 2 --out third");
-    failed(&line, limited(6, &line), "File too large");
+    failed(&line, with_blocks(6, &line), "File too large");
     let left = f.list("third");
     assert!(left.contains(&"config.toml".into()), "{left:?}");
     assert!(!left.iter().any(|n| n.contains(".tmp") || n.contains("last.")), "{left:?}");
