@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 /// Everything that can go wrong between a command line and a checkpoint.
 ///
-/// `Display` is one line fit for a terminal. Every variant but [`Error::Interrupted`] means exit code 2.
+/// `Display` is one line fit for a terminal. [`Error::Interrupted`] and [`Error::Stopped`] mean exit code 130, all
+/// others 2.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The request itself is wrong: an option out of range, an unknown name, options that contradict each other.
@@ -46,12 +47,18 @@ pub enum Error {
         /// Which checkpoint was kept.
         kept: String,
     },
+    /// A network gave infinities or NaN for finite images.
+    #[error("the network's outputs are not finite; use a checkpoint from before it diverged")]
+    NotFinite,
     /// The user asked to stop; the state was saved first.
     #[error("interrupted; resume with: ham-engine train --resume {}", run.display())]
     Interrupted {
         /// The run directory to resume from.
         run: PathBuf,
     },
+    /// The user asked to stop what has no state to save.
+    #[error("interrupted; nothing was written")]
+    Stopped,
 }
 
 /// `std::result::Result` with this crate's [`Error`].

@@ -11,18 +11,31 @@ use safetensors::tensor::{Metadata, TensorInfo, TensorView, View};
 
 use crate::{Error, Result};
 
+/// How the names of temporary files begin.
+pub(crate) const TEMP_PREFIX: &str = ".ham-";
+
 /// Writes a file so that `path` holds either its old content or all of the new one, also across a crash.
 ///
 /// The content goes to a temporary file in the same folder, is flushed to the disk and then renamed over `path`. On an
 /// error the old file stays and the temporary file is removed.
+///
+/// A pipe or a device such as /dev/stdout is written to as it is: a rename would put a file in its place.
 pub fn write_atomic(path: &Path, write: impl FnOnce(&mut dyn Write) -> std::io::Result<()>) -> Result<()> {
+    if path.metadata().is_ok_and(|m| !m.is_file() && !m.is_dir()) {
+        let written = File::options().write(true).open(path).and_then(|file| {
+            let mut out = BufWriter::new(file);
+            write(&mut out)?;
+            out.flush()
+        });
+        return written.map_err(Error::io(path, "cannot write"));
+    }
     // The parent of a bare file name is "", which no system call takes.
     let folder = match path.parent() {
         Some(p) if !p.as_os_str().is_empty() => p,
         _ => Path::new("."),
     };
     let mut builder = tempfile::Builder::new();
-    builder.prefix(".ham-").suffix(".tmp");
+    builder.prefix(TEMP_PREFIX).suffix(".tmp");
     #[cfg(unix)]
     {
         // Temporary files are private by default; this one becomes an ordinary file, so the umask decides.

@@ -21,19 +21,26 @@ use std::path::PathBuf;
 
 /// Attack the images of a file, dropping easy ones as HAM does if --k-drop is given.
 ///
-/// The input is a safetensors file with `images` (u8, or f32 in [0, 1], NCHW) and `labels`. The output holds, as safetensors:
-/// `x_adv` f32 of the kept examples, `kept` i64 their indices, `kappa` i64 [N], `step_size` f32 [N], and `logits` f32
-/// [N, classes] of the clean images; with --save-grad also `input_grad`, the gradient of the summed cross-entropy there.
+/// The input is a safetensors file with `images` (u8, or f32 in [0, 1], NCHW)
+/// and `labels`. The output is one too, with
+///   x_adv       f32, the attacked images of the kept examples
+///   kept        i64, their indices in the input
+///   kappa       i64 [N], at how many iterates an example was classified right
+///   step_size   f32 [N], the largest move of its output probabilities
+///   logits      f32 [N, classes] of the clean images
+///   input_grad  f32 (--save-grad), the gradient of the summed cross-entropy
+///               with respect to the clean images
 ///
 /// Example:
-///   ham-engine attack --checkpoint last.safetensors --input batch.safetensors --output adv.safetensors --k-drop 3
+///   ham-engine attack --checkpoint last.safetensors --input batch.safetensors \
+///     --output adv.safetensors --k-drop 3
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
 pub(super) struct Args {
     /// Checkpoint or PyTorch state dict (safetensors)
     #[arg(long, value_name = "FILE")]
     checkpoint: PathBuf,
-    /// Images and labels (safetensors)
+    /// Images and labels (a .safetensors file)
     #[arg(long, value_name = "FILE")]
     input: PathBuf,
     /// Where to write the result (safetensors)
@@ -153,7 +160,7 @@ fn attack<B: Backend>(
     for first in (0..n).step_by(b.capacity) {
         bar.show(&Progress { epoch: 0, doing: "attack".into(), done: first, total: n, kept_share: None });
         if stopping() {
-            return Err(Error::usage("interrupted; nothing was written"));
+            return Err(Error::Stopped);
         }
         let loaded = b.capacity.min(n - first);
         engine.backend.replay(&mut clean)?;

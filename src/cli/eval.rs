@@ -17,8 +17,10 @@ use std::path::{Path, PathBuf};
 /// Evaluate a checkpoint: accuracy overall and per class, clean and under attack.
 ///
 /// Examples:
-///   ham-engine eval --checkpoint runs/fashion-mnist-mini-ham-001/last.safetensors
-///   ham-engine eval --checkpoint net.safetensors --dataset test.safetensors --attack clean,fgsm,pgd-20,cw-30 --eps 8/255
+///   ham-engine eval \
+///     --checkpoint runs/fashion-mnist-mini-ham-001/last.safetensors
+///   ham-engine eval --checkpoint net.safetensors --dataset test.safetensors \
+///     --attack clean,fgsm,pgd-20,cw-30 --eps 8/255
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
 pub(super) struct Args {
@@ -122,7 +124,7 @@ pub(super) fn run(args: Args) -> Result<()> {
             bar.show(&Progress { epoch: 0, doing, done, total, kept_share: None });
             !stopping()
         })?;
-        let Some(counts) = counts else { return Err(Error::usage("interrupted; nothing was written")) };
+        let Some(counts) = counts else { return Err(Error::Stopped) };
         attacks.push(AttackResult { name: threat.to_string(), fairness: counts.fairness()? });
     }
     bar.clear();

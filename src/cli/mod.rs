@@ -48,14 +48,15 @@ struct DeviceArgs {
     #[arg(long, value_enum, default_value_t, help_heading = "Run")]
     device: Device,
     /// CPU threads; results don't depend on it (0: one per core)
-    #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Run")]
-    threads: usize,
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u16).range(0..=1024),
+        help_heading = "Run")]
+    threads: u16,
 }
 
 impl DeviceArgs {
     fn backend(&self) -> Result<CpuBackend> {
         match self.device {
-            Device::Auto | Device::Cpu => CpuBackend::new(self.threads),
+            Device::Auto | Device::Cpu => CpuBackend::new(self.threads.into()),
         }
     }
 }
@@ -80,7 +81,7 @@ pub fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
             eprintln!("ham-engine: {}", e.to_string().replace('\n', " "));
-            ExitCode::from(if matches!(e, Error::Interrupted { .. }) { 130 } else { 2 })
+            ExitCode::from(if matches!(e, Error::Interrupted { .. } | Error::Stopped) { 130 } else { 2 })
         }
     }
 }
@@ -88,7 +89,11 @@ pub fn main() -> ExitCode {
 /// Prints a line to standard output; a closed pipe ends the program quietly, as it does for any filter.
 fn say(line: impl std::fmt::Display) {
     use std::io::Write;
-    if writeln!(std::io::stdout(), "{line}").is_err() {
-        std::process::exit(0);
+    if let Err(e) = writeln!(std::io::stdout(), "{line}") {
+        if e.kind() == std::io::ErrorKind::BrokenPipe {
+            std::process::exit(0);
+        }
+        eprintln!("ham-engine: cannot write to standard output: {e}");
+        std::process::exit(2);
     }
 }

@@ -1,3 +1,4 @@
+use super::eval::normalisation;
 use super::terminal::{Bar, catch_interrupts, stopping};
 use super::{DeviceArgs, say};
 use crate::data;
@@ -16,8 +17,9 @@ use std::path::{Path, PathBuf};
 
 /// Train a network; with no option, a small one on embedded images with HAM.
 ///
-/// What is set nowhere comes from the preset, then the data set, then the defaults below. Everything a run used is in its
-/// folder's config.toml, which --config takes. Ctrl-C saves; --resume continues, to the same bits.
+/// What is set nowhere comes from the preset, then the data set, then the
+/// defaults below. Everything a run used is in its folder's config.toml, which
+/// --config takes. Ctrl-C saves; --resume continues, to the same bits.
 ///
 /// Examples:
 ///   ham-engine train
@@ -55,8 +57,9 @@ struct Init {
 }
 
 impl Init {
-    fn new(checkpoint: &Checkpoint, path: &Path, data: &data::Dataset) -> Result<Init> {
-        let mut arch = checkpoint.arch((data.height, data.width), None, path)?;
+    fn new(checkpoint: &Checkpoint, path: &Path, data: &data::Dataset, options: &Options) -> Result<Init> {
+        let norm = normalisation(&options.mean, &options.std, checkpoint.meta.as_ref(), data, path)?;
+        let mut arch = checkpoint.arch((data.height, data.width), norm, path)?;
         (arch.image.h, arch.image.w) = (data.height, data.width);
         let weights = Weights::from_state_dict(&Net::new(arch.clone()), &checkpoint.dict, path)?;
         Ok(Init { arch, weights })
@@ -87,8 +90,9 @@ pub(super) fn run(args: Args) -> Result<()> {
     let checkpoint = options.init.as_deref().map(|path| Ok((path, Checkpoint::read(path)?))).transpose()?;
     let classes = checkpoint.as_ref().map(|(path, c)| Ok(c.arch((1, 1), None, path)?.classes)).transpose()?;
     let data = data::open_for(dataset, options.data_dir.as_deref(), classes)?;
-    let init = checkpoint.map(|(path, c)| Init::new(&c, path, &data)).transpose()?;
+    let init = checkpoint.map(|(path, c)| Init::new(&c, path, &data, &options)).transpose()?;
     let (config, full) = Config::new(&options, &data, init.as_ref().map(|i| &i.arch))?;
+    let is_new = resumed.is_none();
     let run = match resumed {
         Some(run) => run,
         None => {
@@ -97,7 +101,12 @@ pub(super) fn run(args: Args) -> Result<()> {
         }
     };
     catch_interrupts()?;
-    let mut trainer = Trainer::new(device.backend()?, &config, &data, &run, init.as_ref().map(|i| &i.weights))?;
+    let set_up = || Trainer::new(device.backend()?, &config, &data, &run, init.as_ref().map(|i| &i.weights));
+    let mut trainer = set_up().inspect_err(|_| {
+        if is_new {
+            run.abandon();
+        }
+    })?;
     let mut screen = Screen { bar: Bar::new(config.epochs, !json), table: None, json };
     if !json {
         introduce(&config, &data, &trainer.device(), trainer.examples(), &full, &run);

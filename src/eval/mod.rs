@@ -127,7 +127,7 @@ impl Examined {
     /// evaluation by returning false: the result is then none.
     ///
     /// # Errors
-    /// Where the device fails, or the network's outputs are not finite.
+    /// Where the device fails, or [`Error::NotFinite`].
     pub fn run<B: Backend>(
         &self,
         engine: &mut Engine<B>,
@@ -146,8 +146,7 @@ impl Examined {
         progress(self.order.len());
         let Counts { halted, class_correct, class_kept, .. } = engine.counts(&self.scene);
         if halted != 0 {
-            let what = "the network's outputs are not finite; use a checkpoint from before it diverged";
-            return Err(Error::usage(what));
+            return Err(Error::NotFinite);
         }
         Ok(Some(ClassCounts { correct: class_correct, total: class_kept }))
     }

@@ -165,7 +165,7 @@ impl Config {
                 keep_easy: number("keep-easy", o.keep_easy, 0.0..=1.0)? as f32,
             },
             weights: o.weights.ok_or_else(|| set("weights"))?,
-            begin_epoch: count("begin-epoch", o.begin_epoch, 1..=usize::MAX)?,
+            begin_epoch: count("begin-epoch", o.begin_epoch, 1..=1_000_000)?,
             epochs: count("epochs", o.epochs, 1..=1_000_000)?,
             batch: count("batch", o.batch, 1..=65_536)?,
             lr: number("lr", o.lr, 0.0..=1e6)?,
@@ -174,10 +174,10 @@ impl Config {
             weight_decay: number("weight-decay", o.weight_decay, 0.0..=1.0)? as f32,
             augment: !o.no_augment.unwrap_or(false),
             shuffle: !o.no_shuffle.unwrap_or(false),
-            max_batches: o.max_batches.map(|m| count("max-batches", Some(m), 1..=usize::MAX)).transpose()?,
+            max_batches: o.max_batches.map(|m| count("max-batches", Some(m), 1..=1_000_000_000)).transpose()?,
             validation,
             seed: o.seed.ok_or_else(|| set("seed"))?,
-            eval_every: count("eval-every", o.eval_every, 1..=usize::MAX)?,
+            eval_every: count("eval-every", o.eval_every, 1..=1_000_000)?,
         })
     }
 
@@ -249,8 +249,10 @@ fn fits(arch: &Arch, init: &Arch, named: Option<ArchName>) -> Result<()> {
     }
     if let Some(name) = named.filter(|n| n.shape() != (init.widths.clone(), init.blocks.clone())) {
         return err(format!(
-            "--arch {name:?}, but the checkpoint has widths {:?}, blocks {:?}",
-            init.widths, init.blocks
+            "--arch {}, but the checkpoint has widths {:?}, blocks {:?}",
+            name.name(),
+            init.widths,
+            init.blocks
         ));
     }
     if arch.image.c != init.image.c {

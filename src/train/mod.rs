@@ -148,12 +148,21 @@ impl<'a, B: Backend> Trainer<'a, B> {
             return Err(Error::format(&path, "names no state file, so it can't be resumed; use it with --init"));
         };
         let counters = self.scene.stats.counters.len;
-        let state = checkpoint::read_state(&self.run.path(&state), &self.engine.net, counters)?;
+        let state_path = self.run.path(&state);
+        let state = checkpoint::read_state(&state_path, &self.engine.net, counters)?;
         self.engine.set_weights(&Weights::from_state_dict(&self.engine.net, &checkpoint.dict, &path)?);
         self.engine.set_momenta(&state.momenta);
         self.epochs = self.run.read_metrics()?;
         // A run killed between the two files has an epoch more in its metrics than in its checkpoint.
         self.epochs.retain(|e| e.epoch <= meta.epoch as u64);
+        if !self.epochs.iter().map(|e| e.epoch).eq(1..=meta.epoch as u64) {
+            let what = format!("must have the {} epochs that last.safetensors has completed", meta.epoch);
+            return Err(Error::format(self.run.path("metrics.jsonl"), what));
+        }
+        if state.counts.batches != meta.batch {
+            let what = format!("was written after mini-batch {}, not {}", state.counts.batches, meta.batch);
+            return Err(Error::format(state_path, what));
+        }
         (self.counts, self.seconds, self.best) = (state.counts, state.seconds, state.best);
         Ok(true)
     }
@@ -239,16 +248,27 @@ impl<'a, B: Backend> Trainer<'a, B> {
         self.gather();
         match self.counts.halted {
             0 => Ok(()),
-            batch => {
-                let last = self.run.last();
-                let kept = if last.exists() {
-                    format!("{} holds the last good state", last.display())
-                } else {
-                    "no checkpoint yet".into()
-                };
-                Err(Error::Diverged { epoch, batch: batch as usize, kept })
-            }
+            batch => Err(self.diverged(epoch, batch)),
         }
+    }
+
+    /// The loss of the next mini-batch would tell, but there may be none, and a checkpoint must be good to load.
+    fn check_weights(&self, epoch: usize) -> Result<()> {
+        let Weights { params, running } = self.engine.weights();
+        if params.iter().chain(&running).all(|v| v.is_finite()) {
+            return Ok(());
+        }
+        Err(self.diverged(epoch, self.counts.batches))
+    }
+
+    fn diverged(&self, epoch: usize, batch: u64) -> Error {
+        let last = self.run.last();
+        let kept = if last.exists() {
+            format!("{} holds the last good state", last.display())
+        } else {
+            "no checkpoint yet".into()
+        };
+        Error::Diverged { epoch, batch: batch as usize, kept }
     }
 
     /// Takes counts and times from the backend.
@@ -268,10 +288,14 @@ impl<'a, B: Backend> Trainer<'a, B> {
 
     /// Evaluates, writes metrics and checkpoints, and starts the next epoch's count.
     fn close_epoch(&mut self, epoch: usize, observer: &mut dyn Observer) -> Result<Epoch> {
+        self.check_weights(epoch)?;
         let start = Instant::now();
         let mut scores = None;
         if epoch.is_multiple_of(self.config.eval_every) || epoch == self.config.epochs {
-            scores = self.validate(epoch, observer)?;
+            scores = self.validate(epoch, observer).map_err(|e| match e {
+                Error::NotFinite => self.diverged(epoch, self.counts.batches),
+                e => e,
+            })?;
         }
         // What an evaluation replayed is no part of the next epoch's attack.
         let _ = (self.engine.backend.take_time(Phase::Attack), self.engine.backend.take_time(Phase::Update));
@@ -308,6 +332,7 @@ impl<'a, B: Backend> Trainer<'a, B> {
             kappa_histogram: c.kappa.clone(),
         };
         self.epochs.push(metrics.clone());
+        (self.counts, self.seconds) = (Counts::default(), [0.0; 2]);
         self.run.write_metrics(&self.epochs)?;
         if self.config.validation > 0.0
             && let Some([_, pgd]) = &scores
@@ -320,7 +345,6 @@ impl<'a, B: Backend> Trainer<'a, B> {
                 }
             }
         }
-        (self.counts, self.seconds) = (Counts::default(), [0.0; 2]);
         self.engine.begin(&self.scene, 0, &[]);
         self.save()?;
         Ok(metrics)
@@ -374,6 +398,7 @@ impl<'a, B: Backend> Trainer<'a, B> {
         if self.program.is_some() {
             self.gather();
         }
+        self.check_weights(self.epochs.len() + 1)?;
         let state = State {
             momenta: self.engine.momenta(),
             counts: self.counts.clone(),

@@ -3,6 +3,7 @@
 //! Command line, configuration file, preset and defaults are all [`Options`], where everything may be absent; the first layer
 //! that sets a value wins. The complete set of a run is written to its `config.toml`, which `--config` takes again.
 
+use crate::fsio::one_line;
 use crate::ops::mine::Weights;
 use crate::{Error, Result};
 use clap::ValueEnum;
@@ -102,6 +103,14 @@ pub enum ArchName {
 }
 
 impl ArchName {
+    /// Its name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            ArchName::PreactResnet18 => "preact-resnet18",
+            ArchName::PreactResnet8 => "preact-resnet8",
+        }
+    }
+
     /// Widths and blocks.
     pub fn shape(self) -> (Vec<usize>, Vec<usize>) {
         match self {
@@ -124,6 +133,17 @@ pub enum Preset {
     Imagenette,
 }
 
+/// A count that a configuration file can hold: TOML's integers are signed.
+fn count(s: &str) -> std::result::Result<usize, String> {
+    let value = s.trim().parse().ok().filter(|n: &i64| *n >= 0);
+    value.map(|n| n as usize).ok_or_else(|| format!("`{s}` is not a whole number from 0 to {}", i64::MAX))
+}
+
+/// A path that a configuration file can hold: clap refuses what is not UTF-8 before it gets here.
+fn utf8_path(s: &str) -> std::result::Result<PathBuf, String> {
+    Ok(s.into())
+}
+
 /// What a training run can be told; absent means: ask the next layer.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, clap::Args)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
@@ -132,7 +152,7 @@ pub struct Options {
     #[arg(long, value_name = "NAME|FILE", help_heading = "Data")]
     pub dataset: Option<String>,
     /// Folder that holds the data set's files
-    #[arg(long, value_name = "DIR", help_heading = "Data")]
+    #[arg(long, value_name = "DIR", value_parser = utf8_path, help_heading = "Data")]
     pub data_dir: Option<PathBuf>,
     /// Share of the training examples, in [0, 1), held out to choose the best checkpoints [default: 0.1]
     #[arg(long, value_name = "SHARE", help_heading = "Data")]
@@ -146,17 +166,17 @@ pub struct Options {
         hide_possible_values = true, help_heading = "Data")]
     pub no_shuffle: Option<bool>,
     /// At most this many mini-batches per epoch
-    #[arg(long, value_name = "N", help_heading = "Data")]
+    #[arg(long, value_parser = count, value_name = "N", help_heading = "Data")]
     pub max_batches: Option<usize>,
 
     /// A named network
     #[arg(long, help_heading = "Network")]
     pub arch: Option<ArchName>,
     /// Channels of each stage, such as 16,32,64
-    #[arg(long, value_delimiter = ',', value_name = "W,W,..", help_heading = "Network")]
+    #[arg(long, value_parser = count, value_delimiter = ',', value_name = "W,W,..", help_heading = "Network")]
     pub widths: Option<Vec<usize>>,
     /// Blocks of each stage: one number, or one per stage
-    #[arg(long, value_delimiter = ',', value_name = "B,B,..", help_heading = "Network")]
+    #[arg(long, value_parser = count, value_delimiter = ',', value_name = "B,B,..", help_heading = "Network")]
     pub blocks: Option<Vec<usize>>,
     /// Normalisation inside the model: mean per channel
     #[arg(long, value_delimiter = ',', value_name = "M,M,..", help_heading = "Network")]
@@ -165,17 +185,17 @@ pub struct Options {
     #[arg(long, value_delimiter = ',', value_name = "S,S,..", help_heading = "Network")]
     pub std: Option<Vec<Number>>,
     /// Start from these weights (a checkpoint or a PyTorch state dict as safetensors)
-    #[arg(long, value_name = "FILE", help_heading = "Network")]
+    #[arg(long, value_name = "FILE", value_parser = utf8_path, help_heading = "Network")]
     pub init: Option<PathBuf>,
 
     /// Training method [default: ham]
     #[arg(long, help_heading = "Method")]
     pub method: Option<Method>,
     /// HAM: check after so many attack steps and drop what has not crossed; one or several [default: 3]
-    #[arg(long, value_delimiter = ',', value_name = "K,K,..", help_heading = "Method")]
+    #[arg(long, value_parser = count, value_delimiter = ',', value_name = "K,K,..", help_heading = "Method")]
     pub k_drop: Option<Vec<usize>>,
     /// HAM: first epoch that drops; plain PGD-AT before [default: just past half of the epochs]
-    #[arg(long, value_name = "EPOCH", help_heading = "Method")]
+    #[arg(long, value_parser = count, value_name = "EPOCH", help_heading = "Method")]
     pub begin_epoch: Option<usize>,
     /// HAM: share of the easy examples to keep, those of the highest confidence [default: 0]
     #[arg(long, value_name = "SHARE", help_heading = "Method")]
@@ -190,7 +210,7 @@ pub struct Options {
     #[arg(long, value_name = "ALPHA", help_heading = "Method")]
     pub alpha: Option<Number>,
     /// Steps of the attack [default: 10]
-    #[arg(long, value_name = "K", help_heading = "Method")]
+    #[arg(long, value_parser = count, value_name = "K", help_heading = "Method")]
     pub steps: Option<usize>,
     /// Start the attack at the image instead of at random within eps
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL",
@@ -198,10 +218,10 @@ pub struct Options {
     pub no_random_start: Option<bool>,
 
     /// Epochs [default: 8, or the preset's]
-    #[arg(long, value_name = "N", help_heading = "Training")]
+    #[arg(long, value_parser = count, value_name = "N", help_heading = "Training")]
     pub epochs: Option<usize>,
     /// Examples in a mini-batch [default: 128]
-    #[arg(long, value_name = "N", help_heading = "Training")]
+    #[arg(long, value_parser = count, value_name = "N", help_heading = "Training")]
     pub batch: Option<usize>,
     /// Largest learning rate [default: 0.1]
     #[arg(long, value_name = "LR", help_heading = "Training")]
@@ -216,10 +236,11 @@ pub struct Options {
     #[arg(long, value_name = "D", help_heading = "Training")]
     pub weight_decay: Option<Number>,
     /// Seed of everything random [default: 0]
-    #[arg(long, value_name = "SEED", help_heading = "Training")]
+    #[arg(long, value_name = "SEED", value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64),
+        help_heading = "Training")]
     pub seed: Option<u64>,
     /// Evaluate every so many epochs, and after the last [default: 1]
-    #[arg(long, value_name = "N", help_heading = "Training")]
+    #[arg(long, value_parser = count, value_name = "N", help_heading = "Training")]
     pub eval_every: Option<usize>,
 }
 
@@ -231,8 +252,9 @@ impl Options {
     pub fn read(path: &Path) -> Result<Options> {
         let text = std::fs::read_to_string(path).map_err(Error::io(path, "cannot read the configuration"))?;
         toml::from_str(&text).map_err(|e| {
-            let line = e.span().map_or(0, |s| text[..s.start.min(text.len())].lines().count().max(1));
-            Error::format(path, format!("line {line}: {}", e.message().replace('\n', " ")))
+            // A key's span begins right behind a line feed: lines() would not count the line it is on.
+            let line = e.span().map_or(1, |s| 1 + text[..s.start.min(text.len())].matches('\n').count());
+            Error::format(path, format!("line {line}: {}", one_line(e.message())))
         })
     }
 

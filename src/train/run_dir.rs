@@ -1,7 +1,7 @@
 //! The folder of a run: what it is made of, and creating and reopening it.
 
 use super::options::Options;
-use crate::fsio::write_atomic;
+use crate::fsio::{TEMP_PREFIX, write_atomic};
 use crate::report::metrics::{self, Epoch};
 use crate::report::{Report, plot};
 use crate::{Error, Result};
@@ -21,13 +21,11 @@ impl RunDir {
     pub fn create(out: Option<&Path>, name: &str, options: &Options) -> Result<RunDir> {
         let root = match out {
             Some(out) => out.to_owned(),
-            None => (1..)
-                .map(|i| PathBuf::from(format!("runs/{name}-{i:03}")))
-                .find(|p| !p.exists())
-                .expect("some number is free"),
+            None => free(Path::new("runs"), name)?,
         };
         let run = RunDir { root };
-        if run.config().exists() {
+        // Without its config.toml a run can't be resumed, but neither may another one take over its checkpoints.
+        if run.config().exists() || run.last().exists() {
             let what = format!(
                 "{}: holds a run already; resume it with --resume, or choose another --out",
                 run.root.display()
@@ -36,8 +34,14 @@ impl RunDir {
         }
         std::fs::create_dir_all(&run.root).map_err(Error::io(&run.root, "cannot create the run directory"))?;
         let text = options.to_toml();
-        write_atomic(&run.config(), |w| w.write_all(text.as_bytes()))?;
+        write_atomic(&run.config(), |w| w.write_all(text.as_bytes())).inspect_err(|_| run.abandon())?;
         Ok(run)
+    }
+
+    /// Takes back [`RunDir::create`] where a run can't begin after all; a folder that holds anything else stays.
+    pub fn abandon(&self) {
+        let _ = std::fs::remove_file(self.config());
+        let _ = std::fs::remove_dir(&self.root);
     }
 
     /// Reopens a run and returns its options.
@@ -51,6 +55,8 @@ impl RunDir {
             return Err(Error::Usage(what));
         }
         let options = Options::read(&run.config())?;
+        // What a killed process was writing.
+        run.remove(|name| name.starts_with(TEMP_PREFIX));
         Ok((run, options))
     }
 
@@ -117,13 +123,29 @@ impl RunDir {
 
     /// Removes state files that no checkpoint names any more. One that can't be removed does no harm.
     pub fn remove_states_but(&self, name: &str) {
+        self.remove(|other| other.starts_with("state-") && other.ends_with(".safetensors") && other != name);
+    }
+
+    fn remove(&self, which: impl Fn(&str) -> bool) {
         let Ok(files) = std::fs::read_dir(&self.root) else { return };
         for file in files.flatten() {
-            let file_name = file.file_name();
-            let Some(other) = file_name.to_str() else { continue };
-            if other.starts_with("state-") && other.ends_with(".safetensors") && other != name {
+            if file.file_name().to_str().is_some_and(&which) {
                 let _ = std::fs::remove_file(file.path());
             }
         }
     }
+}
+
+/// Makes `folder`/NAME-NNN with the next free number. Two runs that start at once get two folders.
+fn free(folder: &Path, name: &str) -> Result<PathBuf> {
+    std::fs::create_dir_all(folder).map_err(Error::io(folder, "cannot create the folder of runs"))?;
+    for i in 1.. {
+        let path = folder.join(format!("{name}-{i:03}"));
+        match std::fs::create_dir(&path) {
+            Ok(()) => return Ok(path),
+            Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {}
+            Err(e) => return Err(Error::io(&path, "cannot create the run directory")(e)),
+        }
+    }
+    unreachable!("some number is free")
 }

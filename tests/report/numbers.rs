@@ -146,7 +146,7 @@ fn bad_metrics_name_the_line() {
     let error = metrics::read(&dir.path().join("none")).unwrap_err().to_string();
     assert!(error.contains("cannot read the metrics"), "{error}");
     let error = metrics::write_all(&dir.path().join("no/folder"), &[]).unwrap_err().to_string();
-    assert!(error.contains("no/folder: cannot write"), "{error}");
+    assert!(error.contains("no/folder: cannot create"), "{error}");
 }
 
 #[test]
