@@ -3,9 +3,10 @@
 //! `cargo bench --bench conv [-- words]`. GFLOP/s count the direct sum's operations, so Winograd may pass the peak.
 
 use ham_engine::cpu::simd::{Kernel, Level, Line, Simd};
+use ham_engine::ops::conv::Conv;
 use ham_engine::ops::conv::cases::{Case, LAYERS};
 use ham_engine::ops::conv::cpu::{self, Act, Algo, DgradArgs, FpropArgs, Pass};
-use ham_engine::ops::stem::{Stem, cpu as stem_cpu};
+use ham_engine::ops::stem::{cpu as stem_cpu, stem};
 use std::hint::black_box;
 use std::time::Instant;
 
@@ -124,13 +125,14 @@ fn bench(level: Level, case: &Case, report: &mut impl FnMut(&str, &str, f64, &mu
     });
 }
 
-fn bench_stem(level: Level, stem: Stem, n: usize, report: &mut impl FnMut(&str, &str, f64, &mut dyn FnMut())) {
-    let map = stem.conv().y_map();
-    let flops = 2.0 * (n * stem.conv().macs()) as f64;
-    let (mut images, mut adv, mut y) = (buffer(n * stem.image()), buffer(n * stem.image()), buffer(n * map.example()));
+fn bench_stem(level: Level, stem: Conv, n: usize, report: &mut impl FnMut(&str, &str, f64, &mut dyn FnMut())) {
+    let map = stem.y_map();
+    let flops = 2.0 * (n * stem.macs()) as f64;
+    let (mut images, mut adv, mut y) =
+        (buffer(n * stem.input_len()), buffer(n * stem.input_len()), buffer(n * map.example()));
     let (images, adv, y) = (f32s(&mut images), f32s(&mut adv), f32s(&mut y));
     let mut bits = vec![0u16; n * map.bits()];
-    let (w, mut dw) = (vec![0.01; stem.conv().filter_len()], vec![0.0; stem.conv().filter_len()]);
+    let (w, mut dw) = (vec![0.01; stem.filter_len()], vec![0.0; stem.filter_len()]);
     let mut filter = buffer(stem_cpu::filter_len(&stem));
     let filter = f32s(&mut filter);
     let mut scratch = buffer(stem_cpu::scratch(&stem).max(stem_cpu::wgrad_scratch(&stem, n)));
@@ -181,10 +183,7 @@ fn main() {
                 println!("{text} {:9.1} us a call", seconds * 1e6);
             }
         };
-        for (name, n, stem) in [
-            ("small stem", 8, Stem { c: 1, k: 16, h: 28, w: 28 }),
-            ("resnet18 stem", 4, Stem { c: 3, k: 64, h: 32, w: 32 }),
-        ] {
+        for (name, n, stem) in [("small stem", 8, stem(1, 16, 28, 28)), ("resnet18 stem", 4, stem(3, 64, 32, 32))] {
             let layer = format!("{name} ({n}, {}, {}, {}, 3/1)", stem.c, stem.k, stem.h);
             bench_stem(level, stem, n, &mut |pass, algo, flops, f| line(&layer, n, pass, algo, flops, f));
         }

@@ -1,6 +1,6 @@
 //! What a network looks like, before it is laid out.
 
-use crate::ops::stem::Normalisation;
+use crate::ops::stem::{MAX_CHANNELS, Normalisation};
 use crate::program::Shape;
 use crate::{Error, Result};
 
@@ -31,8 +31,10 @@ impl Arch {
     pub fn validate(self) -> Result<Arch> {
         let err = |what: String| Err(Error::Usage(what));
         let Shape { c, h, w } = self.image;
-        if c == 0 || h == 0 || w == 0 || c > 1024 || h > 4096 || w > 4096 {
-            return err(format!("images of {c}x{h}x{w}: channels must be 1 to 1024, height and width 1 to 4096"));
+        if c == 0 || h == 0 || w == 0 || c > MAX_CHANNELS || h > 4096 || w > 4096 {
+            return err(format!(
+                "images of {c}x{h}x{w}: channels must be 1 to {MAX_CHANNELS}, height and width 1 to 4096"
+            ));
         }
         if !(2..=1000).contains(&self.classes) {
             return err(format!("{} classes: a network takes 2 to 1000", self.classes));

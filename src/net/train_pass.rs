@@ -160,12 +160,10 @@ impl<'n> TrainPass<'n> {
                     (dy, free) = (dx, other);
                 }
                 _ => {
-                    // dgrad may not write the map that it reads, nor lose dy, which the residual still adds: h's
-                    // gradient is spent after this dgrad, so the block's input gradient goes through a third map.
+                    // dgrad may not write the map that it reads, nor dy, which is still to be added: a2 is spent.
                     let dx = k.a2;
                     dgrad(p, b.conv1, free, k.conv1, None, dx);
                     bprop(p, b.input, b.norm1, k.x, k.a1, dx, Some(dy));
-                    free = dy;
                     dy = dx;
                 }
             }

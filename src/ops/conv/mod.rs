@@ -47,6 +47,11 @@ impl Conv {
         self.filter / 2
     }
 
+    /// Elements of one input: C x H x W.
+    pub fn input_len(&self) -> usize {
+        self.c * self.h * self.w
+    }
+
     /// Length of the KRSC filter.
     pub fn filter_len(&self) -> usize {
         self.k * self.filter * self.filter * self.c

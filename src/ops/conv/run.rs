@@ -13,7 +13,7 @@ fn algo(f: &FilterDecl) -> Algo {
 
 /// f32 of a prepared filter.
 pub fn filter_len(f: &FilterDecl) -> usize {
-    if f.stem { stem::run::filter_len(&f.conv) } else { cpu::filter_len(&f.conv, f.pass, algo(f)) }
+    if f.stem { stem::cpu::filter_len(&f.conv) } else { cpu::filter_len(&f.conv, f.pass, algo(f)) }
 }
 
 impl CpuOp for PrepareFilter {
@@ -24,7 +24,7 @@ impl CpuOp for PrepareFilter {
         let scale_k = self.scale_k.map(|a| cx.affine(a).0);
         let scale_c = self.scale_c.map(|a| cx.affine(a).0);
         if decl.stem {
-            stem::run::pack(&decl.conv, decl.pass, w, self.normalisation.as_ref(), out);
+            stem::cpu::pack(&decl.conv, decl.pass, w, None, self.normalisation.as_ref(), out);
         } else {
             cpu::pack(cx.level, &decl.conv, decl.pass, algo(decl), w, scale_k, scale_c, out);
         }

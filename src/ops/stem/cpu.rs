@@ -1,23 +1,28 @@
 //! The stem on the CPU. Tiles of images as in [`crate::ops::conv::cpu`].
 
-use super::{Norm, Stem};
+use super::{MAX_CHANNELS, Normalisation};
 use crate::cpu::layout::{LANES, MapShape};
 use crate::cpu::simd::{Kernel, Level, Simd};
+use crate::ops::conv::Conv;
 use crate::ops::conv::cpu::{Act, Epilogue, Grad, Pass, Walk, chunk_range, reduce, tap_offset};
 use rayon::prelude::*;
 
-/// Image channels the kernels have room for.
-pub const MAX_CHANNELS: usize = 16;
-
 /// f32 of a packed filter: `[K/16][c, r, s][16]` for fprop, `[c][K/16][r, s flipped][16]` for dgrad.
-pub fn filter_len(stem: &Stem) -> usize {
+pub fn filter_len(stem: &Conv) -> usize {
     stem.k.div_ceil(LANES) * 9 * stem.c * LANES
 }
 
 /// Packs the KRSC filter `w[k,r,s,c] * scale_k[k]` for a pass. The same `norm` as the pass's belongs here: dgrad's
 /// filter is divided by `std[c]`, so that it gives the gradient in image units.
-pub fn pack(stem: &Stem, pass: Pass, w: &[f32], scale_k: Option<&[f32]>, norm: Option<Norm<'_>>, out: &mut [f32]) {
-    let Stem { c, k, .. } = *stem;
+pub fn pack(
+    stem: &Conv,
+    pass: Pass,
+    w: &[f32],
+    scale_k: Option<&[f32]>,
+    norm: Option<&Normalisation>,
+    out: &mut [f32],
+) {
+    let Conv { c, k, .. } = *stem;
     assert!((1..=MAX_CHANNELS).contains(&c), "a stem has 1 to {MAX_CHANNELS} image channels, not {c}");
     assert_eq!(w.len(), k * 9 * c, "KRSC filter of {stem:?}");
     assert_eq!(out.len(), filter_len(stem), "packed filter of {stem:?}");
@@ -48,17 +53,17 @@ struct Padded {
 }
 
 impl Padded {
-    fn new(stem: &Stem) -> Self {
+    fn new(stem: &Conv) -> Self {
         Padded { row: stem.w + 2, plane: (stem.h + 2) * (stem.w + 2) }
     }
 
     /// f32 of one image.
-    fn len(&self, stem: &Stem) -> usize {
+    fn len(&self, stem: &Conv) -> usize {
         stem.c * self.plane
     }
 
     /// Offsets of the taps `[c][r][s]` from a pixel's corner.
-    fn taps(&self, stem: &Stem) -> [usize; 9 * MAX_CHANNELS] {
+    fn taps(&self, stem: &Conv) -> [usize; 9 * MAX_CHANNELS] {
         let mut taps = [0; 9 * MAX_CHANNELS];
         for (i, tap) in taps[..9 * stem.c].iter_mut().enumerate() {
             *tap = i / 9 * self.plane + i / 3 % 3 * self.row + i % 3;
@@ -68,7 +73,7 @@ impl Padded {
 
     /// Fills the interior of `out` (whose border is zero) with the normalised image.
     #[inline(always)]
-    fn fill(&self, stem: &Stem, image: &[f32], norm: Option<Norm<'_>>, out: &mut [f32]) {
+    fn fill(&self, stem: &Conv, image: &[f32], norm: Option<&Normalisation>, out: &mut [f32]) {
         for c in 0..stem.c {
             // x * scale + shift would cancel digits; subtracting first does not.
             let (mean, scale) = norm.map_or((0.0, 1.0), |n| (n.mean[c], 1.0 / n.std[c]));
@@ -83,7 +88,7 @@ impl Padded {
     }
 }
 
-fn check(stem: &Stem, norm: Option<Norm<'_>>) {
+fn check(stem: &Conv, norm: Option<&Normalisation>) {
     assert!((1..=MAX_CHANNELS).contains(&stem.c), "a stem has 1 to {MAX_CHANNELS} image channels: {stem:?}");
     if let Some(norm) = norm {
         assert!(norm.mean.len() >= stem.c && norm.std.len() >= stem.c, "a mean and a std for every image channel");
@@ -93,13 +98,13 @@ fn check(stem: &Stem, norm: Option<Norm<'_>>) {
 /// The operands of [`fprop`].
 pub struct FpropArgs<'a> {
     /// Geometry.
-    pub stem: Stem,
+    pub stem: Conv,
     /// Examples.
     pub n: usize,
     /// Images, NCHW.
     pub image: *const f32,
     /// Their normalisation.
-    pub norm: Option<Norm<'a>>,
+    pub norm: Option<&'a Normalisation>,
     /// The filter as [`pack`]ed for [`Pass::Fprop`].
     pub filter: &'a [f32],
     /// Added to y, per output channel, padded to blocks of sixteen with zeros.
@@ -113,7 +118,7 @@ pub struct FpropArgs<'a> {
 }
 
 /// f32 of workspace that [`fprop`] needs.
-pub fn scratch(stem: &Stem) -> usize {
+pub fn scratch(stem: &Conv) -> usize {
     Padded::new(stem).len(stem)
 }
 
@@ -136,10 +141,10 @@ pub unsafe fn fprop(level: Level, args: FpropArgs<'_>) {
 }
 
 struct Images<'a> {
-    stem: Stem,
+    stem: Conv,
     n: usize,
     image: *const f32,
-    norm: Option<Norm<'a>>,
+    norm: Option<&'a Normalisation>,
     filter: &'a [f32],
     epilogue: Epilogue,
     scratch: &'a mut [f32],
@@ -150,11 +155,12 @@ impl Kernel for Images<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let (padded, dst) = (Padded::new(&self.stem), self.stem.conv().y_map());
+        let (padded, dst) = (Padded::new(&self.stem), self.stem.y_map());
         let taps = padded.taps(&self.stem);
         for n in 0..self.n {
             // SAFETY: `n` images can be read by the promise of `fprop`'s caller.
-            let image = unsafe { std::slice::from_raw_parts(self.image.add(n * self.stem.image()), self.stem.image()) };
+            let image =
+                unsafe { std::slice::from_raw_parts(self.image.add(n * self.stem.input_len()), self.stem.input_len()) };
             padded.fill(&self.stem, image, self.norm, self.scratch);
             let walk = Walk::<1> {
                 n: 1,
@@ -201,14 +207,14 @@ pub enum Output {
 /// # Safety
 /// `dy` is valid for reading `n` examples of the stem's output map, with zero borders; the output's pointers for `n`
 /// images, which do not overlap.
-pub unsafe fn dgrad(level: Level, stem: &Stem, n: usize, dy: *const f32, filter: &[f32], output: Output) {
+pub unsafe fn dgrad(level: Level, stem: &Conv, n: usize, dy: *const f32, filter: &[f32], output: Output) {
     check(stem, None);
     assert_eq!(filter.len(), filter_len(stem), "packed filter of {stem:?}");
     level.run(Gradient { stem: *stem, n, dy, filter, output });
 }
 
 struct Gradient<'a> {
-    stem: Stem,
+    stem: Conv,
     n: usize,
     dy: *const f32,
     filter: &'a [f32],
@@ -220,7 +226,7 @@ impl Kernel for Gradient<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let map = self.stem.conv().y_map();
+        let map = self.stem.y_map();
         let per = map.blocks() * 9 * LANES;
         // Groups of pixels may reach beyond the map, but not beyond the plane.
         let width = self.stem.w.next_multiple_of(4);
@@ -347,7 +353,7 @@ fn chunks(n: usize) -> usize {
 }
 
 /// f32 of workspace that [`wgrad`] of up to `n` examples needs.
-pub fn wgrad_scratch(stem: &Stem, n: usize) -> usize {
+pub fn wgrad_scratch(stem: &Conv, n: usize) -> usize {
     chunks(n) * (filter_len(stem) + scratch(stem))
 }
 
@@ -370,16 +376,16 @@ impl Shared {
 /// `image` is valid for reading `n` images and `dy` `n` examples of the stem's output map.
 pub unsafe fn wgrad(
     level: Level,
-    stem: &Stem,
+    stem: &Conv,
     n: usize,
     image: *const f32,
-    norm: Option<Norm<'_>>,
+    norm: Option<&Normalisation>,
     dy: *const f32,
     dw: &mut [f32],
     scratch: &mut [f32],
 ) {
     check(stem, norm);
-    assert_eq!(dw.len(), stem.conv().filter_len(), "KRSC filter of {stem:?}");
+    assert_eq!(dw.len(), stem.filter_len(), "KRSC filter of {stem:?}");
     let (chunks, len) = (chunks(n), filter_len(stem));
     let (parts, images) = scratch[..wgrad_scratch(stem, n)].split_at_mut(chunks * len);
     let shared = Shared(image, dy);
@@ -391,8 +397,8 @@ pub unsafe fn wgrad(
         padded.fill(0.0);
         // SAFETY: the images of the chunk, by the caller's promise.
         unsafe {
-            let image = image.add(images.start * stem.image());
-            let dy = dy.add(images.start * stem.conv().y_map().example());
+            let image = image.add(images.start * stem.input_len());
+            let dy = dy.add(images.start * stem.y_map().example());
             level.run(FilterGradient { stem: *stem, n: images.len(), image, norm, dy, out, scratch: padded });
         }
     });
@@ -400,10 +406,10 @@ pub unsafe fn wgrad(
 }
 
 struct FilterGradient<'a> {
-    stem: Stem,
+    stem: Conv,
     n: usize,
     image: *const f32,
-    norm: Option<Norm<'a>>,
+    norm: Option<&'a Normalisation>,
     dy: *const f32,
     out: &'a mut [f32],
     scratch: &'a mut [f32],
@@ -414,12 +420,13 @@ impl Kernel for FilterGradient<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let (padded, map) = (Padded::new(&self.stem), self.stem.conv().y_map());
+        let (padded, map) = (Padded::new(&self.stem), self.stem.y_map());
         let taps = padded.taps(&self.stem);
         let rows = 9 * self.stem.c;
         for n in 0..self.n {
             // SAFETY: `n` images can be read by the promise of `wgrad`'s caller.
-            let image = unsafe { std::slice::from_raw_parts(self.image.add(n * self.stem.image()), self.stem.image()) };
+            let image =
+                unsafe { std::slice::from_raw_parts(self.image.add(n * self.stem.input_len()), self.stem.input_len()) };
             padded.fill(&self.stem, image, self.norm, self.scratch);
             for kb in 0..map.blocks() {
                 // SAFETY: as above, for dy; `out` has `rows` vectors for every block.

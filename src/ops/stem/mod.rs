@@ -15,6 +15,14 @@ mod tests;
 use crate::ops::conv::{Conv, Epilogue};
 use crate::program::{Buf, Filter, Map, Span};
 
+/// Image channels at most: what the kernels keep tap offsets for.
+pub const MAX_CHANNELS: usize = 256;
+
+/// The geometry of a stem for images of `c` x `h` x `w`: 3x3, stride 1.
+pub const fn stem(c: usize, k: usize, h: usize, w: usize) -> Conv {
+    Conv { c, k, h, w, filter: 3, stride: 1 }
+}
+
 /// The normalisation inside the model, a value per image channel.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Normalisation {
@@ -87,38 +95,4 @@ pub struct StemWgrad {
     pub grads: Buf,
     /// The filter's place in it, KRSC.
     pub weights: Span,
-}
-
-/// The geometry of a stem.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Stem {
-    /// Image channels C.
-    pub c: usize,
-    /// Output channels K.
-    pub k: usize,
-    /// Height.
-    pub h: usize,
-    /// Width.
-    pub w: usize,
-}
-
-impl Stem {
-    /// The same as a convolution of maps.
-    pub fn conv(&self) -> Conv {
-        Conv { c: self.c, k: self.k, h: self.h, w: self.w, filter: 3, stride: 1 }
-    }
-
-    /// f32 of one image: C x H x W.
-    pub fn image(&self) -> usize {
-        self.c * self.h * self.w
-    }
-}
-
-/// Per-channel normalisation of the image: `(x - mean[c]) / std[c]`.
-#[derive(Clone, Copy, Debug)]
-pub struct Norm<'a> {
-    /// C means.
-    pub mean: &'a [f32],
-    /// C standard deviations, not 0.
-    pub std: &'a [f32],
 }

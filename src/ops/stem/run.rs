@@ -1,48 +1,30 @@
 //! The ops of a program, run by the kernels in [`cpu`](super::cpu).
 
 use super::cpu::{self, Output};
-use super::{Norm, Normalisation, Stem, StemDgrad, StemFprop, StemSink, StemWgrad};
+use super::{StemDgrad, StemFprop, StemSink, StemWgrad};
 use crate::cpu::context::{Context, CpuOp};
 use crate::cpu::record::Values;
 use crate::ops::conv::Conv;
 use crate::ops::conv::run::operands;
-use crate::program::{Buf, Pass};
-
-fn stem(conv: &Conv) -> Stem {
-    Stem { c: conv.c, k: conv.k, h: conv.h, w: conv.w }
-}
-
-fn norm(n: &Option<Normalisation>) -> Option<Norm<'_>> {
-    n.as_ref().map(|n| Norm { mean: &n.mean, std: &n.std })
-}
-
-/// f32 of a prepared filter.
-pub(crate) fn filter_len(conv: &Conv) -> usize {
-    cpu::filter_len(&stem(conv))
-}
-
-/// Prepares a filter.
-pub(crate) fn pack(conv: &Conv, pass: Pass, w: &[f32], std: Option<&Normalisation>, out: &mut [f32]) {
-    cpu::pack(&stem(conv), pass, w, None, std.map(|n| Norm { mean: &n.mean, std: &n.std }), out);
-}
+use crate::program::Buf;
 
 /// The images of the context's slots.
 fn images(cx: &Context, conv: &Conv, buf: Buf) -> *mut f32 {
-    let len = conv.c * conv.h * conv.w;
+    let len = conv.input_len();
     // SAFETY: the slots of this context are this thread's own.
     unsafe { cx.rows::<f32>(buf, cx.first, cx.n, len) }.as_mut_ptr()
 }
 
 impl CpuOp for StemFprop {
     fn scratch(&self, _: usize, _: &Values) -> usize {
-        cpu::scratch(&stem(&self.conv))
+        cpu::scratch(&self.conv)
     }
 
     fn run(&self, cx: &Context) {
         let (bias, _, y, act) = operands(cx, &self.epilogue);
         // SAFETY: the only use of the scratch.
         let (n, filter, scratch) = (cx.n, cx.filter(self.filter), unsafe { cx.scratch() });
-        let (stem, image, norm) = (stem(&self.conv), images(cx, &self.conv, self.image), norm(&self.normalisation));
+        let (stem, image, norm) = (self.conv, images(cx, &self.conv, self.image), self.normalisation.as_ref());
         // SAFETY: maps and images have the shapes that the program declares.
         unsafe { cpu::fprop(cx.level, cpu::FpropArgs { stem, n, image, norm, filter, bias, y, act, scratch }) }
     }
@@ -58,20 +40,20 @@ impl CpuOp for StemDgrad {
             }
         };
         // SAFETY: maps and images have the shapes that the program declares.
-        unsafe { cpu::dgrad(cx.level, &stem(&self.conv), cx.n, cx.map(self.dy), cx.filter(self.filter), output) }
+        unsafe { cpu::dgrad(cx.level, &self.conv, cx.n, cx.map(self.dy), cx.filter(self.filter), output) }
     }
 }
 
 impl CpuOp for StemWgrad {
     fn scratch(&self, n: usize, _: &Values) -> usize {
-        cpu::wgrad_scratch(&stem(&self.conv), n)
+        cpu::wgrad_scratch(&self.conv, n)
     }
 
     fn run(&self, cx: &Context) {
         // SAFETY: this op runs alone.
         let (dw, scratch) = unsafe { (&mut cx.buf::<f32>(self.grads)[self.weights.range()], cx.scratch()) };
-        let (image, norm) = (images(cx, &self.conv, self.image), norm(&self.normalisation));
+        let (image, norm) = (images(cx, &self.conv, self.image), self.normalisation.as_ref());
         // SAFETY: maps and images have the shapes that the program declares.
-        unsafe { cpu::wgrad(cx.level, &stem(&self.conv), cx.n, image, norm, cx.map(self.dy), dw, scratch) }
+        unsafe { cpu::wgrad(cx.level, &self.conv, cx.n, image, norm, cx.map(self.dy), dw, scratch) }
     }
 }

@@ -1,55 +1,55 @@
 use super::cpu::{self, FpropArgs, Output};
-use super::{Norm, Stem};
+use super::{Normalisation, stem};
 use crate::cpu::simd::Level;
+use crate::ops::conv::Conv;
 use crate::ops::conv::cpu::oracle::{self, Maps, Noise, bit, with_threads};
 use crate::ops::conv::cpu::{Act, Pass};
 
-const STEMS: &[Stem] = &[
-    Stem { c: 1, k: 16, h: 28, w: 28 },
-    Stem { c: 3, k: 64, h: 9, w: 8 },
-    Stem { c: 1, k: 1, h: 1, w: 1 },
-    Stem { c: 2, k: 17, h: 5, w: 3 },
-    Stem { c: 3, k: 20, h: 1, w: 7 },
-    Stem { c: 16, k: 33, h: 4, w: 5 },
+const STEMS: &[Conv] = &[
+    stem(1, 16, 28, 28),
+    stem(3, 64, 9, 8),
+    stem(1, 1, 1, 1),
+    stem(2, 17, 5, 3),
+    stem(3, 20, 1, 7),
+    stem(40, 33, 4, 5),
 ];
 
 struct Problem {
-    stem: Stem,
+    stem: Conv,
     n: usize,
     /// NCHW.
     image: Vec<f32>,
-    mean: Vec<f32>,
-    std: Vec<f32>,
+    norm: Normalisation,
     w: Vec<f32>,
     dy: Vec<f32>,
     noise: Noise,
 }
 
-fn nchw_to_nhwc(stem: &Stem, n: usize, image: &[f32]) -> Vec<f32> {
+fn nchw_to_nhwc(stem: &Conv, n: usize, image: &[f32]) -> Vec<f32> {
     let px = stem.h * stem.w;
-    (0..n * stem.image()).map(|i| image[(i / stem.image() * stem.c + i % stem.c) * px + i / stem.c % px]).collect()
+    (0..n * stem.input_len())
+        .map(|i| image[(i / stem.input_len() * stem.c + i % stem.c) * px + i / stem.c % px])
+        .collect()
 }
 
 impl Problem {
-    fn new(stem: Stem, n: usize) -> Self {
+    fn new(stem: Conv, n: usize) -> Self {
         let mut noise = Noise((stem.k * 100 + stem.w) as u64);
-        let conv = stem.conv();
         Problem {
-            image: noise.vec(n * stem.image()).iter().map(|v| v.abs()).collect(),
-            mean: noise.vec(stem.c),
-            std: noise.vec(stem.c).iter().map(|v| v.abs() + 0.2).collect(),
-            w: noise.vec(conv.filter_len()),
+            image: noise.vec(n * stem.input_len()).iter().map(|v| v.abs()).collect(),
+            norm: Normalisation {
+                mean: noise.vec(stem.c),
+                std: noise.vec(stem.c).iter().map(|v| v.abs() + 0.2).collect(),
+            },
+            w: noise.vec(stem.filter_len()),
             dy: noise.vec(n * stem.h * stem.w * stem.k),
             stem,
             n,
             noise,
         }
     }
-    fn norm(&self) -> Norm<'_> {
-        Norm { mean: &self.mean, std: &self.std }
-    }
     /// The normalised images, NHWC.
-    fn normalised(&self, norm: Option<Norm<'_>>) -> Vec<f32> {
+    fn normalised(&self, norm: Option<&Normalisation>) -> Vec<f32> {
         let mut x = nchw_to_nhwc(&self.stem, self.n, &self.image);
         if let Some(norm) = norm {
             for (i, x) in x.iter_mut().enumerate() {
@@ -59,21 +59,21 @@ impl Problem {
         }
         x
     }
-    fn filter(&self, pass: Pass, norm: Option<Norm<'_>>) -> Vec<f32> {
+    fn filter(&self, pass: Pass, norm: Option<&Normalisation>) -> Vec<f32> {
         let mut out = vec![f32::NAN; cpu::filter_len(&self.stem)];
         cpu::pack(&self.stem, pass, &self.w, None, norm, &mut out);
         out
     }
-    fn dgrad(&self, level: Level, norm: Option<Norm<'_>>) -> Vec<f32> {
-        let dy = Maps::new(self.stem.conv().y_map(), self.n, &self.dy);
+    fn dgrad(&self, level: Level, norm: Option<&Normalisation>) -> Vec<f32> {
+        let dy = Maps::new(self.stem.y_map(), self.n, &self.dy);
         let mut g = vec![f32::NAN; self.image.len()];
         let filter = self.filter(Pass::Dgrad, norm);
         // SAFETY: dy has `n` examples, `g` is `n` images.
         unsafe { cpu::dgrad(level, &self.stem, self.n, dy.ptr(), &filter, Output::Grad(g.as_mut_ptr())) };
         g
     }
-    fn wgrad(&self, level: Level, norm: Option<Norm<'_>>) -> Vec<f32> {
-        let dy = Maps::new(self.stem.conv().y_map(), self.n, &self.dy);
+    fn wgrad(&self, level: Level, norm: Option<&Normalisation>) -> Vec<f32> {
+        let dy = Maps::new(self.stem.y_map(), self.n, &self.dy);
         let mut dw = vec![f32::NAN; self.w.len()];
         let mut scratch = vec![f32::NAN; cpu::wgrad_scratch(&self.stem, self.n)];
         // SAFETY: there are `n` images and dy has `n` examples.
@@ -89,9 +89,9 @@ fn fprop_matches_the_oracle() {
             for normalise in [false, true] {
                 let what = format!("{level} {stem:?} normalise={normalise}");
                 let mut p = Problem::new(stem, 3);
-                let (conv, n) = (stem.conv(), p.n);
+                let (conv, n) = (stem, p.n);
                 let bias = p.noise.per_channel(stem.k);
-                let norm = normalise.then_some(p.norm());
+                let norm = normalise.then_some(&p.norm);
                 let (mut y, mut a) = (Maps::zero(conv.y_map(), n), Maps::zero(conv.y_map(), n));
                 let mut bits = vec![0u16; n * conv.y_map().bits()];
                 // SAFETY: the maps and masks have `n` examples, the images too.
@@ -130,8 +130,8 @@ fn fprop_matches_the_oracle() {
 fn dgrad_matches_the_oracle() {
     for &stem in STEMS {
         let p = Problem::new(stem, 3);
-        for norm in [None, Some(p.norm())] {
-            let mut want = oracle::dgrad(&stem.conv(), p.n, &p.dy, &p.w);
+        for norm in [None, Some(&p.norm)] {
+            let mut want = oracle::dgrad(&stem, p.n, &p.dy, &p.w);
             for i in 0..want.value.len() {
                 let std = f64::from(norm.map_or(1.0, |n| n.std[i % stem.c]));
                 want.value[i] /= std;
@@ -157,7 +157,7 @@ fn the_step_of_pgd_is_its_formula() {
         for level in Level::all_supported() {
             let g = p.dgrad(level, None);
             let mut x_adv = start.clone();
-            let dy = Maps::new(stem.conv().y_map(), p.n, &p.dy);
+            let dy = Maps::new(stem.y_map(), p.n, &p.dy);
             let output = Output::Pgd { x: p.image.as_ptr(), x_adv: x_adv.as_mut_ptr(), eps, alpha };
             // SAFETY: dy has `n` examples, the images too.
             unsafe { cpu::dgrad(level, &stem, p.n, dy.ptr(), &p.filter(Pass::Dgrad, None), output) };
@@ -182,8 +182,8 @@ fn wgrad_matches_the_oracle_on_any_number_of_threads() {
     for &stem in STEMS {
         for n in [1, 19] {
             let p = Problem::new(stem, n);
-            for norm in [None, Some(p.norm())] {
-                let want = oracle::wgrad(&stem.conv(), n, &p.normalised(norm), &p.dy);
+            for norm in [None, Some(&p.norm)] {
+                let want = oracle::wgrad(&stem, n, &p.normalised(norm), &p.dy);
                 for level in Level::all_supported() {
                     let one = with_threads(1, || p.wgrad(level, norm));
                     want.check(&one, 1.0, &format!("{level} {stem:?}"));
@@ -198,16 +198,16 @@ fn wgrad_matches_the_oracle_on_any_number_of_threads() {
 
 #[test]
 fn an_image_does_not_depend_on_its_tile() {
-    let (stem, n) = (Stem { c: 1, k: 16, h: 7, w: 9 }, 4);
+    let (stem, n) = (stem(1, 16, 7, 9), 4);
     let all = Problem::new(stem, n);
     for level in Level::all_supported() {
         let g = all.dgrad(level, None);
         for i in 0..n {
             let mut one = Problem::new(stem, n);
             one.dy = one.dy[i * one.dy.len() / n..(i + 1) * one.dy.len() / n].to_vec();
-            one.image = one.image[i * stem.image()..(i + 1) * stem.image()].to_vec();
+            one.image = one.image[i * stem.input_len()..(i + 1) * stem.input_len()].to_vec();
             one.n = 1;
-            assert_eq!(one.dgrad(level, None), g[i * stem.image()..(i + 1) * stem.image()], "{level}");
+            assert_eq!(one.dgrad(level, None), g[i * stem.input_len()..(i + 1) * stem.input_len()], "{level}");
         }
     }
 }
