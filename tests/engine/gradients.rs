@@ -1,0 +1,197 @@
+//! Logits and gradients of whole networks against the naive f64 network and its central differences.
+
+use crate::common::*;
+use crate::naive::{Mode, Naive, cross_entropy};
+use ham_engine::attack::{Mining, Pgd};
+use ham_engine::backend::Backend;
+use ham_engine::cpu::CpuBackend;
+use ham_engine::engine::{Engine, Images, TrainSpec};
+use ham_engine::net::Arch;
+use ham_engine::net::state::{StateDict, to_pytorch};
+use ham_engine::ops::head::Loss;
+use ham_engine::ops::mine::Weights as Weighting;
+use ham_engine::program::{DType, Shape};
+use proptest::prelude::*;
+
+/// Step of the central differences: their own error (h^2 from the cubic term, 1e-16/h from rounding) stays near 1e-9.
+const H: f64 = 1e-6;
+
+/// Bound of a gradient's error relative to the largest entry of its tensor. Five convolutions and five batch norms in a
+/// row, both ways: 20 ops whose errors, each a few roundings of a sum of at most 54 products, add up.
+fn gradient_tolerance(scale: f64) -> f64 {
+    20.0 * sum_tolerance(54, scale)
+}
+
+fn f64s(v: &[f32]) -> Vec<f64> {
+    v.iter().map(|v| *v as f64).collect()
+}
+
+#[test]
+fn input_gradients_are_central_differences() {
+    let arch = tiny();
+    let dict = random_dict(&arch, 1);
+    let naive = Naive::new(&arch, &dict);
+    let (images, labels) = examples(&arch, 4, 2);
+    let len = arch.image.len();
+    let difference = |i: usize| {
+        let (n, at) = (i / len, i % len);
+        let mut x = f64s(&images[n * len..(n + 1) * len]);
+        let mut loss = |v: f64| {
+            x[at] = v;
+            naive.loss(&x, &labels[n..n + 1], &[1.0], Mode::Eval)
+        };
+        let v = images[i] as f64;
+        (loss(v + H) - loss(v - H)) / (2.0 * H)
+    };
+    let want: Vec<f64> = (0..images.len()).map(difference).collect();
+    each_level(|level| {
+        let mut e = engine(&arch, &dict, 2, level);
+        let scene = e.scene(Images::F32(&images), &labels, 4, 0).unwrap();
+        let gradient = e.backend.alloc(DType::F32, images.len()).unwrap();
+        let mut clean = e.record_clean(&scene, Some(gradient)).unwrap();
+        e.begin(&scene, 0, &order(4));
+        e.backend.replay(&mut clean).unwrap();
+        let got: Vec<f32> = e.backend.read_all(gradient);
+        close(&format!("{level} input gradient"), &got, &want, gradient_tolerance(max_abs(want.iter().copied())));
+    });
+}
+
+/// The gradient of every parameter for the loss `sum of weights * CE` in train mode, by central differences.
+fn weight_gradients(naive: &mut Naive, images: &[f64], labels: &[u32], weights: &[f64]) -> Vec<(String, Vec<f64>)> {
+    let names: Vec<String> = naive.tensors.keys().filter(|n| !n.contains("running")).cloned().collect();
+    let mut out = vec![];
+    for name in names {
+        let len = naive.tensors[&name].len();
+        let difference = |i: usize| {
+            let mut loss = |step: f64| {
+                let before = naive.tensors[&name][i];
+                naive.tensors.get_mut(&name).unwrap()[i] = before + step;
+                let loss = naive.loss(images, labels, weights, Mode::Train);
+                naive.tensors.get_mut(&name).unwrap()[i] = before;
+                loss
+            };
+            (loss(H) - loss(-H)) / (2.0 * H)
+        };
+        let gradient = (0..len).map(difference).collect();
+        out.push((name, gradient));
+    }
+    out
+}
+
+/// A step without momentum, decay or learning rate leaves the gradient in the momenta, exactly.
+fn step_for_gradient(attack: Option<Pgd>, mining: Mining, weights: Weighting) -> TrainSpec {
+    TrainSpec { attack, mining, weights, momentum: 0.0, weight_decay: 0.0, augment: false, seed: 5 }
+}
+
+/// Compares every parameter's gradient and the running statistics after one step on the live examples of the batch.
+fn check_step(e: &Engine<CpuBackend>, arch: &Arch, dict: &StateDict, images: &[f32], labels: &[u32], weights: &[f32], what: &str) {
+    let mut naive = Naive::new(arch, dict);
+    let images = f64s(images);
+    let momenta = e.momenta();
+    let after = e.weights().state_dict(&e.net);
+    for (name, want) in weight_gradients(&mut naive, &images, labels, &f64s(weights)) {
+        let tensor = e.net.tensors.iter().find(|t| t.name == name).unwrap();
+        let got = to_pytorch(tensor, &momenta[tensor.span.range()]);
+        let scale = max_abs(want.iter().copied());
+        close(&format!("{what}: gradient of {name}"), &got, &want, gradient_tolerance(scale));
+        // The step itself: learning rate 1 subtracts just that.
+        let moved: Vec<f32> = dict[&name].1.iter().zip(&got).map(|(w, g)| w - g).collect();
+        assert_eq!(bits(&after[&name].1), bits(&moved), "{what}: {name} after the step");
+    }
+    let (_, stats) = naive.forward(&images, Mode::Train);
+    for (name, (mean, var)) in stats {
+        for (which, batch) in [("running_mean", mean), ("running_var", var)] {
+            let name = format!("{name}.{which}");
+            let want: Vec<f64> = naive.tensors[&name].iter().zip(&batch).map(|(r, b)| 0.9 * r + 0.1 * b).collect();
+            let scale = max_abs(want.iter().chain(&batch).copied());
+            close(&format!("{what}: {name}"), &after[&name].1, &want, gradient_tolerance(scale));
+        }
+    }
+}
+
+#[test]
+fn weight_gradients_of_a_standard_step_are_central_differences() {
+    let arch = tiny();
+    let dict = random_dict(&arch, 3);
+    let (images, labels) = examples(&arch, 4, 4);
+    each_level(|level| {
+        let mut e = engine(&arch, &dict, 2, level);
+        e.set_learning_rates(&[1.0]).unwrap();
+        let scene = e.scene(Images::F32(&images), &labels, 4, 0).unwrap();
+        let spec = step_for_gradient(None, Mining::default(), Weighting::Uniform);
+        let mut train = e.record_train(&scene, &spec).unwrap();
+        e.begin(&scene, 1, &order(4));
+        e.backend.replay(&mut train).unwrap();
+        check_step(&e, &arch, &dict, &images, &labels, &[0.25; 4], &format!("{level}"));
+    });
+}
+
+/// The same after an attack that dropped examples, with weights that differ: what the batch then holds is what was learnt.
+#[test]
+fn weight_gradients_of_a_mined_step_are_central_differences() {
+    let arch = tiny();
+    let dict = random_dict(&arch, 5);
+    let n = 12;
+    let (images, labels) = examples(&arch, n, 6);
+    each_level(|level| {
+        let mut e = engine(&arch, &dict, 2, level);
+        e.set_learning_rates(&[1.0]).unwrap();
+        let scene = e.scene(Images::F32(&images), &labels, n, 4).unwrap();
+        let pgd = Pgd { eps: 0.1, alpha: 0.03, steps: 4, random_start: true, loss: Loss::CrossEntropy };
+        let mining = Mining { k_drop: vec![2], keep_easy: 0.0 };
+        let spec = step_for_gradient(Some(pgd), mining, Weighting::StepSize);
+        let mut train = e.record_train(&scene, &spec).unwrap();
+        e.begin(&scene, 1, &order(n));
+        e.backend.replay(&mut train).unwrap();
+        let live = e.backend.read_all::<u32>(scene.batch.live)[0] as usize;
+        assert!((2..n).contains(&live), "{live} of {n} kept: the case shows nothing");
+        let position: Vec<u32> = e.backend.read_all(scene.batch.position);
+        let (label, weight): (Vec<u32>, Vec<f32>) =
+            (e.backend.read_all(scene.batch.label), e.backend.read_all(scene.batch.weight));
+        let x_adv: Vec<f32> = e.backend.read_all(scene.batch.x_adv);
+        let kept = || position[..live].iter().map(|p| *p as usize);
+        let (labels, weights): (Vec<u32>, Vec<f32>) = kept().map(|p| (label[p], weight[p])).unzip();
+        assert!(weights.iter().any(|w| (w - weights[0]).abs() > 1e-3), "all weigh the same: the case shows nothing");
+        let x_adv = &x_adv[..live * arch.image.len()];
+        check_step(&e, &arch, &dict, x_adv, &labels, &weights, &format!("{level}"));
+    });
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 12, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn clean_logits_are_the_naive_networks(
+        h in 1usize..12, w in 1usize..12, c in 1usize..5, classes in 2usize..21,
+        widths in prop::collection::vec(1usize..20, 1..4), seed in 0u64..1000, exact: bool,
+    ) {
+        let arch = arch(Shape { c, h, w }, &widths, classes);
+        let dict = random_dict(&arch, seed);
+        let n = 3;
+        let (images, labels) = examples(&arch, n, seed);
+        let (want, _) = Naive::new(&arch, &dict).forward(&f64s(&images), Mode::Eval);
+        let scale = max_abs(want.iter().flatten().copied()).max(1.0);
+        each_level(|level| {
+            let mut e = engine(&arch, &dict, 2, level);
+            if exact {
+                let weights = e.weights();
+                e = Engine::new(CpuBackend::with_level(1, level).unwrap(), arch.clone(), true).unwrap();
+                e.set_weights(&weights);
+            }
+            // More slots than examples: the rest of the batch stays unused.
+            let scene = e.scene(Images::F32(&images), &labels, n + 2, 0).unwrap();
+            let mut clean = e.record_clean(&scene, None).unwrap();
+            e.begin(&scene, 0, &order(n));
+            e.backend.replay(&mut clean).unwrap();
+            let what = format!("{level} {}", arch.describe());
+            let logits: Vec<f32> = e.backend.read_all(scene.batch.logits);
+            // Seven convolutions in a row at most, of up to 19 * 9 products; Winograd's transforms lose two bits more.
+            let tolerance = 4.0 * 7.0 * sum_tolerance(19 * 9, scale);
+            let flat: Vec<f64> = want.iter().flatten().copied().collect();
+            close(&what, &logits[..n * classes], &flat, tolerance);
+            let loss: Vec<f32> = e.backend.read_all(scene.batch.loss);
+            let ce: Vec<f64> = want.iter().zip(&labels).map(|(z, y)| cross_entropy(z, *y as usize)).collect();
+            close(&what, &loss[..n], &ce, 2.0 * tolerance);
+        });
+    }
+}
