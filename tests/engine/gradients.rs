@@ -84,7 +84,15 @@ fn step_for_gradient(attack: Option<Pgd>, mining: Mining, weights: Weighting) ->
 }
 
 /// Compares every parameter's gradient and the running statistics after one step on the live examples of the batch.
-fn check_step(e: &Engine<CpuBackend>, arch: &Arch, dict: &StateDict, images: &[f32], labels: &[u32], weights: &[f32], what: &str) {
+fn check_step(
+    e: &Engine<CpuBackend>,
+    arch: &Arch,
+    dict: &StateDict,
+    images: &[f32],
+    labels: &[u32],
+    weights: &[f32],
+    what: &str,
+) {
     let mut naive = Naive::new(arch, dict);
     let images = f64s(images);
     let momenta = e.momenta();

@@ -149,7 +149,11 @@ fn logit_gradients(bench: &mut Bench, classes: usize, loss: Loss, weighted: bool
     let mut z = rng.f32s(CAPACITY * classes, -3.0, 3.0);
     // Position 1: the two best others tie; the lower one counts.
     z[classes..2 * classes].fill(1.0);
-    let p: Vec<f32> = z.chunks(classes).flat_map(|z| softmax(&z.iter().map(|v| *v as f64).collect::<Vec<_>>())).map(|v| v as f32).collect();
+    let p: Vec<f32> = z
+        .chunks(classes)
+        .flat_map(|z| softmax(&z.iter().map(|v| *v as f64).collect::<Vec<_>>()))
+        .map(|v| v as f32)
+        .collect();
     let labels: Vec<u32> = (0..CAPACITY).map(|i| (i % classes) as u32).collect();
     let weights = rng.f32s(CAPACITY, 0.0, 0.4);
     bench.backend.write(batch.logits, 0, &z);
@@ -208,12 +212,23 @@ fn check_dgrad(level: Level, shape: Shape, classes: usize, loss: Loss, weighted:
     p.push(Op::Fold(Fold { params: norms, running, norm, affine }));
     let (bits, scale) = (attack.then_some(mask), attack.then_some(affine));
     let (params_buf, batch_stats) = (arena, bench.buffer(&vec![0.0; 2 * c]));
-    p.push(Op::HeadDgrad(HeadDgrad { shape, params: params_buf, linear, batch, loss, weighted, bits, affine: scale, dy }));
+    p.push(Op::HeadDgrad(HeadDgrad {
+        shape,
+        params: params_buf,
+        linear,
+        batch,
+        loss,
+        weighted,
+        bits,
+        affine: scale,
+        dy,
+    }));
     // Ops of the whole batch make the map and the mask shared; they come too late to change the result.
     p.push(Op::NormFprop(NormFprop { shape, x: dy, a: sink, params: norms, batch_stats, norm }));
     p.push(Op::Compact(Compact { image: bench.image, batch, bits: vec![mask] }));
     let mut recorded = bench.record(p);
-    let masks: Vec<Vec<bool>> = POSITIONS.iter().map(|_| (0..shape.len()).map(|_| rng.below(2) == 1).collect()).collect();
+    let masks: Vec<Vec<bool>> =
+        POSITIONS.iter().map(|_| (0..shape.len()).map(|_| rng.below(2) == 1).collect()).collect();
     masks.iter().enumerate().for_each(|(slot, m)| recorded.set_bits_values(mask, slot, m));
     bench.backend.replay(&mut recorded).unwrap();
     for slot in 0..POSITIONS.len() {

@@ -162,7 +162,11 @@ fn random_start_is_the_clamped_noise_of_each_sample() {
             }
             assert!(got[2 * image.len()..].iter().all(|v| *v == 7.0), "{level}: a dead slot was touched");
             b.run([Op::Start(Start { image, batch: b.batch, data: b.data, noise: None })]);
-            assert_eq!(bits(&b.f32s(b.batch.x_adv)[..2 * image.len()]), bits(&x[..2 * image.len()]), "{level}: no noise");
+            assert_eq!(
+                bits(&b.f32s(b.batch.x_adv)[..2 * image.len()]),
+                bits(&x[..2 * image.len()]),
+                "{level}: no noise"
+            );
         }
     });
 }

@@ -27,7 +27,8 @@ fn select_keeps_the_crossed_and_a_share_of_the_easy() {
     let confidence = [0.1, 0.5, 0.9, 0.2, 0.7, 0.7, 0.3, 0.7, 0.4, 0.6, 0.8];
     // The eight easy ones by confidence, ties by slot.
     let easy = [2, 10, 4, 5, 7, 9, 1, 6];
-    for (share, kept) in [(0.0, 0), (0.1, 0), (0.124, 0), (0.125, 1), (0.3, 2), (0.5, 4), (0.6, 4), (0.99, 7), (1.0, 8)] {
+    for (share, kept) in [(0.0, 0), (0.1, 0), (0.124, 0), (0.125, 1), (0.3, 2), (0.5, 4), (0.6, 4), (0.99, 7), (1.0, 8)]
+    {
         let mut want: Vec<u32> = crossed.to_vec();
         easy[..kept].iter().for_each(|&i| want[i] = 1);
         assert_eq!(select(&all, &crossed, &confidence, share), want, "share {share}");
@@ -74,8 +75,7 @@ fn compact_moves_positions_images_and_masks() {
         let mut b = Bench::new(Level::detect(), CAPACITY, image, 2, 1, (DType::F32, 1));
         b.live(live, CAPACITY);
         // Flags of dead examples are set: they must not come back.
-        let keep: Vec<u32> =
-            full.iter().map(|p| u32::from(stay.contains(p) || !live.contains(p))).collect();
+        let keep: Vec<u32> = full.iter().map(|p| u32::from(stay.contains(p) || !live.contains(p))).collect();
         b.backend.write(b.batch.keep, 0, &keep);
         // Every value tells its position.
         let values = |offset: f32| -> Vec<f32> {
@@ -101,7 +101,11 @@ fn compact_moves_positions_images_and_masks() {
         for (slot, p) in stay.iter().enumerate() {
             for i in 0..len {
                 let v = *p as f32 + i as f32 / 100.0;
-                assert_eq!((x[slot * len + i], x_adv[slot * len + i]), (v, 1000.0 + *p as f32 + i as f32 / 100.0), "{what}");
+                assert_eq!(
+                    (x[slot * len + i], x_adv[slot * len + i]),
+                    (v, 1000.0 + *p as f32 + i as f32 / 100.0),
+                    "{what}"
+                );
             }
             for which in 0..2 {
                 assert_eq!(recorded.bits_values(masks[which], slot), mask(which, *p), "{what} mask {which}");

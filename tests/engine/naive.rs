@@ -115,8 +115,11 @@ impl Naive {
                 let h = self.conv(&format!("{name}.conv1"), &a, width, stride);
                 let a2 = self.norm_relu(&format!("{name}.bn2"), &h, mode, &mut stats);
                 let mut y = self.conv(&format!("{name}.conv2"), &a2, width, 1);
-                let shortcut =
-                    if stride != 1 || x.c != width { self.conv(&format!("{name}.shortcut.0"), &a, width, stride) } else { x };
+                let shortcut = if stride != 1 || x.c != width {
+                    self.conv(&format!("{name}.shortcut.0"), &a, width, stride)
+                } else {
+                    x
+                };
                 y.v.iter_mut().zip(&shortcut.v).for_each(|(y, s)| *y += s);
                 x = y;
             }

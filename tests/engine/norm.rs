@@ -130,7 +130,8 @@ fn check(level: Level, live: usize, shape: Shape, with_residual: bool) {
         };
         let want: Vec<f64> = (0..m).map(dx).collect();
         let spread = 1.0 + max_abs(xhat.iter().copied()).powi(2);
-        let tolerance = gamma * rstd * spread * (sum_tolerance(m, 1.0) + 2.0 * xhat_error + drift) + sum_tolerance(1, 1.0);
+        let tolerance =
+            gamma * rstd * spread * (sum_tolerance(m, 1.0) + 2.0 * xhat_error + drift) + sum_tolerance(1, 1.0);
         close(&format!("{what} dx"), &case.channel(&got_dx, c), &want, tolerance);
     }
     let outside = |i: usize| ![norm.gamma, norm.beta].iter().any(|s| s.range().contains(&i));
