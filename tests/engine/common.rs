@@ -54,10 +54,11 @@ pub fn max_abs(v: impl IntoIterator<Item = f64>) -> f64 {
 }
 
 #[track_caller]
-pub fn close(what: &str, got: &[f32], want: &[f64], tolerance: f64) {
+pub fn close<T: Copy + Into<f64>>(what: &str, got: &[T], want: &[f64], tolerance: f64) {
     assert_eq!(got.len(), want.len(), "{what}: length");
     for (i, (g, w)) in got.iter().zip(want).enumerate() {
-        let off = (*g as f64 - w).abs();
+        let g: f64 = (*g).into();
+        let off = (g - w).abs();
         assert!(off <= tolerance, "{what}[{i}]: {g}, expected {w}: off by {off:.3e}, allowed {tolerance:.3e}");
     }
 }
