@@ -43,10 +43,10 @@ impl Rng {
     }
 }
 
-/// Bound of the rounding error of a sum of `terms` f32 products that reach `scale`: the errors add up like a random walk;
-/// the factor covers the few operations around the sum.
+/// Bound of the rounding error of a sum of `terms` f32 products that reach `scale`: each rounds by half an epsilon at most and
+/// the errors add up like a random walk, so this is twice what is likely.
 pub fn sum_tolerance(terms: usize, scale: f64) -> f64 {
-    4.0 * f32::EPSILON as f64 * (terms as f64).sqrt() * scale
+    f32::EPSILON as f64 * (terms as f64).sqrt() * scale
 }
 
 pub fn max_abs(v: impl IntoIterator<Item = f64>) -> f64 {

@@ -97,31 +97,32 @@ fn check(level: Level, live: usize, shape: Shape, with_residual: bool) {
     let read = |map| -> Vec<Vec<f32>> { (0..live).map(|i| recorded.map_values(map, i)).collect() };
     let (got_a, got_dx) = (read(a), read(grad));
     let (stats, grads) = (bench.f32s(batch_stats), bench.f32s(grads));
-    let m = case.count();
+    // f32 sums run over one example's plane; examples add up in f64.
+    let (m, plane) = (case.count(), shape.h * shape.w);
     for c in 0..shape.c {
         let what = format!("{what} channel {c}");
         let (mean, var) = case.moments(c);
         let x = case.channel(&case.x, c);
-        close(&format!("{what} mean"), &[stats[norm.mean.offset + c]], &[mean], sum_tolerance(m, 5.0));
+        close(&format!("{what} mean"), &[stats[norm.mean.offset + c]], &[mean], sum_tolerance(plane, 5.0));
         let unbiased = var * m as f64 / (m as f64 - 1.0).max(1.0);
-        // Deviations are below 3, and as many squares as there are values were summed.
-        let var_tolerance = sum_tolerance(m, 9.0);
+        // Deviations are below 3.
+        let var_tolerance = sum_tolerance(plane, 9.0);
         close(&format!("{what} var"), &[stats[norm.var.offset + c]], &[unbiased], var_tolerance);
         // What the statistics' rounding does to the output: relative in rstd, and the shift gamma*mean*rstd.
         let rstd = 1.0 / (var + 1e-5).sqrt();
         let (gamma, beta) = (case.gamma[c], case.beta[c]);
         let want: Vec<f64> = x.iter().map(|x| (gamma * (x - mean) * rstd + beta).max(0.0)).collect();
         let drift = rstd * rstd * var_tolerance / 2.0;
-        let tolerance = gamma * rstd * sum_tolerance(m, 5.0) + drift * gamma * rstd * 3.0 + sum_tolerance(1, 1.0);
+        let tolerance = gamma * rstd * sum_tolerance(plane, 5.0) + drift * gamma * rstd * 3.0 + sum_tolerance(1, 1.0);
         close(&format!("{what} a"), &case.channel(&got_a, c), &want, tolerance);
         // The mask is the forward pass's own: an output within rounding of zero may fall on either side.
         let open: Vec<bool> = case.channel(&got_a, c).iter().map(|a| *a > 0.0).collect();
         let g: Vec<f64> = case.channel(&da, c).iter().zip(&open).map(|(g, o)| if *o { *g } else { 0.0 }).collect();
         let xhat: Vec<f64> = x.iter().map(|x| (x - mean) * rstd).collect();
         let (dbeta, dgamma): (f64, f64) = (g.iter().sum(), g.iter().zip(&xhat).map(|(g, x)| g * x).sum());
-        let xhat_error = rstd * sum_tolerance(m, 5.0) + drift * max_abs(xhat.iter().copied());
-        close(&format!("{what} dbeta"), &[grads[norm.beta.offset + c]], &[dbeta], sum_tolerance(m, 1.0) * m as f64);
-        let dgamma_tolerance = m as f64 * (sum_tolerance(m, max_abs(xhat.iter().copied())) + xhat_error);
+        let xhat_error = rstd * sum_tolerance(plane, 5.0) + drift * max_abs(xhat.iter().copied());
+        close(&format!("{what} dbeta"), &[grads[norm.beta.offset + c]], &[dbeta], sum_tolerance(plane, 1.0) * m as f64);
+        let dgamma_tolerance = m as f64 * (sum_tolerance(plane, max_abs(xhat.iter().copied())) + xhat_error);
         close(&format!("{what} dgamma"), &[grads[norm.gamma.offset + c]], &[dgamma], dgamma_tolerance);
         let r = case.channel(&res, c);
         let dx = |i: usize| {
@@ -131,7 +132,7 @@ fn check(level: Level, live: usize, shape: Shape, with_residual: bool) {
         let want: Vec<f64> = (0..m).map(dx).collect();
         let spread = 1.0 + max_abs(xhat.iter().copied()).powi(2);
         let tolerance =
-            gamma * rstd * spread * (sum_tolerance(m, 1.0) + 2.0 * xhat_error + drift) + sum_tolerance(1, 1.0);
+            gamma * rstd * spread * (sum_tolerance(plane, 1.0) + 2.0 * xhat_error + drift) + sum_tolerance(1, 1.0);
         close(&format!("{what} dx"), &case.channel(&got_dx, c), &want, tolerance);
     }
     let outside = |i: usize| ![norm.gamma, norm.beta].iter().any(|s| s.range().contains(&i));
