@@ -157,6 +157,13 @@ pub fn tiny() -> Arch {
     arch(Shape { c: 2, h: 5, w: 7 }, &[4, 6], 3)
 }
 
+/// Networks that take every way through the two walks: an identity block before and after a shortcut's, several in a row,
+/// and maps of one pixel, where a shortcut does not change the shape.
+pub fn walks() -> Vec<Arch> {
+    let deep = Arch { blocks: vec![3, 2], normalisation: None, ..arch(Shape { c: 1, h: 5, w: 4 }, &[3, 4], 4) };
+    vec![tiny(), deep, arch(Shape { c: 3, h: 1, w: 1 }, &[3, 5, 5], 3)]
+}
+
 /// Random weights for every tensor, of the sizes that training gives them.
 pub fn random_dict(arch: &Arch, seed: u64) -> StateDict {
     let net = ham_engine::net::Net::new(arch.clone());

@@ -28,54 +28,74 @@ fn f64s(v: &[f32]) -> Vec<f64> {
 
 #[test]
 fn input_gradients_are_central_differences() {
-    let arch = tiny();
-    let dict = random_dict(&arch, 1);
-    let naive = Naive::new(&arch, &dict);
-    let (images, labels) = examples(&arch, 4, 2);
-    let len = arch.image.len();
-    let difference = |i: usize| {
-        let (n, at) = (i / len, i % len);
-        let mut x = f64s(&images[n * len..(n + 1) * len]);
-        let mut loss = |v: f64| {
-            x[at] = v;
-            naive.loss(&x, &labels[n..n + 1], &[1.0], Mode::Eval)
+    for arch in walks() {
+        let dict = random_dict(&arch, 1);
+        let naive = Naive::new(&arch, &dict);
+        let (images, labels) = examples(&arch, 4, 2);
+        let len = arch.image.len();
+        let difference = |i: usize| {
+            let (n, at) = (i / len, i % len);
+            let mut x = f64s(&images[n * len..(n + 1) * len]);
+            let mut loss = |v: f64| {
+                x[at] = v;
+                naive.loss(&x, &labels[n..n + 1], &[1.0], Mode::Eval)
+            };
+            let v = images[i] as f64;
+            (loss(v + H) - loss(v - H)) / (2.0 * H)
         };
-        let v = images[i] as f64;
-        (loss(v + H) - loss(v - H)) / (2.0 * H)
-    };
-    let want: Vec<f64> = (0..images.len()).map(difference).collect();
-    each_level(|level| {
-        let mut e = engine(&arch, &dict, 2, level);
-        let scene = e.scene(Images::F32(&images), &labels, 4, 0).unwrap();
-        let gradient = e.backend.alloc(DType::F32, images.len()).unwrap();
-        let mut clean = e.record_clean(&scene, Some(gradient)).unwrap();
-        e.begin(&scene, 0, &order(4));
-        e.backend.replay(&mut clean).unwrap();
-        let got: Vec<f32> = e.backend.read_all(gradient);
-        close(&format!("{level} input gradient"), &got, &want, gradient_tolerance(max_abs(want.iter().copied())));
-    });
+        let want: Vec<f64> = (0..images.len()).map(difference).collect();
+        let tolerance = gradient_tolerance(max_abs(want.iter().copied()));
+        each_level(|level| {
+            let mut e = engine(&arch, &dict, 2, level);
+            let scene = e.scene(Images::F32(&images), &labels, 4, 0).unwrap();
+            let gradient = e.backend.alloc(DType::F32, images.len()).unwrap();
+            let mut clean = e.record_clean(&scene, Some(gradient)).unwrap();
+            e.begin(&scene, 0, &order(4));
+            e.backend.replay(&mut clean).unwrap();
+            let got: Vec<f32> = e.backend.read_all(gradient);
+            close(&format!("{level} {} input gradient", arch.describe()), &got, &want, tolerance);
+        });
+    }
 }
 
-/// The gradient of every parameter for the loss `sum of weights * CE` in train mode, by central differences.
-fn weight_gradients(naive: &mut Naive, images: &[f64], labels: &[u32], weights: &[f64]) -> Vec<(String, Vec<f64>)> {
+/// What a step should do: the naive network's gradients, and running statistics after it.
+struct Expected {
+    /// Gradients of every `stride`-th parameter of each tensor.
+    gradients: Vec<(String, Vec<f64>)>,
+    stride: usize,
+    running: Vec<(String, Vec<f64>)>,
+}
+
+/// For the loss `sum of weights * CE` in train mode, by central differences.
+fn expected(arch: &Arch, dict: &StateDict, images: &[f32], labels: &[u32], weights: &[f32], stride: usize) -> Expected {
+    let mut naive = Naive::new(arch, dict);
+    let (images, weights) = (f64s(images), f64s(weights));
+    let (_, stats) = naive.forward(&images, Mode::Train);
+    let moved = |name: String, batch: Vec<f64>| {
+        let running = naive.tensors[&name].iter().zip(&batch).map(|(r, b)| 0.9 * r + 0.1 * b).collect();
+        (name, running)
+    };
+    let both =
+        |(name, (mean, var))| [moved(format!("{name}.running_mean"), mean), moved(format!("{name}.running_var"), var)];
+    let running = stats.into_iter().flat_map(both).collect();
     let names: Vec<String> = naive.tensors.keys().filter(|n| !n.contains("running")).cloned().collect();
-    let mut out = vec![];
+    let mut gradients = vec![];
     for name in names {
         let len = naive.tensors[&name].len();
         let difference = |i: usize| {
             let mut loss = |step: f64| {
                 let before = naive.tensors[&name][i];
                 naive.tensors.get_mut(&name).unwrap()[i] = before + step;
-                let loss = naive.loss(images, labels, weights, Mode::Train);
+                let loss = naive.loss(&images, labels, &weights, Mode::Train);
                 naive.tensors.get_mut(&name).unwrap()[i] = before;
                 loss
             };
             (loss(H) - loss(-H)) / (2.0 * H)
         };
-        let gradient = (0..len).map(difference).collect();
-        out.push((name, gradient));
+        let gradient = (0..len).step_by(stride).map(difference).collect();
+        gradients.push((name, gradient));
     }
-    out
+    Expected { gradients, stride, running }
 }
 
 /// A step without momentum, decay or learning rate leaves the gradient in the momenta, exactly.
@@ -83,55 +103,44 @@ fn step_for_gradient(attack: Option<Pgd>, mining: Mining, weights: Weighting) ->
     TrainSpec { attack, mining, weights, momentum: 0.0, weight_decay: 0.0, augment: false, seed: 5 }
 }
 
-/// Compares every parameter's gradient and the running statistics after one step on the live examples of the batch.
-fn check_step(
-    e: &Engine<CpuBackend>,
-    arch: &Arch,
-    dict: &StateDict,
-    images: &[f32],
-    labels: &[u32],
-    weights: &[f32],
-    what: &str,
-) {
-    let mut naive = Naive::new(arch, dict);
-    let images = f64s(images);
+/// Compares gradients, parameters and running statistics after one step from `dict`.
+fn check_step(e: &Engine<CpuBackend>, dict: &StateDict, expected: &Expected, what: &str) {
     let momenta = e.momenta();
     let after = e.weights().state_dict(&e.net);
-    for (name, want) in weight_gradients(&mut naive, &images, labels, &f64s(weights)) {
-        let tensor = e.net.tensors.iter().find(|t| t.name == name).unwrap();
+    for (name, want) in &expected.gradients {
+        let tensor = e.net.tensors.iter().find(|t| t.name == *name).unwrap();
         let got = to_pytorch(tensor, &momenta[tensor.span.range()]);
-        let scale = max_abs(want.iter().copied());
-        close(&format!("{what}: gradient of {name}"), &got, &want, gradient_tolerance(scale));
-        // The step itself: learning rate 1 subtracts just that.
-        let moved: Vec<f32> = dict[&name].1.iter().zip(&got).map(|(w, g)| w - g).collect();
-        assert_eq!(bits(&after[&name].1), bits(&moved), "{what}: {name} after the step");
+        // The step itself: learning rate 1 subtracts just the gradient.
+        let moved: Vec<f32> = dict[name].1.iter().zip(&got).map(|(w, g)| w - g).collect();
+        assert_eq!(bits(&after[name].1), bits(&moved), "{what}: {name} after the step");
+        let sample: Vec<f32> = got.into_iter().step_by(expected.stride).collect();
+        let tolerance = gradient_tolerance(max_abs(want.iter().copied()));
+        close(&format!("{what}: gradient of {name}"), &sample, want, tolerance);
     }
-    let (_, stats) = naive.forward(&images, Mode::Train);
-    for (name, (mean, var)) in stats {
-        for (which, batch) in [("running_mean", mean), ("running_var", var)] {
-            let name = format!("{name}.{which}");
-            let want: Vec<f64> = naive.tensors[&name].iter().zip(&batch).map(|(r, b)| 0.9 * r + 0.1 * b).collect();
-            let scale = max_abs(want.iter().chain(&batch).copied());
-            close(&format!("{what}: {name}"), &after[&name].1, &want, gradient_tolerance(scale));
-        }
+    for (name, want) in &expected.running {
+        let tolerance = gradient_tolerance(max_abs(want.iter().copied()));
+        close(&format!("{what}: {name}"), &after[name].1, want, tolerance);
     }
 }
 
 #[test]
 fn weight_gradients_of_a_standard_step_are_central_differences() {
-    let arch = tiny();
-    let dict = random_dict(&arch, 3);
-    let (images, labels) = examples(&arch, 4, 4);
-    each_level(|level| {
-        let mut e = engine(&arch, &dict, 2, level);
-        e.set_learning_rates(&[1.0]).unwrap();
-        let scene = e.scene(Images::F32(&images), &labels, 4, 0).unwrap();
-        let spec = step_for_gradient(None, Mining::default(), Weighting::Uniform);
-        let mut train = e.record_train(&scene, &spec).unwrap();
-        e.begin(&scene, 1, &order(4));
-        e.backend.replay(&mut train).unwrap();
-        check_step(&e, &arch, &dict, &images, &labels, &[0.25; 4], &format!("{level}"));
-    });
+    for arch in walks() {
+        let dict = random_dict(&arch, 3);
+        let (images, labels) = examples(&arch, 4, 4);
+        let expected = expected(&arch, &dict, &images, &labels, &[0.25; 4], 1);
+        each_level(|level| {
+            let mut e = engine(&arch, &dict, 2, level);
+            e.set_learning_rates(&[1.0]).unwrap();
+            let scene = e.scene(Images::F32(&images), &labels, 4, 0).unwrap();
+            let spec = step_for_gradient(None, Mining::default(), Weighting::Uniform);
+            let mut train = e.record_train(&scene, &spec).unwrap();
+            e.begin(&scene, 1, &order(4));
+            e.backend.replay(&mut train).unwrap();
+            let what = format!("{level} {}", arch.describe());
+            check_step(&e, &dict, &expected, &what);
+        });
+    }
 }
 
 /// The same after an attack that dropped examples, with weights that differ: what the batch then holds is what was learnt.
@@ -161,7 +170,8 @@ fn weight_gradients_of_a_mined_step_are_central_differences() {
         let (labels, weights): (Vec<u32>, Vec<f32>) = kept().map(|p| (label[p], weight[p])).unzip();
         assert!(weights.iter().any(|w| (w - weights[0]).abs() > 1e-3), "all weigh the same: the case shows nothing");
         let x_adv = &x_adv[..live * arch.image.len()];
-        check_step(&e, &arch, &dict, x_adv, &labels, &weights, &format!("{level}"));
+        let expected = expected(&arch, &dict, x_adv, &labels, &weights, 5);
+        check_step(&e, &dict, &expected, &format!("{level}"));
     });
 }
 

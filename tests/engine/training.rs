@@ -196,3 +196,18 @@ fn learning_rates_follow_the_mini_batches() {
     let want: Vec<f32> = before.iter().zip(e.momenta()).map(|(w, g)| w - 0.5 * g).collect();
     assert_eq!(bits(&e.weights().params), bits(&want));
 }
+
+/// What a backend can't run is refused when it is recorded, in one line.
+#[test]
+fn more_image_channels_than_the_stem_takes_are_refused() {
+    for (c, fits) in [(16, true), (17, false)] {
+        let arch = arch(Shape { c, h: 4, w: 4 }, &[4], 2);
+        let mut e = engine(&arch, &random_dict(&arch, 40), 1, Level::detect());
+        let scene = scene(&mut e, &arch, 2, 1);
+        let recorded = e.record_clean(&scene, None);
+        assert_eq!(recorded.is_ok(), fits, "{c} channels");
+        if let Err(error) = recorded {
+            assert_eq!(error.to_string(), "stem: images of 17 channels: the CPU takes 1 to 16");
+        }
+    }
+}
