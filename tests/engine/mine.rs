@@ -107,8 +107,8 @@ fn compact_moves_positions_images_and_masks() {
                     "{what}"
                 );
             }
-            for which in 0..2 {
-                assert_eq!(recorded.bits_values(masks[which], slot), mask(which, *p), "{what} mask {which}");
+            for (which, bits) in masks.iter().enumerate() {
+                assert_eq!(recorded.bits_values(*bits, slot), mask(which, *p), "{what} mask {which}");
             }
         }
     }
@@ -126,7 +126,9 @@ fn weigh() {
     };
     let of = |f: &dyn Fn(usize) -> f64| live.iter().map(|p| f(*p as usize)).collect::<Vec<f64>>();
     let one = of(&|_| 1.0);
-    let cases: [(&str, Weights, usize, &[f32], Vec<f64>); 6] = [
+    // What, formula, steps of the attack, largest moves, and the weights before scaling.
+    type Case<'a> = (&'a str, Weights, usize, &'a [f32], Vec<f64>);
+    let cases: [Case; 6] = [
         ("uniform", Weights::Uniform, 10, &step, one.clone()),
         ("step size", Weights::StepSize, 10, &step, of(&|p| 0.1 * p as f64)),
         ("no step at all", Weights::StepSize, 10, &zeros, one.clone()),
