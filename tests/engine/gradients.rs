@@ -128,15 +128,18 @@ fn check_step(e: &Engine<CpuBackend>, dict: &StateDict, expected: &Expected, wha
 fn weight_gradients_of_a_standard_step_are_central_differences() {
     for arch in walks() {
         let dict = random_dict(&arch, 3);
-        let (images, labels) = examples(&arch, 4, 4);
-        let expected = expected(&arch, &dict, &images, &labels, &[0.25; 4], 1);
+        // Over a handful of values a batch norm's deviation may come out near zero, and its gradient amplifies every
+        // rounding: maps of one pixel take more examples.
+        let n = if arch.image.h * arch.image.w == 1 { 32 } else { 4 };
+        let (images, labels) = examples(&arch, n, 4);
+        let expected = expected(&arch, &dict, &images, &labels, &vec![1.0 / n as f32; n], 1);
         each_level(|level| {
             let mut e = engine(&arch, &dict, 2, level);
             e.set_learning_rates(&[1.0]).unwrap();
-            let scene = e.scene(Images::F32(&images), &labels, 4, 0).unwrap();
+            let scene = e.scene(Images::F32(&images), &labels, n, 0).unwrap();
             let spec = step_for_gradient(None, Mining::default(), Weighting::Uniform);
             let mut train = e.record_train(&scene, &spec).unwrap();
-            e.begin(&scene, 1, &order(4));
+            e.begin(&scene, 1, &order(n));
             e.backend.replay(&mut train).unwrap();
             let what = format!("{level} {}", arch.describe());
             check_step(&e, &dict, &expected, &what);
