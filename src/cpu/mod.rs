@@ -8,7 +8,7 @@ pub mod record;
 pub mod simd;
 
 use crate::backend::Backend;
-use crate::program::{Buf, DType, Op, Phase, Program};
+use crate::program::{Buf, DType, Phase, Program};
 use crate::{Error, Result};
 use bytemuck::Pod;
 use context::Context;
@@ -17,6 +17,9 @@ use rayon::prelude::*;
 use record::{Recorded, Run, Step, implementation};
 use simd::Level;
 use std::time::{Duration, Instant};
+
+/// Threads at most; each has an arena of its own.
+const MAX_THREADS: usize = 1024;
 
 /// Runs programs on this machine's cores. Results are bit-equal for any number of threads.
 pub struct CpuBackend {
@@ -45,6 +48,9 @@ impl CpuBackend {
             0 => std::thread::available_parallelism().map_or(1, |n| n.get()),
             n => n,
         };
+        if threads > MAX_THREADS {
+            return Err(Error::usage(format!("--threads {threads}: at most {MAX_THREADS}")));
+        }
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).thread_name(|i| format!("cpu-{i}")).build();
         let pool = pool.map_err(|e| Error::usage(format!("--threads {threads}: {e}")))?;
         Ok(CpuBackend { level, threads, pool, bufs: Vec::new(), times: [Duration::ZERO; 2] })
@@ -139,12 +145,9 @@ impl Replay<'_> {
                     (phase, since) = (*next, Instant::now());
                 }
                 Step::Alone(i) => self.op(*i, &self.context(0, 0, self.live())),
-                Step::Prepare(range) => {
-                    // Filters are scaled by folded batch norms, so the foldings come first; they are small.
-                    let (folds, filters): (Vec<_>, Vec<_>) =
-                        range.clone().partition(|&i| matches!(self.recorded.program.ops[i], Op::Fold(_)));
-                    folds.into_iter().for_each(|i| self.op(i, &self.context(0, 0, 0)));
-                    filters.into_par_iter().for_each(|i| self.op(i, &self.context(0, 0, 0)));
+                Step::Prepare { folds, filters } => {
+                    folds.iter().for_each(|&i| self.op(i, &self.context(0, 0, 0)));
+                    filters.par_iter().for_each(|&i| self.op(i, &self.context(0, 0, 0)));
                 }
                 Step::Stretch { tallies, runs } => self.stretch(tallies, runs),
             }

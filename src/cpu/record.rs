@@ -11,7 +11,6 @@ use super::memory::Memory;
 use crate::ops::stem::cpu::MAX_CHANNELS;
 use crate::program::{Bits, FilterDecl, Map, Op, Phase, Program, Shape};
 use crate::{Error, Result};
-use std::ops::Range;
 
 /// Bytes of maps and filters that a run may keep busy: a share of the second-level cache.
 const CACHE: usize = 384 << 10;
@@ -56,8 +55,11 @@ pub(super) enum Step {
     Mark(Phase),
     /// An op that needs the whole batch, by its index.
     Alone(usize),
-    /// Foldings and filter preparations.
-    Prepare(Range<usize>),
+    /// Foldings, one after another, and then the preparation of the filters that they scale.
+    Prepare {
+        folds: Vec<usize>,
+        filters: Vec<usize>,
+    },
     /// Per-example ops, and tallies, which are done once.
     Stretch {
         tallies: Vec<usize>,
@@ -171,8 +173,10 @@ fn steps(program: &Program, tile: usize) -> Vec<Step> {
     for (i, op) in program.ops.iter().enumerate() {
         match (op, steps.last_mut()) {
             (Op::Mark(phase), _) => steps.push(Step::Mark(*phase)),
-            (Op::Fold(_) | Op::PrepareFilter(_), Some(Step::Prepare(range))) => range.end = i + 1,
-            (Op::Fold(_) | Op::PrepareFilter(_), _) => steps.push(Step::Prepare(i..i + 1)),
+            (Op::Fold(_), Some(Step::Prepare { folds, .. })) => folds.push(i),
+            (Op::PrepareFilter(_), Some(Step::Prepare { filters, .. })) => filters.push(i),
+            (Op::Fold(_), _) => steps.push(Step::Prepare { folds: vec![i], filters: vec![] }),
+            (Op::PrepareFilter(_), _) => steps.push(Step::Prepare { folds: vec![], filters: vec![i] }),
             (Op::Tally(_), Some(Step::Stretch { tallies, .. })) => tallies.push(i),
             (_, Some(Step::Stretch { runs, .. })) if per_example(op) => {
                 let slots = run_slots(op, program, tile);
@@ -194,7 +198,7 @@ fn steps(program: &Program, tile: usize) -> Vec<Step> {
 /// Whether every step that uses the value is a stretch that writes it before it reads it.
 fn is_local(program: &Program, steps: &[Step], value: Value) -> bool {
     steps.iter().all(|step| match step {
-        Step::Mark(_) | Step::Prepare(_) => true,
+        Step::Mark(_) | Step::Prepare { .. } => true,
         Step::Alone(i) => {
             let (reads, writes) = uses(&program.ops[*i]);
             !reads.contains(&value) && !writes.contains(&value)

@@ -185,6 +185,9 @@ pub trait Simd: Copy {
     fn r_sub(self, a: Self::R, b: Self::R) -> Self::R;
     /// `a * b + c`
     fn r_fma(self, a: Self::R, b: Self::R, c: Self::R) -> Self::R;
+    /// Lane i is the sum of the lanes of `rows[i]`, for the first [`Simd::REG`] rows, in an order that is fixed for the
+    /// level and the same for every i.
+    fn r_sums(self, rows: &[Self::R; 16]) -> Self::R;
 
     /// The first `len` lanes from memory, zeros after them; nothing is read beyond.
     /// # Safety
@@ -340,6 +343,10 @@ impl Simd for Portable {
     fn r_fma(self, a: Self::R, b: Self::R, c: Self::R) -> Self::R {
         lanes!(4, i => a[i] * b[i] + c[i])
     }
+    #[inline(always)]
+    fn r_sums(self, rows: &[Self::R; 16]) -> Self::R {
+        lanes!(4, i => (rows[i][0] + rows[i][2]) + (rows[i][1] + rows[i][3]))
+    }
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -389,6 +396,14 @@ mod tests {
                     let r = s.r_sub(s.r_fma(x, y, s.r_splat(1.0)), s.r_add(x, y));
                     s.r_store(t.as_mut_ptr().add(o), r);
                 }
+                let mut rows = [s.r_splat(0.0); 16];
+                for (i, row) in rows.iter_mut().enumerate().take(S::REG) {
+                    *row = s.r_splat((i * 4 * 16 / S::REG) as f32 / S::REG as f32);
+                }
+                let mut sums = [0.0; 16];
+                s.r_store(sums.as_mut_ptr(), s.r_sums(&rows));
+                // Sixteen times the row's number, whatever the register's length.
+                out.push(("r_sums", (0..4).map(|i| sums[i * S::REG / 4]).collect()));
                 out.push(("registers", t.to_vec()));
             }
             out

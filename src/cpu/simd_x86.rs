@@ -3,7 +3,7 @@
 //! SAFETY of all the `unsafe` here: an [`Avx2`] or [`Avx512`] exists only beneath `run_avx2` or `run_avx512`, whose
 //! callers have checked the machine, so the instructions exist; pointers are valid by the trait methods' contracts.
 
-use super::{Kernel, Simd};
+use super::{Kernel, Line, Simd};
 use std::arch::x86_64::*;
 
 /// Proof of AVX2 and FMA.
@@ -14,10 +14,19 @@ pub struct Avx2(());
 #[derive(Clone, Copy)]
 pub struct Avx512(());
 
+/// Makes the function it is inlined into align its stack to cache lines. Otherwise the compiler may find out that it
+/// must spill registers only when it can no longer align the stack; half of the spills then cross cache lines, and a
+/// kernel's speed depends on where its caller's frame happens to end.
+#[inline(always)]
+fn align_stack() {
+    std::hint::black_box(&mut Line::default());
+}
+
 /// # Safety
 /// The machine has AVX2 and FMA.
 #[target_feature(enable = "avx2,fma")]
 pub unsafe fn run_avx2<K: Kernel>(kernel: K) -> K::Output {
+    align_stack();
     kernel.run(Avx2(()))
 }
 
@@ -25,6 +34,7 @@ pub unsafe fn run_avx2<K: Kernel>(kernel: K) -> K::Output {
 /// The machine has AVX-512F, AVX2 and FMA.
 #[target_feature(enable = "avx512f,avx2,fma")]
 pub unsafe fn run_avx512<K: Kernel>(kernel: K) -> K::Output {
+    align_stack();
     kernel.run(Avx512(()))
 }
 
@@ -170,6 +180,10 @@ impl Simd for Avx2 {
     fn r_fma(self, a: Self::R, b: Self::R, c: Self::R) -> Self::R {
         one!(_mm256_fmadd_ps(a, b, c))
     }
+    #[inline(always)]
+    fn r_sums(self, rows: &[Self::R; 16]) -> Self::R {
+        one!(sums8(&rows[..8]))
+    }
 }
 
 impl Simd for Avx512 {
@@ -268,5 +282,9 @@ impl Simd for Avx512 {
     #[inline(always)]
     fn r_fma(self, a: Self::R, b: Self::R, c: Self::R) -> Self::R {
         one!(_mm512_fmadd_ps(a, b, c))
+    }
+    #[inline(always)]
+    fn r_sums(self, rows: &[Self::R; 16]) -> Self::R {
+        self.sums(rows)
     }
 }

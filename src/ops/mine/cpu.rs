@@ -1,26 +1,35 @@
 use super::{Compact, Select, Weigh, Weights};
 use crate::cpu::context::{Context, CpuOp};
+use crate::cpu::record::Values;
 use crate::program::Buf;
 
 impl CpuOp for Select {
+    fn scratch(&self, n: usize, _: &Values) -> usize {
+        n
+    }
+
     fn run(&self, cx: &Context) {
         let b = &self.batch;
         let crossed = cx.read::<u32>(b.crossed);
         let confidence = cx.read::<f32>(b.confidence);
         // SAFETY: this op runs alone.
         let keep = unsafe { cx.buf::<u32>(b.keep) };
-        let mut easy = Vec::new();
+        // SAFETY: the only use of the scratch.
+        let scratch = bytemuck::cast_slice_mut::<f32, u32>(unsafe { cx.scratch() });
+        let mut easy = 0;
         for slot in 0..cx.n {
             let position = cx.position(b, slot);
             keep[position] = crossed[position];
             if self.keep_easy > 0.0 && crossed[position] == 0 {
-                easy.push(position);
+                scratch[easy] = position as u32;
+                easy += 1;
             }
         }
-        // Stable, so ties stay in order of their slots.
-        easy.sort_by(|&i, &j| confidence[j].total_cmp(&confidence[i]));
+        // Positions ascend with the slots, so they break ties in order of the slots.
+        let easy = &mut scratch[..easy];
+        easy.sort_unstable_by(|&i, &j| confidence[j as usize].total_cmp(&confidence[i as usize]).then(i.cmp(&j)));
         let share = (self.keep_easy as f64 * easy.len() as f64) as usize;
-        easy[..share].iter().for_each(|&position| keep[position] = 1);
+        easy[..share].iter().for_each(|&position| keep[position as usize] = 1);
     }
 }
 

@@ -1,8 +1,8 @@
 //! The stem on the CPU. Tiles of images as in [`crate::ops::conv::cpu`].
 
 use super::{Norm, Stem};
-use crate::cpu::layout::LANES;
-use crate::cpu::simd::{Kernel, Level, MAX_ROWS, Simd};
+use crate::cpu::layout::{LANES, MapShape};
+use crate::cpu::simd::{Kernel, Level, Simd};
 use crate::ops::conv::cpu::{Act, Epilogue, Grad, Pass, Walk, chunk_range, reduce, tap_offset};
 use rayon::prelude::*;
 
@@ -221,73 +221,90 @@ impl Kernel for Gradient<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
         let map = self.stem.conv().y_map();
-        let (plane, per) = (self.stem.h * self.stem.w, map.blocks() * 9 * LANES);
+        let per = map.blocks() * 9 * LANES;
+        // Groups of pixels may reach beyond the map, but not beyond the plane.
+        let width = self.stem.w.next_multiple_of(4);
         for image in 0..self.n {
-            let (mut row, mut col) = (0, 0);
-            let mut first = 0;
-            // Sixteen pixels at a time, each a sum over the lanes (output channels) of a vector.
-            while first < plane {
-                let count = LANES.min(plane - first);
-                let mut px = [0; LANES];
-                for px in px.iter_mut().take(count) {
-                    *px = image * map.example() + tap_offset(&map, row, col);
-                    col += 1;
-                    if col == self.stem.w {
-                        (row, col) = (row + 1, 0);
-                    }
-                }
-                for c in 0..self.stem.c {
-                    // SAFETY: the pixels lie inside dy and the image by the promise of `dgrad`'s caller; lanes beyond
-                    // `count` read pixel 0 and are not stored.
-                    unsafe {
-                        let w = self.filter.as_ptr().add(c * per);
-                        let mut sums = [s.zero(); LANES];
-                        let mut i = 0;
-                        while i < LANES {
-                            self.dots::<S, 4>(s, &map, &px, i, w, &mut sums);
-                            i += 4;
+            for c in 0..self.stem.c {
+                // The gradient as it comes, a group of pixels at a time; it leaves sixteen elements at a time.
+                let mut ready = [0.0f32; 3 * LANES];
+                let (mut len, mut at) = (0, (image * self.stem.c + c) * self.stem.h * self.stem.w);
+                for row in 0..self.stem.h {
+                    let mut col = 0;
+                    while col < self.stem.w {
+                        // SAFETY: the pixels lie inside dy's planes and the elements inside the images by the promise of
+                        // `dgrad`'s caller; `ready` has room for what is left over (15) and a group (16).
+                        unsafe {
+                            let dy = self.dy.add(image * map.example() + tap_offset(&map, row, col));
+                            let w = self.filter.as_ptr().add(c * per);
+                            let to = ready.as_mut_ptr().add(len);
+                            let group = match S::REG.min(width - col) {
+                                16 => self.dots::<S, 16>(s, &map, dy, w, to),
+                                8 | 12 => self.dots::<S, 8>(s, &map, dy, w, to),
+                                _ => self.dots::<S, 4>(s, &map, dy, w, to),
+                            };
+                            len += group.min(self.stem.w - col);
+                            col += group;
+                            if len >= LANES {
+                                self.finish(s, s.load(ready.as_ptr()), at, LANES);
+                                s.store(ready.as_mut_ptr(), s.load(ready.as_ptr().add(LANES)));
+                                (len, at) = (len - LANES, at + LANES);
+                            }
                         }
-                        let at = (image * self.stem.c + c) * plane + first;
-                        self.finish(s, s.sums(&sums), at, count);
                     }
                 }
-                first += count;
+                if len > 0 {
+                    // SAFETY: as above; `len` elements are left.
+                    unsafe { self.finish(s, s.load(ready.as_ptr()), at, len) };
+                }
             }
         }
     }
 }
 
 impl Gradient<'_> {
-    /// The products of pixels `i..i + NP` with the filter, not yet summed over lanes.
+    /// The gradient of `NP` pixels in a row, whose taps start at `dy`, to `to`; gives `NP`.
+    ///
+    /// A pixel's gradient is a sum over output channels, the lanes. One register's share of the lanes at a time, so that
+    /// the pixels, a row of taps and each dy (used for three pixels) fit the registers.
+    ///
+    /// # Safety
+    /// `NP + 2` pixels of three rows can be read at `dy` in every plane, a register be written at `to`.
     #[inline(always)]
     unsafe fn dots<S: Simd, const NP: usize>(
         &self,
         s: S,
-        map: &crate::cpu::layout::MapShape,
-        px: &[usize; LANES],
-        first: usize,
+        map: &MapShape,
+        dy: *const f32,
         mut w: *const f32,
-        sums: &mut [S::V; LANES],
-    ) {
-        let mut acc = [s.zero(); NP];
+        to: *mut f32,
+    ) -> usize {
+        let mut acc = [s.r_splat(0.0); LANES];
         // SAFETY: the caller's promise.
         unsafe {
             for b in 0..map.blocks() {
                 for r in 0..3 {
-                    let dy = self.dy.add(b * map.plane() + r * map.row());
-                    for q in 0..3 {
-                        let wv = s.load(w);
-                        for i in 0..NP {
-                            acc[i] = s.fma(s.load(dy.add(px[first + i] + q * LANES)), wv, acc[i]);
+                    let dy = dy.add(b * map.plane() + r * map.row());
+                    for lane in (0..LANES).step_by(S::REG) {
+                        let mut taps = [s.r_splat(0.0); 3];
+                        for (q, tap) in taps.iter_mut().enumerate() {
+                            *tap = s.r_load(w.add(q * LANES + lane));
                         }
-                        w = w.add(LANES);
+                        for i in 0..NP + 2 {
+                            let d = s.r_load(dy.add(i * LANES + lane));
+                            for q in 0..3 {
+                                if i >= q && i - q < NP {
+                                    acc[i - q] = s.r_fma(d, taps[q], acc[i - q]);
+                                }
+                            }
+                        }
                     }
+                    w = w.add(3 * LANES);
                 }
             }
+            s.r_store(to, s.r_sums(&acc));
         }
-        for i in 0..NP {
-            sums[first + i] = acc[i];
-        }
+        NP
     }
 
     /// Stores or uses the gradient of `count` elements of the images from `at`.
@@ -427,5 +444,3 @@ impl Kernel for FilterGradient<'_> {
         }
     }
 }
-
-const _: () = assert!(MAX_ROWS <= LANES);

@@ -9,6 +9,8 @@
 
 pub mod cpu;
 pub mod run;
+#[cfg(test)]
+mod tests;
 
 use crate::ops::conv::{Conv, Epilogue};
 use crate::program::{Buf, Filter, Map, Span};

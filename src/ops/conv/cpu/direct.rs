@@ -189,51 +189,104 @@ impl<const CI: usize> Walk<'_, CI> {
         rows: usize,
         cols: usize,
     ) {
-        let dst = &self.dst;
-        let bit_block = dst.h * dst.w;
-        let map0 = block * dst.plane() + dst.origin() + tap_offset(dst, self.dst_phase.0, self.dst_phase.1);
-        let bit0 = block * bit_block + self.dst_phase.0 * dst.w + self.dst_phase.1;
-        let (mut image, mut row, mut col) = (first, 0, 0);
+        let (dst, step) = (&self.dst, self.dst_step);
+        let mut to = Pixels {
+            epilogue: self.epilogue,
+            block,
+            plane: dst.plane(),
+            bit_plane: dst.h * dst.w,
+            map: [0; MAX_ROWS],
+            bit: [0; MAX_ROWS],
+        };
+        // Where the next pixel is: added up, since these loops run once for few products where the filter is 1x1.
+        let mut px = first * self.src_example;
+        let mut map = first * dst.example()
+            + block * to.plane
+            + dst.origin()
+            + tap_offset(dst, self.dst_phase.0, self.dst_phase.1);
+        let mut bit = first * dst.bits() + block * to.bit_plane + self.dst_phase.0 * dst.w + self.dst_phase.1;
+        let (map_col, map_row) = (step * LANES, step * dst.row());
+        let (mut row, mut col) = (0, 0);
         let mut left = images * rows * cols;
-        let (mut px, mut map, mut bit) = ([0; MAX_ROWS], [0; MAX_ROWS], [0; MAX_ROWS]);
-        let mut tile = [0.0f32; 2 * MAX_ROWS * LANES];
+        let mut tile = [0; MAX_ROWS];
         while left > 0 {
             let np = left.min(S::ROWS);
-            for i in 0..np {
-                px[i] = image * self.src_example + row * self.src_row + col * self.src_col;
-                map[i] = map0 + image * dst.example() + tap_offset(dst, row * self.dst_step, col * self.dst_step);
-                bit[i] = bit0 + image * dst.bits() + (row * dst.w + col) * self.dst_step;
-                col += 1;
-                if col == cols {
-                    (row, col) = (row + 1, 0);
-                    if row == rows {
-                        (image, row) = (image + 1, 0);
+            if np == S::ROWS && col + np < cols {
+                for i in 0..S::ROWS {
+                    tile[i] = px + i * self.src_col;
+                    to.map[i] = map + i * map_col;
+                    to.bit[i] = bit + i * step;
+                }
+                px += S::ROWS * self.src_col;
+                map += S::ROWS * map_col;
+                bit += S::ROWS * step;
+                col += S::ROWS;
+            } else {
+                for i in 0..np {
+                    (tile[i], to.map[i], to.bit[i]) = (px, map, bit);
+                    col += 1;
+                    (px, map, bit) = (px + self.src_col, map + map_col, bit + step);
+                    if col == cols {
+                        px = px - cols * self.src_col + self.src_row;
+                        map = map - cols * map_col + map_row;
+                        bit = bit - cols * step + step * dst.w;
+                        (row, col) = (row + 1, 0);
+                        if row == rows {
+                            px = px - rows * self.src_row + self.src_example;
+                            map = map - rows * map_row + dst.example();
+                            bit = bit - rows * step * dst.w + dst.bits();
+                            row = 0;
+                        }
                     }
                 }
             }
             // SAFETY: pixels and blocks lie inside the operands.
             unsafe {
-                let w = self.filter.add(block * self.filter_block);
                 let product = Product {
                     x: self.src,
-                    px: &px,
+                    px: &tile,
                     taps: self.taps,
                     blocks: self.src_blocks,
                     x_block: self.src_block,
-                    w,
+                    w: self.filter.add(block * self.filter_block),
                     w_block: self.filter_block,
-                    out: tile.as_mut_ptr(),
-                    out_block: MAX_ROWS * LANES,
                 };
-                product.rows::<S, NB, CI>(s, np);
-                for j in 0..NB {
-                    for i in 0..np {
-                        let v = s.load(tile.as_ptr().add((j * MAX_ROWS + i) * LANES));
-                        self.epilogue.apply(s, v, block + j, map[i] + j * dst.plane(), bit[i] + j * bit_block);
-                    }
-                }
+                product.rows::<S, _, NB, CI>(s, np, &to);
             }
             left -= np;
+        }
+    }
+}
+
+/// What becomes of a finished register tile.
+pub(crate) trait Sink {
+    /// Takes the first `NP` rows of `NB` blocks.
+    ///
+    /// # Safety
+    /// The sink's pointers are valid there.
+    unsafe fn take<S: Simd, const NP: usize, const NB: usize>(&self, s: S, tile: [[S::V; NP]; NB]);
+}
+
+/// Pixels of maps, through the epilogue.
+struct Pixels {
+    epilogue: Epilogue,
+    block: usize,
+    plane: usize,
+    bit_plane: usize,
+    map: [usize; MAX_ROWS],
+    bit: [usize; MAX_ROWS],
+}
+
+impl Sink for Pixels {
+    #[inline(always)]
+    unsafe fn take<S: Simd, const NP: usize, const NB: usize>(&self, s: S, tile: [[S::V; NP]; NB]) {
+        for j in 0..NB {
+            // SAFETY: the caller's promise.
+            unsafe {
+                let epilogue =
+                    if j == 0 { self.epilogue } else { self.epilogue.at(j * self.plane, j * self.bit_plane) };
+                epilogue.apply(s, tile[j], self.block + j, self.map.as_ptr(), self.bit.as_ptr());
+            }
         }
     }
 }
@@ -241,7 +294,7 @@ impl<const CI: usize> Walk<'_, CI> {
 /// The product every pass is made of: rows of x at any place by a filter read linearly.
 ///
 /// ```text
-/// out[j*out_block + i*16 + o] = sum over b, t, c of  x[px[i] + b*x_block + taps[t] + c] * w[j*w_block + ((b*T + t)*CI + c)*16 + o]
+/// tile[j][i][o] = sum over b, t, c of  x[px[i] + b*x_block + taps[t] + c] * w[j*w_block + ((b*T + t)*CI + c)*16 + o]
 /// ```
 pub(crate) struct Product<'a> {
     pub x: *const f32,
@@ -251,24 +304,22 @@ pub(crate) struct Product<'a> {
     pub x_block: usize,
     pub w: *const f32,
     pub w_block: usize,
-    pub out: *mut f32,
-    pub out_block: usize,
 }
 
 impl Product<'_> {
     /// For the first `np` rows (at most [`Simd::ROWS`]) and `NB` output blocks.
     ///
     /// # Safety
-    /// All elements of the formula lie inside the buffers.
+    /// All elements of the formula lie inside the buffers, and the sink can take the tile.
     #[inline(always)]
-    pub unsafe fn rows<S: Simd, const NB: usize, const CI: usize>(&self, s: S, np: usize) {
+    pub unsafe fn rows<S: Simd, K: Sink, const NB: usize, const CI: usize>(&self, s: S, np: usize, sink: &K) {
         macro_rules! dispatch {
             ($($rows:literal)*) => {
                 // SAFETY: the caller's promise.
                 unsafe {
                     match np {
                         // Arms beyond the level's tile fold away.
-                        $($rows if $rows <= S::ROWS => self.tile::<S, $rows, NB, CI>(s),)*
+                        $($rows if $rows <= S::ROWS => sink.take(s, self.tile::<S, $rows, NB, CI>(s)),)*
                         _ => {}
                     }
                 }
@@ -280,27 +331,31 @@ impl Product<'_> {
     /// # Safety
     /// As `rows`.
     #[inline(always)]
-    unsafe fn tile<S: Simd, const NP: usize, const NB: usize, const CI: usize>(&self, s: S) {
+    unsafe fn tile<S: Simd, const NP: usize, const NB: usize, const CI: usize>(&self, s: S) -> [[S::V; NP]; NB] {
         let mut acc = [[s.zero(); NP]; NB];
         let mut w = self.w;
         let mut x = self.x;
         // SAFETY: the caller's promise.
         unsafe {
             for _ in 0..self.blocks {
+                let mut p = [x; NP];
+                for i in 0..NP {
+                    p[i] = x.add(self.px[i]);
+                }
                 for &tap in self.taps {
-                    let mut p = [x; NP];
-                    for i in 0..NP {
-                        p[i] = x.add(self.px[i] + tap);
-                    }
-                    for c in 0..CI {
-                        let mut wv = [s.zero(); NB];
-                        for j in 0..NB {
-                            wv[j] = s.load(w.add(j * self.w_block + c * LANES));
-                        }
-                        for i in 0..NP {
-                            let xv = s.splat(*p[i].add(c));
+                    // Four channels at a time (CI is 1 or 16): left to itself the compiler makes sixteen rounds of one.
+                    let step = CI.min(4);
+                    for first in (0..CI).step_by(step) {
+                        for c in first..first + step {
+                            let mut wv = [s.zero(); NB];
                             for j in 0..NB {
-                                acc[j][i] = s.fma(xv, wv[j], acc[j][i]);
+                                wv[j] = s.load(w.add(j * self.w_block + c * LANES));
+                            }
+                            for i in 0..NP {
+                                let xv = s.splat(*p[i].add(tap + c));
+                                for j in 0..NB {
+                                    acc[j][i] = s.fma(xv, wv[j], acc[j][i]);
+                                }
                             }
                         }
                     }
@@ -308,11 +363,7 @@ impl Product<'_> {
                 }
                 x = x.add(self.x_block);
             }
-            for j in 0..NB {
-                for i in 0..NP {
-                    s.store(self.out.add(j * self.out_block + i * LANES), acc[j][i]);
-                }
-            }
         }
+        acc
     }
 }

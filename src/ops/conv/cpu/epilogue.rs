@@ -59,34 +59,57 @@ impl Epilogue {
         }
     }
 
-    /// Finishes `v`, the channels of `block` at `map` f32 from the start of the maps and `bit` words from the start of
-    /// the masks.
+    /// Finishes the vectors `v`, the channels of `block` at pixels `map` f32 from the start of the maps and `bit` words
+    /// from the start of the masks. Several pixels at a time, so that each step is decided on once for all of them.
     ///
     /// # Safety
-    /// The pointers are valid there.
+    /// The pointers are valid there; `map` and `bit` have `N` elements.
     #[inline(always)]
-    pub unsafe fn apply<S: Simd>(&self, s: S, mut v: S::V, block: usize, map: usize, bit: usize) {
+    pub unsafe fn apply<S: Simd, const N: usize>(
+        &self,
+        s: S,
+        mut v: [S::V; N],
+        block: usize,
+        map: *const usize,
+        bit: *const usize,
+    ) {
         // SAFETY: by the caller's promise; per-channel vectors are checked to be padded to whole blocks.
         unsafe {
             if let Some(bias) = self.bias {
-                v = s.add(v, s.load(bias.add(block * LANES)));
+                let bias = s.load(bias.add(block * LANES));
+                for i in 0..N {
+                    v[i] = s.add(v[i], bias);
+                }
             }
             if let Some(mask) = self.mask {
-                v = s.mask(*mask.add(bit), v);
+                for i in 0..N {
+                    v[i] = s.mask(*mask.add(*bit.add(i)), v[i]);
+                }
             }
             if let Some(residual) = self.residual {
-                v = s.add(v, s.load(residual.add(map)));
+                for i in 0..N {
+                    v[i] = s.add(v[i], s.load(residual.add(*map.add(i))));
+                }
             }
             if let Some(y) = self.y {
-                s.store(y.add(map), v);
+                for i in 0..N {
+                    s.store(y.add(*map.add(i)), v[i]);
+                }
             }
             if let Some(a) = self.a {
                 if let Some((scale, shift)) = self.affine {
-                    v = s.fma(v, s.load(scale.add(block * LANES)), s.load(shift.add(block * LANES)));
+                    let (scale, shift) = (s.load(scale.add(block * LANES)), s.load(shift.add(block * LANES)));
+                    for i in 0..N {
+                        v[i] = s.fma(v[i], scale, shift);
+                    }
                 }
-                s.store(a.add(map), s.max(v, s.zero()));
+                for i in 0..N {
+                    s.store(a.add(*map.add(i)), s.max(v[i], s.zero()));
+                }
                 if let Some(bits) = self.bits {
-                    *bits.add(bit) = s.positive(v);
+                    for i in 0..N {
+                        *bits.add(*bit.add(i)) = s.positive(v[i]);
+                    }
                 }
             }
         }

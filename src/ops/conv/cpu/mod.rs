@@ -1,18 +1,26 @@
 //! Convolution on the CPU, over maps in the layout of [`crate::cpu::layout`].
 //!
-//! A call works on a *tile*: `n` examples that follow each other in memory, [`MapShape::example`] f32 apart. Calls on
+//! A call works on a *tile*: `n` examples that follow each other in memory, `MapShape::example` f32 apart. Calls on
 //! different tiles share nothing, so threads may each take some; the result for an example does not depend on `n` or on
 //! its place in the tile. fprop and dgrad run on the calling thread, [`pack`] and [`wgrad`] on rayon's current pool.
 //! Nothing allocates.
 //!
-//! fprop and dgrad are the same sum with other taps and the filter transposed, so both become one [`direct`] walk (or
-//! one [`winograd`] product) that hands each finished vector of sixteen channels to an [`Epilogue`].
+//! fprop and dgrad are the same sum with other taps and the filter transposed, so both become one direct walk (or
+//! one Winograd product) that hands each finished vector of sixteen channels to an epilogue.
+
+// Register tiles are arrays indexed in step; iterators would hide which index goes with which.
+#![allow(clippy::needless_range_loop)]
 
 mod direct;
 mod epilogue;
 mod pack;
 mod wgrad;
 mod winograd;
+
+#[cfg(test)]
+pub(crate) mod oracle;
+#[cfg(test)]
+mod tests;
 
 use super::Conv;
 use crate::cpu::layout::LANES;
@@ -23,7 +31,7 @@ pub(crate) use epilogue::Epilogue;
 pub use pack::{filter_len, pack};
 pub(crate) use wgrad::{Grad, chunk_range, reduce};
 pub use wgrad::{wgrad, wgrad_scratch};
-pub use winograd::scratch as winograd_scratch;
+use winograd::scratch as winograd_scratch;
 
 /// How a pass is computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

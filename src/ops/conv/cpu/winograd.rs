@@ -5,7 +5,7 @@
 //! channels is a matrix product over the tiles of all images of the call.
 
 use super::Epilogue;
-use super::direct::Product;
+use super::direct::{Product, Sink, tap_offset};
 use crate::cpu::layout::{LANES, MapShape};
 use crate::cpu::simd::{Kernel, Level, MAX_ROWS, Simd};
 use crate::ops::conv::Conv;
@@ -40,7 +40,7 @@ impl Blocking {
     /// f32 from one point of V (the transformed input) to the next: an odd number of cache lines, since 36 of them at a
     /// multiple of 4096 bytes would share one set of L1.
     fn point(&self, blocks: usize) -> usize {
-        (blocks * self.tiles | 1) * LANES
+        ((blocks * self.tiles) | 1) * LANES
     }
 
     fn scratch(&self, src_blocks: usize) -> usize {
@@ -117,6 +117,54 @@ impl Tiles<'_> {
     }
 }
 
+/// Products of successive tiles, stored one after the other.
+struct Store {
+    to: *mut f32,
+    block: usize,
+}
+
+impl Sink for Store {
+    #[inline(always)]
+    unsafe fn take<S: Simd, const NP: usize, const NB: usize>(&self, s: S, tile: [[S::V; NP]; NB]) {
+        for j in 0..NB {
+            for i in 0..NP {
+                // SAFETY: the caller's promise.
+                unsafe { s.store(self.to.add(j * self.block + i * LANES), tile[j][i]) };
+            }
+        }
+    }
+}
+
+/// Offsets of successive tiles in V. A constant, so that they become displacements of one pointer.
+const CONSECUTIVE: [usize; MAX_ROWS] = {
+    let mut px = [0; MAX_ROWS];
+    let mut i = 0;
+    while i < MAX_ROWS {
+        px[i] = i * LANES;
+        i += 1;
+    }
+    px
+};
+
+/// One point's products of `count` tiles.
+///
+/// # Safety
+/// As for [`Product::rows`].
+#[inline(always)]
+unsafe fn products<S: Simd, const NB: usize>(s: S, mut product: Product<'_>, mut to: Store, count: usize) {
+    let mut left = count;
+    // SAFETY: the caller's promise.
+    unsafe {
+        while left >= S::ROWS {
+            product.rows::<S, _, NB, LANES>(s, S::ROWS, &to);
+            product.x = product.x.add(S::ROWS * LANES);
+            to.to = to.to.add(S::ROWS * LANES);
+            left -= S::ROWS;
+        }
+        product.rows::<S, _, NB, LANES>(s, left, &to);
+    }
+}
+
 impl Kernel for Tiles<'_> {
     type Output = ();
 
@@ -127,10 +175,7 @@ impl Kernel for Tiles<'_> {
         let (v_point, m_point) = (self.blocking.point(src_blocks), self.blocking.point(self.blocking.outputs));
         let v_block = self.blocking.tiles * LANES;
         let (v, m) = (self.v.as_mut_ptr(), self.m.as_mut_ptr());
-        let mut px = [0; MAX_ROWS];
-        for (i, px) in px.iter_mut().enumerate() {
-            *px = i * LANES;
-        }
+        let w_block = POINTS * src_blocks * LANES * LANES;
         let mut first = 0;
         while first < all {
             let count = self.blocking.tiles.min(all - first);
@@ -150,35 +195,28 @@ impl Kernel for Tiles<'_> {
                 while out < dst_blocks {
                     let outputs = self.blocking.outputs.min(dst_blocks - out);
                     for point in 0..POINTS {
-                        let mut t = 0;
-                        while t < count {
-                            let np = S::ROWS.min(count - t);
-                            let mut o = 0;
-                            while o < outputs {
-                                let w_block = POINTS * src_blocks * LANES * LANES;
-                                let product = Product {
-                                    x: v.add(point * v_point + t * LANES),
-                                    px: &px,
-                                    taps: &[0],
-                                    blocks: src_blocks,
-                                    x_block: v_block,
-                                    w: self
-                                        .filter
-                                        .as_ptr()
-                                        .add((out + o) * w_block + point * src_blocks * LANES * LANES),
-                                    w_block,
-                                    out: m.add(point * m_point + o * v_block + t * LANES),
-                                    out_block: v_block,
-                                };
-                                if S::BLOCKS == 2 && o + 2 <= outputs {
-                                    product.rows::<S, 2, LANES>(s, np);
-                                    o += 2;
-                                } else {
-                                    product.rows::<S, 1, LANES>(s, np);
-                                    o += 1;
-                                }
+                        let x = v.add(point * v_point);
+                        let to = m.add(point * m_point);
+                        let w = self.filter.as_ptr().add(out * w_block + point * src_blocks * LANES * LANES);
+                        let mut o = 0;
+                        while o < outputs {
+                            let product = Product {
+                                x,
+                                px: &CONSECUTIVE,
+                                taps: &[0],
+                                blocks: src_blocks,
+                                x_block: v_block,
+                                w: w.add(o * w_block),
+                                w_block,
+                            };
+                            let to = Store { to: to.add(o * v_block), block: v_block };
+                            if S::BLOCKS == 2 && o + 2 <= outputs {
+                                products::<S, 2>(s, product, to, count);
+                                o += 2;
+                            } else {
+                                products::<S, 1>(s, product, to, count);
+                                o += 1;
                             }
-                            t += np;
                         }
                     }
                     for t in 0..count {
@@ -287,13 +325,25 @@ impl Tiles<'_> {
         }
         let to = at.image * map.example() + block * map.plane() + map.origin();
         let bit = (at.image * map.blocks() + block) * map.h * map.w;
+        let (to, bit) = (to + tap_offset(map, at.row, at.col), bit + at.row * map.w + at.col);
+        let cols = TILE.min(map.w - at.col);
         for i in 0..TILE.min(map.h - at.row) {
-            for j in 0..TILE.min(map.w - at.col) {
-                let (row, col) = (at.row + i, at.col + j);
-                // SAFETY: the pixel is inside the map.
-                unsafe {
-                    let v = s.load(y[i][j].as_ptr());
-                    self.epilogue.apply(s, v, block, to + row * map.row() + col * LANES, bit + row * map.w + col);
+            let (to, bit) = (to + i * map.row(), bit + i * map.w);
+            let tos: [usize; TILE] = [to, to + LANES, to + 2 * LANES, to + 3 * LANES];
+            let bits: [usize; TILE] = [bit, bit + 1, bit + 2, bit + 3];
+            // SAFETY: the first `cols` pixels are inside the map.
+            unsafe {
+                if cols == TILE {
+                    let mut v = [s.zero(); TILE];
+                    for j in 0..TILE {
+                        v[j] = s.load(y[i][j].as_ptr());
+                    }
+                    self.epilogue.apply(s, v, block, tos.as_ptr(), bits.as_ptr());
+                } else {
+                    for j in 0..cols {
+                        let v = [s.load(y[i][j].as_ptr())];
+                        self.epilogue.apply(s, v, block, tos[j..].as_ptr(), bits[j..].as_ptr());
+                    }
                 }
             }
         }
