@@ -1,6 +1,7 @@
 //! The CPU backend: SIMD levels, the layout of feature maps, and the executor of recorded programs.
 
 pub mod context;
+pub mod inspect;
 pub mod layout;
 pub mod memory;
 pub mod record;

@@ -102,7 +102,7 @@ impl<'n> EvalPass<'n> {
     }
 
     /// The activation that follows block `i - 1` (the stem for 0), and the residual stream where block `i` needs it.
-    fn into_block(&self, i: usize) -> (Option<Map>, Activation) {
+    fn block_input(&self, i: usize) -> (Option<Map>, Activation) {
         match self.blocks.get(i) {
             Some(b) => {
                 let s = self.stages[b.input];
@@ -118,7 +118,7 @@ impl<'n> EvalPass<'n> {
 
     /// Records the forward pass of `image` (by slot), head included.
     pub fn forward(&self, p: &mut Program, batch: &Batch, image: Buf, count_kappa: bool, measure_step: bool) {
-        let (y, act) = self.into_block(0);
+        let (y, act) = self.block_input(0);
         p.push(Op::StemFprop(StemFprop {
             conv: self.net.stem.conv,
             image,
@@ -150,7 +150,7 @@ impl<'n> EvalPass<'n> {
             let epilogue = Epilogue { y: Some(to.res), ..Epilogue::default() };
             p.push(Op::ConvFprop(ConvFprop { conv: shortcut.conv, x: from.a, filter: filter[0], epilogue }));
         }
-        let (y, act) = self.into_block(i + 1);
+        let (y, act) = self.block_input(i + 1);
         let epilogue = Epilogue { bias: None, residual: Some(to.res), y, act: Some(act) };
         p.push(Op::ConvFprop(ConvFprop { conv: b.conv2.conv, x: to.h, filter: f.conv2[0], epilogue }));
     }

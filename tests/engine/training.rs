@@ -1,0 +1,213 @@
+//! Training steps as a whole: equalities between methods, determinism, skipped steps and costs.
+
+use crate::common::*;
+use ham_engine::attack::{Mining, Pgd, Scene};
+use ham_engine::backend::Backend;
+use ham_engine::cpu::CpuBackend;
+use ham_engine::cpu::simd::Level;
+use ham_engine::engine::{Counts, Engine, Images, TrainSpec};
+use ham_engine::net::Arch;
+use ham_engine::net::state::Weights;
+use ham_engine::ops::head::Loss;
+use ham_engine::ops::mine::Weights as Weighting;
+use ham_engine::program::Shape;
+
+/// Three whole mini-batches and a partial one.
+const N: usize = 35;
+const BATCH: usize = 10;
+const BATCHES: usize = 4;
+
+fn spec(k_drop: &[usize], weights: Weighting) -> TrainSpec {
+    TrainSpec {
+        attack: Some(Pgd { eps: 0.1, alpha: 0.03, steps: 10, random_start: true, loss: Loss::CrossEntropy }),
+        mining: Mining { k_drop: k_drop.to_vec(), keep_easy: 0.0 },
+        weights,
+        momentum: 0.9,
+        weight_decay: 2e-4,
+        augment: true,
+        seed: 31,
+    }
+}
+
+fn scene(e: &mut Engine<CpuBackend>, arch: &Arch, capacity: usize, steps: usize) -> Scene {
+    let (images, labels) = examples(arch, N, 33);
+    e.scene(Images::F32(&images), &labels, capacity, steps).unwrap()
+}
+
+/// Weights, momenta and counts after an epoch.
+fn epoch(level: Level, threads: usize, spec: &TrainSpec) -> (Weights, Vec<f32>, Counts) {
+    let arch = tiny();
+    let mut e = engine(&arch, &random_dict(&arch, 32), threads, level);
+    let scene = scene(&mut e, &arch, BATCH, 10);
+    e.set_learning_rates(&[0.05; BATCHES]).unwrap();
+    let mut train = e.record_train(&scene, spec).unwrap();
+    e.begin(&scene, 1, &order(N));
+    // One replay more than there are mini-batches: it must do nothing.
+    (0..=BATCHES).for_each(|_| e.backend.replay(&mut train).unwrap());
+    (e.weights(), e.momenta(), e.counts(&scene))
+}
+
+#[track_caller]
+fn same(what: &str, got: &(Weights, Vec<f32>, Counts), want: &(Weights, Vec<f32>, Counts)) {
+    assert_eq!(bits(&got.0.params), bits(&want.0.params), "{what}: parameters");
+    assert_eq!(bits(&got.0.running), bits(&want.0.running), "{what}: running statistics");
+    assert_eq!(bits(&got.1), bits(&want.1), "{what}: momenta");
+    assert_eq!(got.2, want.2, "{what}: counts");
+}
+
+#[test]
+fn dropping_after_the_last_step_is_pgd_at() {
+    each_level(|level| {
+        let pgd_at = epoch(level, 2, &spec(&[], Weighting::Uniform));
+        assert_eq!(pgd_at.2.kept, N as u64);
+        for k_drop in [&[10][..], &[10, 11], &[12, 100]] {
+            same(&format!("{level} k_drop {k_drop:?}"), &epoch(level, 2, &spec(k_drop, Weighting::Uniform)), &pgd_at);
+        }
+        let ham = epoch(level, 2, &spec(&[3], Weighting::Uniform));
+        assert!(ham.2.kept > 0 && ham.2.kept < N as u64, "{level}: {} kept", ham.2.kept);
+        assert_ne!(ham.0.params, pgd_at.0.params, "{level}: dropping changes nothing");
+    });
+}
+
+#[test]
+fn weights_are_bit_equal_for_any_number_of_threads() {
+    each_level(|level| {
+        for spec in [spec(&[3], Weighting::StepSize), TrainSpec { attack: None, ..spec(&[], Weighting::Uniform) }] {
+            let one = epoch(level, 1, &spec);
+            for threads in [2, 3, 5] {
+                same(&format!("{level} {threads} threads"), &epoch(level, threads, &spec), &one);
+            }
+        }
+    });
+}
+
+/// Slots that stay empty change tiles, scratch and the memory of maps, but no result.
+#[test]
+fn unused_slots_change_nothing() {
+    each_level(|level| {
+        let arch = arch(Shape { c: 3, h: 9, w: 10 }, &[18, 20], 5);
+        let run = |capacity| {
+            let mut e = engine(&arch, &random_dict(&arch, 34), 2, level);
+            let scene = scene(&mut e, &arch, capacity, 4);
+            e.set_learning_rates(&[0.05; 2]).unwrap();
+            let mut spec = spec(&[2], Weighting::Kappa);
+            spec.attack.as_mut().unwrap().steps = 4;
+            let mut train = e.record_train(&scene, &spec).unwrap();
+            for epoch in 0..2 {
+                e.begin(&scene, epoch, &order(9));
+                e.backend.replay(&mut train).unwrap();
+            }
+            (e.weights(), e.momenta(), e.counts(&scene))
+        };
+        same(&format!("{level}"), &run(100), &run(9));
+    });
+}
+
+#[test]
+fn costs_are_those_of_the_cost_model() {
+    let level = Level::detect();
+    let n = N as u64;
+    for weights in [Weighting::Uniform, Weighting::Kappa, Weighting::StepSize] {
+        let measured = |all: u64, kept: u64| if weights == Weighting::StepSize { all + kept } else { 0 };
+        let (.., pgd_at) = epoch(level, 2, &spec(&[], weights));
+        assert_eq!(pgd_at.units(), 23 * n + measured(n, n), "{weights:?} PGD-AT");
+        let (.., ham) = epoch(level, 2, &spec(&[3], weights));
+        assert_eq!(ham.units(), 7 * n + 16 * ham.kept + measured(n, ham.kept), "{weights:?} HAM");
+        assert_eq!((ham.examples, ham.batches), (n, BATCHES as u64));
+        assert_eq!(ham.class_examples.iter().sum::<u64>(), n);
+        assert_eq!(ham.class_kept.iter().sum::<u64>(), ham.kept);
+    }
+    let (.., standard) = epoch(level, 2, &TrainSpec { attack: None, ..spec(&[], Weighting::Uniform) });
+    assert_eq!(standard.units(), 3 * n);
+}
+
+/// An attack that can't move and labels that the network predicts: nothing crosses, so nothing may be learnt.
+#[test]
+fn nothing_kept_is_nothing_learnt() {
+    let arch = tiny();
+    each_level(|level| {
+        for k_drop in [vec![0], vec![1], vec![0, 2]] {
+            let mut e = engine(&arch, &random_dict(&arch, 36), 2, level);
+            let (images, labels) = examples(&arch, N, 37);
+            let clean = e.scene(Images::F32(&images), &labels, N, 0).unwrap();
+            let mut forward = e.record_clean(&clean, None).unwrap();
+            e.begin(&clean, 0, &order(N));
+            e.backend.replay(&mut forward).unwrap();
+            let logits: Vec<f32> = e.backend.read_all(clean.batch.logits);
+            let top = |z: &[f32]| (0..z.len()).rev().max_by(|i, j| z[*i].total_cmp(&z[*j])).unwrap() as u32;
+            let predicted: Vec<u32> = logits.chunks(arch.classes).map(top).collect();
+
+            let scene = e.scene(Images::F32(&images), &predicted, N, 3).unwrap();
+            e.set_learning_rates(&[0.1]).unwrap();
+            let momenta = Rng(1).f32s(e.net.params, -1.0, 1.0);
+            e.set_momenta(&momenta);
+            let before = e.weights();
+            let attack = Some(Pgd { eps: 0.0, alpha: 0.01, steps: 3, random_start: true, loss: Loss::CrossEntropy });
+            let mining = Mining { k_drop: k_drop.clone(), keep_easy: 0.0 };
+            let spec = TrainSpec { attack, mining, augment: false, ..spec(&[], Weighting::StepSize) };
+            let mut train = e.record_train(&scene, &spec).unwrap();
+            e.begin(&scene, 1, &order(N));
+            e.backend.replay(&mut train).unwrap();
+            let counts = e.counts(&scene);
+            let what = format!("{level} k_drop {k_drop:?}");
+            assert_eq!((counts.kept, counts.skipped, counts.batches), (0, 1, 1), "{what}");
+            assert_eq!((counts.loss, counts.halted, counts.examples), (0.0, 0, N as u64), "{what}");
+            assert_eq!(e.weights(), before, "{what}");
+            assert_eq!(e.momenta(), momenta, "{what}");
+        }
+    });
+}
+
+/// A loss that is not finite stops the epoch: no update, and nothing more is loaded.
+#[test]
+fn a_diverged_run_halts_with_its_weights_unchanged() {
+    let arch = tiny();
+    let mut e = engine(&arch, &random_dict(&arch, 38), 2, Level::detect());
+    let mut weights = e.weights();
+    let bias = e.net.linear.bias.offset;
+    weights.params[bias] = f32::NAN;
+    e.set_weights(&weights);
+    let scene = scene(&mut e, &arch, BATCH, 10);
+    e.set_learning_rates(&[0.1; BATCHES]).unwrap();
+    let mut train = e.record_train(&scene, &spec(&[], Weighting::Uniform)).unwrap();
+    e.begin(&scene, 1, &order(N));
+    (0..3).for_each(|_| e.backend.replay(&mut train).unwrap());
+    let counts = e.counts(&scene);
+    assert_eq!((counts.halted, counts.batches, counts.examples), (1, 1, BATCH as u64));
+    assert_eq!(bits(&e.weights().params), bits(&weights.params));
+    assert_eq!(bits(&e.weights().running), bits(&weights.running));
+    assert!(e.momenta().iter().all(|v| *v == 0.0));
+}
+
+/// A program recorded once reads the learning rate of each mini-batch, and new weights, at replay.
+#[test]
+fn learning_rates_follow_the_mini_batches() {
+    let arch = tiny();
+    let mut e = engine(&arch, &random_dict(&arch, 39), 2, Level::detect());
+    let scene = scene(&mut e, &arch, BATCH, 10);
+    e.set_learning_rates(&[0.0, 0.5]).unwrap();
+    let spec = TrainSpec { attack: None, momentum: 0.0, weight_decay: 0.0, ..spec(&[], Weighting::Uniform) };
+    let mut train = e.record_train(&scene, &spec).unwrap();
+    e.begin(&scene, 1, &order(2 * BATCH));
+    let before = e.weights().params;
+    e.backend.replay(&mut train).unwrap();
+    assert_eq!(e.weights().params, before);
+    e.backend.replay(&mut train).unwrap();
+    let want: Vec<f32> = before.iter().zip(e.momenta()).map(|(w, g)| w - 0.5 * g).collect();
+    assert_eq!(bits(&e.weights().params), bits(&want));
+}
+
+/// What a backend can't run is refused when it is recorded, in one line.
+#[test]
+fn more_image_channels_than_the_stem_takes_are_refused() {
+    for (c, fits) in [(16, true), (17, false)] {
+        let arch = arch(Shape { c, h: 4, w: 4 }, &[4], 2);
+        let mut e = engine(&arch, &random_dict(&arch, 40), 1, Level::detect());
+        let scene = scene(&mut e, &arch, 2, 1);
+        let recorded = e.record_clean(&scene, None);
+        assert_eq!(recorded.is_ok(), fits, "{c} channels");
+        if let Err(error) = recorded {
+            assert_eq!(error.to_string(), "stem: images of 17 channels: the CPU takes 1 to 16");
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! The parameter update and the counters.
+
+use crate::common::*;
+use ham_engine::backend::Backend;
+use ham_engine::cpu::simd::Level;
+use ham_engine::engine::Counts;
+use ham_engine::ops::account::{Account, NetPass, Tally, counter};
+use ham_engine::ops::update::{Arenas, Update};
+use ham_engine::program::{Buf, Op};
+
+/// Longer than the part a thread takes, and no multiple of it.
+const PARAMS: usize = 5001;
+const RUNNING: usize = 70;
+
+struct Step {
+    bench: Bench,
+    arenas: Arenas,
+    before: [Vec<f32>; 5],
+    lr: Buf,
+}
+
+impl Step {
+    fn new(level: Level) -> Step {
+        let mut bench = Bench::of_state(level, 4, 3, 1);
+        let mut rng = Rng(8);
+        let before = [PARAMS, PARAMS, PARAMS, RUNNING, RUNNING].map(|n| rng.f32s(n, -1.0, 1.0));
+        let [params, grads, momenta, running, batch_stats] = before.each_ref().map(|v| bench.buffer(v));
+        let lr = bench.buffer(&[9.0, 0.25, 9.0]);
+        Step { bench, arenas: Arenas { params, grads, momenta, running, batch_stats }, before, lr }
+    }
+
+    /// Runs the update of the second mini-batch of an epoch.
+    fn run(&mut self, live: usize, halted: u64) {
+        let b = &mut self.bench;
+        b.live(&order(live), 4);
+        b.backend.write(b.stats.counters, counter::BATCHES, &[2u64]);
+        b.backend.write(b.stats.counters, counter::HALTED, &[halted]);
+        let (arenas, lr, batch, stats) = (self.arenas, self.lr, b.batch, b.stats);
+        b.run([Op::Update(Update { arenas, lr, momentum: 0.9, weight_decay: 0.01, batch, stats })]);
+    }
+
+    fn after(&self) -> [Vec<f32>; 5] {
+        let a = &self.arenas;
+        [a.params, a.grads, a.momenta, a.running, a.batch_stats].map(|buf| self.bench.f32s(buf))
+    }
+}
+
+#[test]
+fn update_is_sgd_with_momentum_and_decay() {
+    each_level(|level| {
+        let mut step = Step::new(level);
+        step.run(1, 0);
+        let [w, g, v, r, b] = step.before.each_ref().map(|v| v.iter().map(|v| *v as f64).collect::<Vec<_>>());
+        let [w_after, g_after, v_after, r_after, b_after] = step.after();
+        let v_want: Vec<f64> = (0..PARAMS).map(|i| 0.9 * v[i] + g[i] + 0.01 * w[i]).collect();
+        let w_want: Vec<f64> = (0..PARAMS).map(|i| w[i] - 0.25 * v_want[i]).collect();
+        let r_want: Vec<f64> = r.iter().zip(&b).map(|(r, b)| 0.9 * r + 0.1 * b).collect();
+        // Three roundings, each half an epsilon of values below 2.1; the rates 0.9 and 0.1 are rounded as well.
+        let ulps = 4.0 * f32::EPSILON as f64;
+        close(&format!("{level} momenta"), &v_after, &v_want, ulps);
+        close(&format!("{level} params"), &w_after, &w_want, ulps);
+        close(&format!("{level} running"), &r_after, &r_want, ulps);
+        assert_eq!((&g_after, &b_after), (&step.before[1], &step.before[4]), "{level}: inputs were written");
+    });
+}
+
+#[test]
+fn update_is_skipped_when_nothing_is_live_or_the_run_halted() {
+    for (live, halted) in [(0, 0), (3, 2), (0, 1)] {
+        let mut step = Step::new(Level::detect());
+        step.run(live, halted);
+        assert_eq!(step.after(), step.before, "live {live} halted {halted}");
+    }
+}
+
+/// Two mini-batches: of 4 loaded with 2 kept, and of 3 loaded with none.
+#[test]
+fn account_counts() {
+    let mut b = Bench::of_state(Level::detect(), 4, 3, 1);
+    let (batch, data, stats) = (b.batch, b.data, b.stats);
+    let account = || Op::Account(Account { batch, data, stats });
+    let tally = |pass| Op::Tally(Tally { pass, stats });
+    b.backend.write(data.control, 0, &[10u32, 100, 1]);
+    b.backend.write(batch.label, 0, &[0u32, 2, 2, 1]);
+    // Four bins: 9 counts in the last.
+    b.backend.write(batch.kappa, 0, &[0u32, 3, 9, 1]);
+    b.backend.write(batch.crossed, 0, &[1u32, 0, 1, 1]);
+    b.backend.write(batch.weight, 0, &[9.0f32, 0.25, 9.0, 0.75]);
+    b.backend.write(batch.loss, 0, &[9.0f32, 2.0, 9.0, 4.0]);
+    b.live(&[1, 3], 4);
+    use NetPass::*;
+    b.run([tally(Fprop), tally(Dgrad), tally(Fprop), tally(Wgrad), tally(Fprop), account()]);
+    let read = |b: &Bench| {
+        let mut loss = [0.0];
+        b.backend.read(stats.loss, 0, &mut loss);
+        Counts::from_raw(&b.backend.read_all::<u64>(stats.counters), loss[0], 3)
+    };
+    let mut want = Counts {
+        examples: 4,
+        kept: 2,
+        batches: 1,
+        skipped: 0,
+        fprop: 6,
+        dgrad: 2,
+        wgrad: 2,
+        halted: 0,
+        // Two examples with a mean loss of 0.25*2 + 0.75*4.
+        loss: 7.0,
+        class_examples: vec![1, 1, 2],
+        class_kept: vec![0, 1, 1],
+        class_correct: vec![0, 0, 1],
+        kappa: vec![1, 1, 0, 2],
+    };
+    assert_eq!(read(&b), want);
+    assert_eq!(b.u32s(data.control), [14, 100, 1]);
+    assert_eq!((want.units(), want.kept_share(), want.mean_loss()), (10, 0.5, 3.5));
+
+    b.live(&[], 3);
+    b.run([tally(Fprop), account()]);
+    (want.examples, want.batches, want.skipped) = (7, 2, 1);
+    (want.class_examples, want.kappa) = (vec![2, 1, 4], vec![2, 1, 0, 4]);
+    assert_eq!(read(&b), want);
+    assert_eq!(b.u32s(data.control), [17, 100, 1]);
+
+    // A program beyond the epoch's end loads nothing and counts nothing.
+    b.live(&[], 0);
+    b.run([account()]);
+    assert_eq!(read(&b), want);
+
+    let (raw, loss) = want.to_raw();
+    assert_eq!(Counts::from_raw(&raw, loss, 3), want);
+}
+
+#[test]
+fn a_loss_that_is_not_finite_marks_its_batch() {
+    for bad in [f32::NAN, f32::INFINITY] {
+        let mut b = Bench::of_state(Level::detect(), 4, 3, 1);
+        let (batch, data, stats) = (b.batch, b.data, b.stats);
+        b.backend.write(batch.weight, 0, &[0.5f32, 0.5]);
+        b.backend.write(batch.loss, 0, &[1.0f32, 1.0]);
+        b.live(&[0, 1], 2);
+        b.run([Op::Account(Account { batch, data, stats })]);
+        assert_eq!(b.backend.read_all::<u64>(stats.counters)[counter::HALTED], 0);
+        b.backend.write(batch.loss, 0, &[1.0f32, bad]);
+        b.run([Op::Account(Account { batch, data, stats })]);
+        assert_eq!(b.backend.read_all::<u64>(stats.counters)[counter::HALTED], 2);
+    }
+}
