@@ -8,9 +8,8 @@
 use super::context::CpuOp;
 use super::layout::MapShape;
 use super::memory::Memory;
-use crate::ops::stem::cpu::MAX_CHANNELS;
+use crate::Result;
 use crate::program::{Bits, FilterDecl, Map, Op, Phase, Program, Shape};
-use crate::{Error, Result};
 
 /// Bytes of maps and filters that a run may keep busy: a share of the second-level cache.
 const CACHE: usize = 384 << 10;
@@ -87,10 +86,6 @@ pub struct Recorded {
 impl Recorded {
     /// Prepares `program` for `threads` threads.
     pub(super) fn new(program: Program, threads: usize) -> Result<Recorded> {
-        if let Some(f) = program.filters.iter().find(|f| f.stem && f.conv.c > MAX_CHANNELS) {
-            let what = format!("images of {} channels: the CPU takes 1 to {MAX_CHANNELS}", f.conv.c);
-            return Err(Error::Op { op: "stem", what });
-        }
         let tile = tile(&program).min(program.capacity.div_ceil(threads)).max(1);
         let steps = steps(&program, tile);
         let shape = |s: &Shape| MapShape { c: s.c, h: s.h, w: s.w };
