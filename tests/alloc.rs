@@ -1,0 +1,71 @@
+//! A replayed mini-batch allocates nothing: neither per op, nor per example, nor per step.
+//!
+//! The count is of the whole process, so this file holds one test. The thread pool's own queues may take a block now and then;
+//! hence a bound that any op's allocation would break, instead of 0.
+
+use ham_engine::attack::{Mining, Pgd};
+use ham_engine::backend::Backend;
+use ham_engine::cpu::CpuBackend;
+use ham_engine::engine::{Engine, Images, TrainSpec};
+use ham_engine::net::Arch;
+use ham_engine::net::state::Weights;
+use ham_engine::ops::head::Loss;
+use ham_engine::ops::mine::Weights as Weighting;
+use ham_engine::program::Shape;
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+static COUNT: AtomicUsize = AtomicUsize::new(0);
+
+struct Counting;
+
+// SAFETY: every call goes to the system's allocator as it came.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        COUNT.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: the caller's promise.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
+        // SAFETY: the caller's promise.
+        unsafe { System.dealloc(ptr, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+#[test]
+fn a_mini_batch_allocates_nothing() {
+    let image = Shape { c: 3, h: 9, w: 10 };
+    let arch = Arch { image, classes: 4, widths: vec![8, 20], blocks: vec![1, 2], normalisation: None };
+    let mut e = Engine::new(CpuBackend::new(2).unwrap(), arch, false).unwrap();
+    e.set_weights(&Weights::init(&e.net, 1));
+    let n = 48;
+    let images: Vec<f32> = (0..n * image.len()).map(|i| (i * 37 % 101) as f32 / 101.0).collect();
+    let labels: Vec<u32> = (0..n as u32).map(|i| i % 4).collect();
+    let scene = e.scene(Images::F32(&images), &labels, n, 6).unwrap();
+    let pgd = Pgd { eps: 0.05, alpha: 0.0125, steps: 6, random_start: true, loss: Loss::CrossEntropy };
+    let spec = TrainSpec {
+        attack: Some(pgd),
+        mining: Mining { k_drop: vec![1, 3], keep_easy: 0.3 },
+        weights: Weighting::StepSize,
+        momentum: 0.9,
+        weight_decay: 2e-4,
+        augment: true,
+        seed: 1,
+    };
+    e.set_learning_rates(&[0.01]).unwrap();
+    let mut train = e.record_train(&scene, &spec).unwrap();
+    let order: Vec<u32> = (0..n as u32).collect();
+    for replay in 0..4 {
+        e.begin(&scene, 1, &order);
+        let before = COUNT.load(Ordering::Relaxed);
+        e.backend.replay(&mut train).unwrap();
+        let allocations = COUNT.load(Ordering::Relaxed) - before;
+        // The first replay starts the pool's threads, which allocate for themselves.
+        assert!(replay == 0 || allocations <= 4, "{allocations} allocations in replay {replay}");
+    }
+    assert_eq!(e.counts(&scene).batches, 1);
+}
