@@ -147,9 +147,10 @@ impl Context<'_> {
         unsafe { std::slice::from_raw_parts_mut(memory.ptr().cast(), buf.len) }
     }
 
-    /// The whole of a buffer that nothing writes while this op runs.
+    /// The whole of a buffer, to read. Only an op has a context, and it answers for this: no op that may run at the same time
+    /// writes the buffer.
     pub fn read<T: Pod>(&self, buf: Buf) -> &[T] {
-        // SAFETY: nothing writes it.
+        // SAFETY: the op's promise.
         unsafe { self.buf(buf) }
     }
 

@@ -2,8 +2,10 @@
 
 pub mod checkpoint;
 pub mod config;
+mod evaluation;
 pub mod options;
 pub mod run_dir;
+mod saving;
 
 use crate::attack::Scene;
 use crate::backend::Backend;
@@ -14,10 +16,9 @@ use crate::net::state::Weights;
 use crate::program::Phase;
 use crate::report::fairness::Fairness;
 use crate::report::metrics::Epoch;
-use crate::report::{self, AttackResult, Cost, DataId, Report};
+use crate::report::Report;
 use crate::rng::{Philox, Stream};
 use crate::{Error, Result};
-use checkpoint::{Contract, Meta, State};
 use config::Config;
 use run_dir::RunDir;
 use std::time::{Duration, Instant};
@@ -130,41 +131,6 @@ impl<'a, B: Backend> Trainer<'a, B> {
             trainer.engine.set_weights(&weights);
         }
         Ok(trainer)
-    }
-
-    /// Loads the run's last checkpoint; false if there is none.
-    fn load(&mut self) -> Result<bool> {
-        let path = self.run.last();
-        if !path.exists() {
-            return Ok(false);
-        }
-        let checkpoint = checkpoint::Checkpoint::read(&path)?;
-        let meta = checkpoint.meta.ok_or_else(|| Error::format(&path, "not a checkpoint of ham-engine"))?;
-        if meta.data_hash != self.data.hash {
-            let what = format!("was trained on other data ({}); resume with the same", meta.dataset);
-            return Err(Error::format(&path, what));
-        }
-        let Some(state) = meta.state else {
-            return Err(Error::format(&path, "names no state file, so it can't be resumed; use it with --init"));
-        };
-        let counters = self.scene.stats.counters.len;
-        let state_path = self.run.path(&state);
-        let state = checkpoint::read_state(&state_path, &self.engine.net, counters)?;
-        self.engine.set_weights(&Weights::from_state_dict(&self.engine.net, &checkpoint.dict, &path)?);
-        self.engine.set_momenta(&state.momenta);
-        self.epochs = self.run.read_metrics()?;
-        // A run killed between the two files has an epoch more in its metrics than in its checkpoint.
-        self.epochs.retain(|e| e.epoch <= meta.epoch as u64);
-        if !self.epochs.iter().map(|e| e.epoch).eq(1..=meta.epoch as u64) {
-            let what = format!("must have the {} epochs that last.safetensors has completed", meta.epoch);
-            return Err(Error::format(self.run.path("metrics.jsonl"), what));
-        }
-        if state.counts.batches != meta.batch {
-            let what = format!("was written after mini-batch {}, not {}", state.counts.batches, meta.batch);
-            return Err(Error::format(state_path, what));
-        }
-        (self.counts, self.seconds, self.best) = (state.counts, state.seconds, state.best);
-        Ok(true)
     }
 
     /// The device, as reports name it.
@@ -348,114 +314,5 @@ impl<'a, B: Backend> Trainer<'a, B> {
         self.engine.begin(&self.scene, 0, &[]);
         self.save()?;
         Ok(metrics)
-    }
-
-    /// Clean and adversarial accuracy on the validation split; none if there is no such split.
-    fn validate(&mut self, epoch: usize, observer: &mut dyn Observer) -> Result<Option<[Fairness; 2]>> {
-        let Some(mut v) = self.validation.take() else { return Ok(None) };
-        let total = v.examined.len();
-        let mut go = |examination, name: String| {
-            v.examined.run(&mut self.engine, examination, |done| {
-                let doing = format!("eval {name}");
-                observer.progress(&Progress { epoch, doing, done, total, kept_share: None })
-            })
-        };
-        let scores = match go(&mut v.clean, Threat::Clean.to_string())? {
-            Some(clean) => go(&mut v.attack, EPOCH_THREAT.to_string())?.map(|attack| [clean, attack]),
-            None => None,
-        };
-        self.validation = Some(v);
-        match scores {
-            // The epoch is trained but not closed: a resumed run begins with its evaluation.
-            None => Err(self.interrupt()),
-            Some([clean, attack]) => Ok(Some([clean.fairness()?, attack.fairness()?])),
-        }
-    }
-
-    fn write_checkpoint(&self, path: &std::path::Path, state: Option<String>) -> Result<()> {
-        let (arch, c) = (&self.config.arch, self.config);
-        let Config { attack, .. } = c;
-        let method = c.method.name().to_owned();
-        let meta = Meta {
-            created_by: report::created_by(),
-            height: arch.image.h,
-            width: arch.image.w,
-            normalisation: arch.normalisation.as_ref().map(|n| (n.mean.clone(), n.std.clone())),
-            class_names: self.data.class_names.clone(),
-            contract: Contract { method, eps: attack.eps, alpha: attack.alpha, steps: attack.steps },
-            dataset: c.dataset.clone(),
-            data_hash: self.data.hash.clone(),
-            seed: c.seed,
-            epoch: self.epochs.len(),
-            batch: self.counts.batches,
-            state,
-        };
-        checkpoint::write(path, &self.engine.net, &self.engine.weights(), &meta)
-    }
-
-    /// Writes the last checkpoint with its state.
-    fn save(&mut self) -> Result<()> {
-        if self.program.is_some() {
-            self.gather();
-        }
-        self.check_weights(self.epochs.len() + 1)?;
-        let state = State {
-            momenta: self.engine.momenta(),
-            counts: self.counts.clone(),
-            seconds: self.seconds,
-            best: self.best,
-        };
-        let name = format!("state-{:04}-{:06}.safetensors", self.epochs.len(), state.counts.batches);
-        checkpoint::write_state(&self.run.path(&name), &self.engine.net, &state)?;
-        self.write_checkpoint(&self.run.last(), Some(name.clone()))?;
-        self.run.remove_states_but(&name);
-        Ok(())
-    }
-
-    /// Evaluates the final weights on the test set (the validation split where there is none) and writes the report.
-    fn report(&mut self, observer: &mut dyn Observer) -> Result<Report> {
-        let held_out;
-        let split = if self.data.test.is_empty() {
-            held_out =
-                self.data.train.subset(&self.data.split_validation(self.config.validation, self.config.seed)?.1)?;
-            &held_out
-        } else {
-            &self.data.test
-        };
-        let mut attacks = Vec::new();
-        if !split.is_empty() {
-            let examined = Examined::new(&mut self.engine, images(split), &split.labels)?;
-            for threat in FINAL_THREATS {
-                let eps = self.config.attack.eps;
-                let mut examination = examined.record(&mut self.engine, threat, eps, true, self.config.seed)?;
-                let (epoch, total) = (self.config.epochs, split.len());
-                let counts = examined.run(&mut self.engine, &mut examination, |done| {
-                    let doing = format!("test {threat}");
-                    observer.progress(&Progress { epoch, doing, done, total, kept_share: None })
-                })?;
-                // All epochs are saved, so there is nothing to do but to say how to go on.
-                let counts = counts.ok_or_else(|| Error::Interrupted { run: self.run.root().to_owned() })?;
-                attacks.push(AttackResult { name: threat.to_string(), fairness: counts.fairness()? });
-            }
-        }
-        let c = self.config;
-        let report = Report {
-            created_by: report::created_by(),
-            device: self.device(),
-            seed: c.seed,
-            data: DataId { name: self.data.name.clone(), hash: self.data.hash.clone() },
-            network: c.arch.describe(),
-            contract: serde_json::json!({
-                "method": c.method.name(), "eps": c.attack.eps, "alpha": c.attack.alpha, "steps": c.attack.steps,
-                "k_drop": c.mining.k_drop, "keep_easy": c.mining.keep_easy, "begin_epoch": c.begin_epoch,
-                "weights": c.weights, "epochs": c.epochs, "batch": c.batch,
-            }),
-            checkpoint: Some("last.safetensors".into()),
-            class_names: self.data.class_names.clone(),
-            attacks,
-            cost: Some(Cost::of(&self.epochs)),
-        };
-        self.run.write_report(&report)?;
-        Ok(report)
     }
 }

@@ -113,12 +113,14 @@ impl CpuOp for HeadFprop {
 
 /// The gradient of an example's loss with respect to its logits, times its weight if `weighted`.
 fn logit_gradient(cx: &Context, b: &Batch, position: usize, loss: Loss, weighted: bool, dz: &mut [f32]) {
-    let range = position * b.classes..(position + 1) * b.classes;
+    // Rows, not the whole buffers: another thread may be at its own examples' forward pass.
+    // SAFETY: only the thread that has the example touches its rows.
+    let (probs, z) =
+        unsafe { (cx.row::<f32>(b.probs, position, b.classes), cx.row::<f32>(b.logits, position, b.classes)) };
     let label = cx.read::<u32>(b.label)[position] as usize;
     match loss {
-        Loss::CrossEntropy => dz.copy_from_slice(&cx.read::<f32>(b.probs)[range]),
+        Loss::CrossEntropy => dz.copy_from_slice(probs),
         Loss::Margin => {
-            let z = &cx.read::<f32>(b.logits)[range];
             let mut other = usize::from(label == 0);
             for k in 0..b.classes {
                 if k != label && z[k] > z[other] {

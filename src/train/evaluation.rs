@@ -1,0 +1,79 @@
+//! What a run measures: its validation split after an epoch, the test set at the end.
+
+use super::{EPOCH_THREAT, FINAL_THREATS, Observer, Progress, Trainer, images};
+use crate::backend::Backend;
+use crate::eval::{Examined, Threat};
+use crate::report::fairness::Fairness;
+use crate::report::{self, AttackResult, Cost, DataId, Report};
+use crate::{Error, Result};
+
+impl<B: Backend> Trainer<'_, B> {
+    /// Clean and adversarial accuracy on the validation split; none if there is no such split.
+    pub(super) fn validate(&mut self, epoch: usize, observer: &mut dyn Observer) -> Result<Option<[Fairness; 2]>> {
+        let Some(mut v) = self.validation.take() else { return Ok(None) };
+        let total = v.examined.len();
+        let mut go = |examination, name: String| {
+            v.examined.run(&mut self.engine, examination, |done| {
+                let doing = format!("eval {name}");
+                observer.progress(&Progress { epoch, doing, done, total, kept_share: None })
+            })
+        };
+        let scores = match go(&mut v.clean, Threat::Clean.to_string())? {
+            Some(clean) => go(&mut v.attack, EPOCH_THREAT.to_string())?.map(|attack| [clean, attack]),
+            None => None,
+        };
+        self.validation = Some(v);
+        match scores {
+            // The epoch is trained but not closed: a resumed run begins with its evaluation.
+            None => Err(self.interrupt()),
+            Some([clean, attack]) => Ok(Some([clean.fairness()?, attack.fairness()?])),
+        }
+    }
+
+    /// Evaluates the final weights on the test set (the validation split where there is none) and writes the report.
+    pub(super) fn report(&mut self, observer: &mut dyn Observer) -> Result<Report> {
+        let held_out;
+        let split = if self.data.test.is_empty() {
+            held_out =
+                self.data.train.subset(&self.data.split_validation(self.config.validation, self.config.seed)?.1)?;
+            &held_out
+        } else {
+            &self.data.test
+        };
+        let mut attacks = Vec::new();
+        if !split.is_empty() {
+            let examined = Examined::new(&mut self.engine, images(split), &split.labels)?;
+            for threat in FINAL_THREATS {
+                let eps = self.config.attack.eps;
+                let mut examination = examined.record(&mut self.engine, threat, eps, true, self.config.seed)?;
+                let (epoch, total) = (self.config.epochs, split.len());
+                let counts = examined.run(&mut self.engine, &mut examination, |done| {
+                    let doing = format!("test {threat}");
+                    observer.progress(&Progress { epoch, doing, done, total, kept_share: None })
+                })?;
+                // All epochs are saved, so there is nothing to do but to say how to go on.
+                let counts = counts.ok_or_else(|| Error::Interrupted { run: self.run.root().to_owned() })?;
+                attacks.push(AttackResult { name: threat.to_string(), fairness: counts.fairness()? });
+            }
+        }
+        let c = self.config;
+        let report = Report {
+            created_by: report::created_by(),
+            device: self.device(),
+            seed: c.seed,
+            data: DataId { name: self.data.name.clone(), hash: self.data.hash.clone() },
+            network: c.arch.describe(),
+            contract: serde_json::json!({
+                "method": c.method.name(), "eps": c.attack.eps, "alpha": c.attack.alpha, "steps": c.attack.steps,
+                "k_drop": c.mining.k_drop, "keep_easy": c.mining.keep_easy, "begin_epoch": c.begin_epoch,
+                "weights": c.weights, "epochs": c.epochs, "batch": c.batch,
+            }),
+            checkpoint: Some("last.safetensors".into()),
+            class_names: self.data.class_names.clone(),
+            attacks,
+            cost: Some(Cost::of(&self.epochs)),
+        };
+        self.run.write_report(&report)?;
+        Ok(report)
+    }
+}

@@ -1,0 +1,86 @@
+//! Saving a run and picking it up again.
+
+use super::Trainer;
+use super::checkpoint::{self, Contract, Meta, State};
+use super::config::Config;
+use crate::backend::Backend;
+use crate::net::state::Weights;
+use crate::report;
+use crate::{Error, Result};
+
+impl<B: Backend> Trainer<'_, B> {
+    /// Loads the run's last checkpoint; false if there is none.
+    pub(super) fn load(&mut self) -> Result<bool> {
+        let path = self.run.last();
+        if !path.exists() {
+            return Ok(false);
+        }
+        let checkpoint = checkpoint::Checkpoint::read(&path)?;
+        let meta = checkpoint.meta.ok_or_else(|| Error::format(&path, "not a checkpoint of ham-engine"))?;
+        if meta.data_hash != self.data.hash {
+            let what = format!("was trained on other data ({}); resume with the same", meta.dataset);
+            return Err(Error::format(&path, what));
+        }
+        let Some(state) = meta.state else {
+            return Err(Error::format(&path, "names no state file, so it can't be resumed; use it with --init"));
+        };
+        let counters = self.scene.stats.counters.len;
+        let state_path = self.run.path(&state);
+        let state = checkpoint::read_state(&state_path, &self.engine.net, counters)?;
+        self.engine.set_weights(&Weights::from_state_dict(&self.engine.net, &checkpoint.dict, &path)?);
+        self.engine.set_momenta(&state.momenta);
+        self.epochs = self.run.read_metrics()?;
+        // A run killed between the two files has an epoch more in its metrics than in its checkpoint.
+        self.epochs.retain(|e| e.epoch <= meta.epoch as u64);
+        if !self.epochs.iter().map(|e| e.epoch).eq(1..=meta.epoch as u64) {
+            let what = format!("must have the {} epochs that last.safetensors has completed", meta.epoch);
+            return Err(Error::format(self.run.path("metrics.jsonl"), what));
+        }
+        if state.counts.batches != meta.batch {
+            let what = format!("was written after mini-batch {}, not {}", state.counts.batches, meta.batch);
+            return Err(Error::format(state_path, what));
+        }
+        (self.counts, self.seconds, self.best) = (state.counts, state.seconds, state.best);
+        Ok(true)
+    }
+
+    pub(super) fn write_checkpoint(&self, path: &std::path::Path, state: Option<String>) -> Result<()> {
+        let (arch, c) = (&self.config.arch, self.config);
+        let Config { attack, .. } = c;
+        let method = c.method.name().to_owned();
+        let meta = Meta {
+            created_by: report::created_by(),
+            height: arch.image.h,
+            width: arch.image.w,
+            normalisation: arch.normalisation.as_ref().map(|n| (n.mean.clone(), n.std.clone())),
+            class_names: self.data.class_names.clone(),
+            contract: Contract { method, eps: attack.eps, alpha: attack.alpha, steps: attack.steps },
+            dataset: c.dataset.clone(),
+            data_hash: self.data.hash.clone(),
+            seed: c.seed,
+            epoch: self.epochs.len(),
+            batch: self.counts.batches,
+            state,
+        };
+        checkpoint::write(path, &self.engine.net, &self.engine.weights(), &meta)
+    }
+
+    /// Writes the last checkpoint with its state.
+    pub(super) fn save(&mut self) -> Result<()> {
+        if self.program.is_some() {
+            self.gather();
+        }
+        self.check_weights(self.epochs.len() + 1)?;
+        let state = State {
+            momenta: self.engine.momenta(),
+            counts: self.counts.clone(),
+            seconds: self.seconds,
+            best: self.best,
+        };
+        let name = format!("state-{:04}-{:06}.safetensors", self.epochs.len(), state.counts.batches);
+        checkpoint::write_state(&self.run.path(&name), &self.engine.net, &state)?;
+        self.write_checkpoint(&self.run.last(), Some(name.clone()))?;
+        self.run.remove_states_but(&name);
+        Ok(())
+    }
+}
