@@ -289,7 +289,7 @@ impl<B: Backend> Engine<B> {
         p.push(Op::Mark(Phase::Update));
         let steps = spec.attack.map_or(0, |a| a.steps);
         p.push(Op::Weigh(Weigh { batch, weights: spec.weights, steps }));
-        let pass = TrainPass::prepare(&mut p, &self.net, self.arenas);
+        let pass = TrainPass::prepare(&mut p, &self.net, self.arenas, self.exact);
         pass.forward(&mut p, &batch, input);
         p.push(Op::Account(Account { batch, data, stats }));
         pass.backward(&mut p, &batch, input);

@@ -40,9 +40,11 @@ pub struct TrainPass<'n> {
 
 impl<'n> TrainPass<'n> {
     /// Declares everything in `p` and records the filters' preparation.
-    pub fn prepare(p: &mut Program, net: &'n Net, arenas: Arenas) -> Self {
+    ///
+    /// `exact` asks for the rounding of direct convolutions.
+    pub fn prepare(p: &mut Program, net: &'n Net, arenas: Arenas, exact: bool) -> Self {
         let filter = |p: &mut Program, f: Filtered, stem: bool, pass| {
-            let filter = p.filter(FilterDecl { conv: f.conv, stem, pass, exact: true });
+            let filter = p.filter(FilterDecl { conv: f.conv, stem, pass, exact });
             let normalisation = net.arch.normalisation.clone().filter(|_| stem);
             let (params, weights) = (arenas.params, f.weights);
             let prepare = PrepareFilter { filter, params, weights, scale_k: None, scale_c: None, normalisation };
