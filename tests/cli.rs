@@ -57,7 +57,7 @@ fn a_run_and_what_it_leaves() {
     assert_eq!(metrics("a"), metrics("b"));
 
     // `eval` finds what the run reported.
-    let printed = f.ok("eval --checkpoint a/last.safetensors --seed 5 --json");
+    let printed = f.ok("eval --checkpoint a/last.safetensors --json");
     let evaluated: Report = serde_json::from_str(&printed).unwrap();
     assert_eq!(evaluated, serde_json::from_str(&f.text("a/last.report.json")).unwrap());
     assert_eq!((&evaluated.attacks, &evaluated.data), (&report.attacks, &report.data));

@@ -42,9 +42,9 @@ pub(super) struct Args {
     /// Start attacks at the image instead of at random within eps
     #[arg(long)]
     no_random_start: bool,
-    /// Seed of the random starts
-    #[arg(long, default_value_t = 0)]
-    seed: u64,
+    /// Seed of the random starts [default: the checkpoint's, else 0]
+    #[arg(long, value_name = "SEED")]
+    seed: Option<u64>,
     /// Normalisation inside the model, for a plain state dict: mean per channel
     #[arg(long, value_delimiter = ',', value_name = "M,M,..", requires = "std")]
     mean: Option<Vec<Number>>,
@@ -95,6 +95,7 @@ pub(super) fn run(args: Args) -> Result<()> {
         (None, Some(meta)) => meta.contract.eps,
         (None, None) => 8.0 / 255.0,
     };
+    let seed = args.seed.or(meta.map(|m| m.seed)).unwrap_or(0);
     let norm = normalisation(&args.mean, &args.std, meta, &data, path)?;
     let arch = checkpoint.arch((data.height, data.width), norm, path)?;
     let (i, d) = (arch.image, &data);
@@ -118,7 +119,7 @@ pub(super) fn run(args: Args) -> Result<()> {
     let mut bar = Bar::new(0, !args.json);
     let mut attacks = Vec::new();
     for threat in &args.attack {
-        let mut examination = examined.record(&mut engine, *threat, eps, !args.no_random_start, args.seed)?;
+        let mut examination = examined.record(&mut engine, *threat, eps, !args.no_random_start, seed)?;
         let counts = examined.run(&mut engine, &mut examination, |done| {
             let (doing, total) = (threat.to_string(), split.len());
             bar.show(&Progress { epoch: 0, doing, done, total, kept_share: None });
@@ -132,7 +133,7 @@ pub(super) fn run(args: Args) -> Result<()> {
     let report = Report {
         created_by: created_by(),
         device: engine.backend.name(),
-        seed: args.seed,
+        seed,
         data: DataId { name: data.name.clone(), hash: data.hash.clone() },
         network: engine.net.arch.describe(),
         contract: serde_json::json!({ "eps": eps, "random_start": !args.no_random_start }),

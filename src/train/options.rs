@@ -149,6 +149,7 @@ fn utf8_path(s: &str) -> std::result::Result<PathBuf, String> {
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Options {
     /// Data set: a name that `ham-engine data list` knows, or a .safetensors file
+    /// [default: fashion-mnist-mini]
     #[arg(long, value_name = "NAME|FILE", help_heading = "Data")]
     pub dataset: Option<String>,
     /// Folder that holds the data set's files
