@@ -300,6 +300,7 @@ impl Gradient<'_> {
                         }
                         // A load for each tap, which the compiler merges once unrolled: with a test on the pixel instead it
                         // keeps sixteen pixels a loop, and their sums in memory.
+                        #[allow(clippy::needless_range_loop)] // indexed on both sides, as the sum is written
                         for i in 0..NP {
                             for q in 0..3 {
                                 let d = s.r_load(dy.add((i + q) * LANES + lane));
