@@ -2,7 +2,13 @@
 #![warn(missing_docs)]
 
 mod counters;
+mod decode;
 mod error;
+mod inst;
+mod memory;
+mod ops;
+mod parse;
+mod shared;
 
 pub use counters::{CLASSES, Class, Counters};
 pub use error::{Error, Fault, FaultKind, Result};
