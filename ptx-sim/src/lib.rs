@@ -3,7 +3,9 @@
 
 mod counters;
 mod decode;
+mod device;
 mod error;
+mod exec;
 mod inst;
 mod memory;
 mod ops;
@@ -11,4 +13,5 @@ mod parse;
 mod shared;
 
 pub use counters::{CLASSES, Class, Counters};
+pub use device::{Checks, Device, DeviceOptions, Entry, Module};
 pub use error::{Error, Fault, FaultKind, Result};

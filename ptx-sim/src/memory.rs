@@ -232,7 +232,10 @@ impl Global {
                 let kind = if write { "writes" } else { "reads" };
                 return Err(MemFault(
                     FaultKind::GlobalRace,
-                    format!("block index {} {kind} a word that block index {other} wrote in the same launch", who.block),
+                    format!(
+                        "block index {} {kind} a word that block index {other} wrote in the same launch",
+                        who.block
+                    ),
                 ));
             }
             if write && let Some(other) = self.conflicts(word.read, who, bytes) {

@@ -25,8 +25,7 @@ struct Access {
     also: u32,
 }
 
-const NONE: Access =
-    Access { who: Who { thread: 0, epoch: 0, warp_epoch: 0, atomic: false }, bytes: 0, also: 0 };
+const NONE: Access = Access { who: Who { thread: 0, epoch: 0, warp_epoch: 0, atomic: false }, bytes: 0, also: 0 };
 
 impl Access {
     /// Whether nothing orders this access before one by `who`.

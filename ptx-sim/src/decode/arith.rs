@@ -15,7 +15,9 @@ impl<'a> Decoder<'a> {
         let op = match (mods[0], args) {
             ("mov", [Operand::Vec(to), from]) => self.unpack(to, from, mods)?,
             ("mov", [to, Operand::Vec(from)]) => self.pack(to, from)?,
-            ("mov", [to, _]) if key == "mov.pred" => Op::PredOp(BoolOp::And, self.pred(to)?.0, self.pred(&args[1])?, ALWAYS),
+            ("mov", [to, _]) if key == "mov.pred" => {
+                Op::PredOp(BoolOp::And, self.pred(to)?.0, self.pred(&args[1])?, ALWAYS)
+            }
             ("mov", [to, Operand::Name(n, 0)]) if matches!(n.as_str(), "%clock" | "%clock64" | "%globaltimer") => {
                 Op::Clock(self.any(to, 4)?)
             }

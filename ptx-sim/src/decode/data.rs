@@ -115,8 +115,20 @@ impl<'a> Decoder<'a> {
             ("add", "bf16x2") => AtomOp::AddBf16x2,
             ("inc", "u32") => AtomOp::Inc,
             ("dec", "u32") => AtomOp::Dec,
-            ("min", "u32" | "s32" | "u64" | "s64") => if signed { AtomOp::MinS } else { AtomOp::MinU },
-            ("max", "u32" | "s32" | "u64" | "s64") => if signed { AtomOp::MaxS } else { AtomOp::MaxU },
+            ("min", "u32" | "s32" | "u64" | "s64") => {
+                if signed {
+                    AtomOp::MinS
+                } else {
+                    AtomOp::MinU
+                }
+            }
+            ("max", "u32" | "s32" | "u64" | "s64") => {
+                if signed {
+                    AtomOp::MaxS
+                } else {
+                    AtomOp::MaxU
+                }
+            }
             _ => return Ok(false),
         };
         let Some(Ty::Bits(bytes)) = Ty::parse(ty) else { return Ok(false) };
@@ -144,9 +156,10 @@ impl<'a> Decoder<'a> {
             (["async", "commit_group"], []) => Op::CpCommit,
             (["async", "wait_all"], []) => Op::CpWait(None),
             (["async", "wait_group"], [Operand::Imm(Imm::Int(n))]) => Op::CpWait(Some(*n as u32)),
-            (["async", kind @ ("ca" | "cg"), "shared" | "shared::cta", "global", hints @ ..], [dst, src, size, rest @ ..])
-                if hints.iter().all(|h| matches!(*h, "L2::64B" | "L2::128B" | "L2::256B")) =>
-            {
+            (
+                ["async", kind @ ("ca" | "cg"), "shared" | "shared::cta", "global", hints @ ..],
+                [dst, src, size, rest @ ..],
+            ) if hints.iter().all(|h| matches!(*h, "L2::64B" | "L2::128B" | "L2::256B")) => {
                 let Operand::Imm(Imm::Int(n)) = size else { return Ok(false) };
                 if !(*n == 16 || *kind == "ca" && matches!(n, 4 | 8)) || rest.len() > 1 {
                     return Ok(false);

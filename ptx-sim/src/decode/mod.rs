@@ -14,7 +14,7 @@ const MAX_CODE: usize = 1 << 20;
 /// What a name stands for.
 #[derive(Clone, Copy, Debug)]
 enum Symbol {
-    Reg(Reg, Ty),
+    Reg(Reg),
     /// Offset in the kernel's parameters.
     Param(u64),
     /// Offset in the thread's local memory that holds a parameter or result of a device function.
@@ -42,6 +42,8 @@ pub(crate) struct Decoder<'a> {
     loc: (u32, u32),
     guard: Pred,
     shared_names: HashMap<&'a str, u64>,
+    /// Alignment of the dynamic shared memory; 1 without.
+    dynamic_align: usize,
 }
 
 pub(crate) fn fail<T>(line: u32, message: impl Into<String>) -> Result<T> {
@@ -81,6 +83,7 @@ pub(crate) fn decode<'a>(ast: &'a Ast, func: &'a ast::Func) -> Result<Kernel> {
         loc: (0, 0),
         guard: ALWAYS,
         shared_names: HashMap::new(),
+        dynamic_align: 1,
     };
     d.globals()?;
     for p in &func.params {
@@ -92,6 +95,7 @@ pub(crate) fn decode<'a>(ast: &'a Ast, func: &'a ast::Func) -> Result<Kernel> {
     let Some(body) = &func.body else { return fail(func.line, format!("entry {} has no body", func.name)) };
     d.function(body)?;
     d.emit(Op::Exit)?;
+    d.kernel.static_shared = d.kernel.static_shared.next_multiple_of(d.dynamic_align);
     Ok(d.kernel)
 }
 
@@ -115,6 +119,7 @@ impl<'a> Decoder<'a> {
 
     fn shared(&mut self, v: &'a ast::Var) -> Result<Symbol> {
         if v.external {
+            self.dynamic_align = self.dynamic_align.max(v.align).max(16);
             return Ok(Symbol::Shared(u64::MAX));
         }
         if let Some(&at) = self.shared_names.get(v.name.as_str()) {
@@ -163,7 +168,7 @@ impl<'a> Decoder<'a> {
     fn body(&mut self, body: &'a Body) -> Result<()> {
         let mut scope = HashMap::new();
         for (name, ty) in &body.regs {
-            scope.insert(name.as_str(), Symbol::Reg(self.fresh(*ty)?, *ty));
+            scope.insert(name.as_str(), Symbol::Reg(self.fresh(*ty)?));
         }
         for v in &body.vars {
             self.line = v.line;
@@ -411,7 +416,7 @@ impl<'a> Decoder<'a> {
                     return Ok(Reg::R(self.special(s)?));
                 }
                 match self.lookup(name) {
-                    Some(Symbol::Reg(reg, _)) if *offset == 0 => Ok(reg),
+                    Some(Symbol::Reg(reg)) if *offset == 0 => Ok(reg),
                     Some(Symbol::Reg(..)) => self.err("offset on a register"),
                     Some(s) => self.symbol_address(s, *offset, bytes),
                     None => self.err(format!("unsupported or unknown name {name}")),
@@ -456,7 +461,7 @@ impl<'a> Decoder<'a> {
             return Ok(slot);
         }
         match self.lookup(name) {
-            Some(Symbol::Reg(Reg::P(slot), _)) => Ok(slot),
+            Some(Symbol::Reg(Reg::P(slot))) => Ok(slot),
             _ => self.err(format!("{name} is no predicate")),
         }
     }
@@ -474,9 +479,7 @@ impl<'a> Decoder<'a> {
         let Operand::Addr(base, offset) = arg else { return self.err("expected an address") };
         let Some(name) = base else { return Ok((Addr { base: None, offset: *offset }, None)) };
         match self.lookup(name) {
-            Some(Symbol::Reg(reg @ (Reg::R(_) | Reg::D(_)), _)) => {
-                Ok((Addr { base: Some(reg), offset: *offset }, None))
-            }
+            Some(Symbol::Reg(reg @ (Reg::R(_) | Reg::D(_)))) => Ok((Addr { base: Some(reg), offset: *offset }, None)),
             Some(s @ Symbol::CallParam(at)) => Ok((Addr { base: None, offset: at as i64 + offset }, Some(s))),
             Some(s @ Symbol::Reg(..)) => self.err(format!("{name} is no address ({s:?})")),
             Some(s) => Ok((Addr { base: Some(self.symbol_address(s, *offset, 8)?), offset: 0 }, Some(s))),

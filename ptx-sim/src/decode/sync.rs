@@ -8,17 +8,45 @@ use crate::parse::ast::Operand;
 impl<'a> Decoder<'a> {
     pub(super) fn synchronise(&mut self, key: &str, mods: &[&str], args: &'a [Operand]) -> Result<bool> {
         let op = match (key, args) {
-            ("bar.sync" | "bar.cta.sync" | "barrier.sync" | "barrier.cta.sync" | "barrier.sync.aligned" | "barrier.cta.sync.aligned", [id]) => Op::Bar(self.r(id)?, None, None),
-            ("bar.sync" | "bar.cta.sync" | "barrier.sync" | "barrier.cta.sync" | "barrier.sync.aligned" | "barrier.cta.sync.aligned", [id, n]) => Op::Bar(self.r(id)?, Some(self.r(n)?), None),
-            ("bar.red.popc.u32" | "barrier.cta.red.popc.aligned.u32" | "barrier.cta.red.popc.u32" | "barrier.red.popc.aligned.u32", [d, id, p]) => {
-                Op::Bar(self.r(id)?, None, Some((0, Reg::R(self.r(d)?), self.pred(p)?)))
-            }
-            ("bar.red.and.pred" | "barrier.cta.red.and.aligned.pred" | "barrier.cta.red.and.pred" | "barrier.red.and.aligned.pred", [d, id, p]) => {
-                Op::Bar(self.r(id)?, None, Some((1, Reg::P(self.pred(d)?.0), self.pred(p)?)))
-            }
-            ("bar.red.or.pred" | "barrier.cta.red.or.aligned.pred" | "barrier.cta.red.or.pred" | "barrier.red.or.aligned.pred", [d, id, p]) => {
-                Op::Bar(self.r(id)?, None, Some((2, Reg::P(self.pred(d)?.0), self.pred(p)?)))
-            }
+            (
+                "bar.sync"
+                | "bar.cta.sync"
+                | "barrier.sync"
+                | "barrier.cta.sync"
+                | "barrier.sync.aligned"
+                | "barrier.cta.sync.aligned",
+                [id],
+            ) => Op::Bar(self.r(id)?, None, None),
+            (
+                "bar.sync"
+                | "bar.cta.sync"
+                | "barrier.sync"
+                | "barrier.cta.sync"
+                | "barrier.sync.aligned"
+                | "barrier.cta.sync.aligned",
+                [id, n],
+            ) => Op::Bar(self.r(id)?, Some(self.r(n)?), None),
+            (
+                "bar.red.popc.u32"
+                | "barrier.cta.red.popc.aligned.u32"
+                | "barrier.cta.red.popc.u32"
+                | "barrier.red.popc.aligned.u32",
+                [d, id, p],
+            ) => Op::Bar(self.r(id)?, None, Some((0, Reg::R(self.r(d)?), self.pred(p)?))),
+            (
+                "bar.red.and.pred"
+                | "barrier.cta.red.and.aligned.pred"
+                | "barrier.cta.red.and.pred"
+                | "barrier.red.and.aligned.pred",
+                [d, id, p],
+            ) => Op::Bar(self.r(id)?, None, Some((1, Reg::P(self.pred(d)?.0), self.pred(p)?))),
+            (
+                "bar.red.or.pred"
+                | "barrier.cta.red.or.aligned.pred"
+                | "barrier.cta.red.or.pred"
+                | "barrier.red.or.aligned.pred",
+                [d, id, p],
+            ) => Op::Bar(self.r(id)?, None, Some((2, Reg::P(self.pred(d)?.0), self.pred(p)?))),
             ("bar.warp.sync", [m]) => Op::WarpSync(self.r(m)?),
             ("activemask.b32", [d]) => Op::ActiveMask(self.r(d)?),
             ("match.any.sync.b32", [d, a, m]) => Op::MatchAny(self.r(d)?, Reg::R(self.r(a)?), self.r(m)?),

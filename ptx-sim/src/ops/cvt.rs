@@ -105,7 +105,7 @@ impl Cvt {
         match (self.from, self.to) {
             (Kind::Int(n, signed), Kind::Int(m, to_signed)) => {
                 let v = extend(a, n, signed);
-                if self.sat { clamp(v, m, to_signed) } else { v as u64 }
+                if self.sat { clamp(v, m, to_signed) } else { extend(v as u64, m, to_signed) as u64 }
             }
             (Kind::Int(n, signed), _) => self.int_to_float(extend(a, n, signed)),
             (_, Kind::Int(m, signed)) => {
@@ -115,7 +115,8 @@ impl Cvt {
                     return if m == 8 { 1 << 63 } else { 0 };
                 }
                 let bits = m as u32 * 8;
-                let (low, high) = if signed { (-(1i128 << (bits - 1)), (1i128 << (bits - 1)) - 1) } else { (0, (1i128 << bits) - 1) };
+                let (low, high) =
+                    if signed { (-(1i128 << (bits - 1)), (1i128 << (bits - 1)) - 1) } else { (0, (1i128 << bits) - 1) };
                 (x as i128).clamp(low, high) as u64
             }
             _ => self.float_to_float(self.widen(a)),
@@ -192,9 +193,5 @@ fn extend(a: u64, bytes: u8, signed: bool) -> i128 {
 
 fn clamp(v: i128, bytes: u8, signed: bool) -> u64 {
     let bits = 8 * bytes as u32;
-    if signed {
-        v.clamp(-(1 << (bits - 1)), (1 << (bits - 1)) - 1) as u64
-    } else {
-        v.clamp(0, (1 << bits) - 1) as u64
-    }
+    if signed { v.clamp(-(1 << (bits - 1)), (1 << (bits - 1)) - 1) as u64 } else { v.clamp(0, (1 << bits) - 1) as u64 }
 }

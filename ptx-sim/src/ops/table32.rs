@@ -1,4 +1,4 @@
-//! Instructions on registers of at most 32 bits. 16-bit values keep the upper half of their register zero.
+//! Instructions on registers of at most 32 bits. What reads 16 bits ignores the upper half of its register.
 
 use super::float::*;
 use super::half2::{self as h2, B, H, Half, fma, op2, relu, x2, x3};
