@@ -161,7 +161,7 @@ impl<'a> Decoder<'a> {
             }
         }
         let Some(cmp) = Cmp::parse(cmp, ftz, ty) else { return Ok(false) };
-        let (p, q) = match &args[..] {
+        let (p, q) = match args {
             [Operand::Pair(p, q), ..] => (self.pred_reg(p)?, Some(self.pred_reg(q)?)),
             [p, ..] => (self.pred(p)?.0, None),
             _ => return Ok(false),

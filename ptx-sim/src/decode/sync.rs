@@ -65,7 +65,7 @@ impl<'a> Decoder<'a> {
             _ => match mods[0] {
                 "membar" | "fence" => {
                     let known = |m: &&str| matches!(*m, "sc" | "acq_rel" | "cta" | "gpu" | "gl" | "sys");
-                    if !mods[1..].iter().all(|m| known(&m)) || !args.is_empty() {
+                    if !mods[1..].iter().all(known) || !args.is_empty() {
                         return Ok(false);
                     }
                     Op::Fence

@@ -100,8 +100,8 @@ lane_ops! { Bin32(a: u32, b: u32) -> u32 {
     Sub: "sub.s32" | "sub.u32" => a.wrapping_sub(b);
     SubSat: "sub.sat.s32" => (a as i32).saturating_sub(b as i32) as u32;
     Mul: "mul.lo.s32" | "mul.lo.u32" => a.wrapping_mul(b);
-    MulHiU: "mul.hi.u32" => (a as u64 * b as u64 >> 32) as u32;
-    MulHiS: "mul.hi.s32" => (a as i32 as i64 * b as i32 as i64 >> 32) as u32;
+    MulHiU: "mul.hi.u32" => ((a as u64 * b as u64) >> 32) as u32;
+    MulHiS: "mul.hi.s32" => ((a as i32 as i64 * b as i32 as i64) >> 32) as u32;
     MulWideU16: "mul.wide.u16" => h16(a) * h16(b);
     MulWideS16: "mul.wide.s16" => (a as i16 as i32 * b as i16 as i32) as u32;
     // Division by zero gives all ones on NVIDIA GPUs; the manual leaves it open.
@@ -122,8 +122,8 @@ lane_ops! { Bin32(a: u32, b: u32) -> u32 {
     Add16: "add.s16" | "add.u16" => h16(a.wrapping_add(b));
     Sub16: "sub.s16" | "sub.u16" => h16(a.wrapping_sub(b));
     Mul16: "mul.lo.s16" | "mul.lo.u16" => h16(a.wrapping_mul(b));
-    MulHi16: "mul.hi.u16" => h16(a) * h16(b) >> 16;
-    MulHiS16: "mul.hi.s16" => h16((a as i16 as i32 * b as i16 as i32 >> 16) as u32);
+    MulHi16: "mul.hi.u16" => (h16(a) * h16(b)) >> 16;
+    MulHiS16: "mul.hi.s16" => h16(((a as i16 as i32 * b as i16 as i32) >> 16) as u32);
     DivU16: "div.u16" => h16(h16(a).checked_div(h16(b)).unwrap_or(!0));
     DivS16: "div.s16" => if h16(b) == 0 { 0xffff } else { (a as i16).wrapping_div(b as i16) as u16 as u32 };
     RemU16: "rem.u16" => h16(a).checked_rem(h16(b)).unwrap_or(h16(a));
@@ -195,8 +195,8 @@ lane_ops! { Bin32(a: u32, b: u32) -> u32 {
 
 lane_ops! { Tri32(a: u32, b: u32, d: u32) -> u32 {
     Mad: "mad.lo.s32" | "mad.lo.u32" => a.wrapping_mul(b).wrapping_add(d);
-    MadHiU: "mad.hi.u32" => ((a as u64 * b as u64 >> 32) as u32).wrapping_add(d);
-    MadHiS: "mad.hi.s32" => ((a as i32 as i64 * b as i32 as i64 >> 32) as u32).wrapping_add(d);
+    MadHiU: "mad.hi.u32" => (((a as u64 * b as u64) >> 32) as u32).wrapping_add(d);
+    MadHiS: "mad.hi.s32" => (((a as i32 as i64 * b as i32 as i64) >> 32) as u32).wrapping_add(d);
     MadWideU16: "mad.wide.u16" => (h16(a) * h16(b)).wrapping_add(d);
     MadWideS16: "mad.wide.s16" => ((a as i16 as i32 * b as i16 as i32) as u32).wrapping_add(d);
     Mad16: "mad.lo.s16" | "mad.lo.u16" => h16(a.wrapping_mul(b).wrapping_add(d));

@@ -26,8 +26,8 @@ lane_ops! { Bin64(a: u64, b: u64) -> u64 {
     Add: "add.s64" | "add.u64" => a.wrapping_add(b);
     Sub: "sub.s64" | "sub.u64" => a.wrapping_sub(b);
     Mul: "mul.lo.s64" | "mul.lo.u64" => a.wrapping_mul(b);
-    MulHiU: "mul.hi.u64" => (a as u128 * b as u128 >> 64) as u64;
-    MulHiS: "mul.hi.s64" => (a as i64 as i128 * b as i64 as i128 >> 64) as u64;
+    MulHiU: "mul.hi.u64" => ((a as u128 * b as u128) >> 64) as u64;
+    MulHiS: "mul.hi.s64" => ((a as i64 as i128 * b as i64 as i128) >> 64) as u64;
     DivU: "div.u64" => a.checked_div(b).unwrap_or(!0);
     DivS: "div.s64" => if b == 0 { !0 } else { (a as i64).wrapping_div(b as i64) as u64 };
     RemU: "rem.u64" => a.checked_rem(b).unwrap_or(a);
