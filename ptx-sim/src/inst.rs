@@ -167,7 +167,7 @@ pub(crate) enum Op {
     SetHalf2(Cmp, u32, u16, u16, u16),
     Sel32(u16, u16, u16, Pred),
     Sel64(u16, u16, u16, Pred),
-    PredOp(BoolOp, u16, Pred, Pred),
+    Logic(BoolOp, u16, Pred, Pred),
     /// Joins 2 or 4 registers into one of twice or four times the width.
     Pack(Reg, Vec<Reg>),
     Unpack(Vec<Option<Reg>>, Reg),

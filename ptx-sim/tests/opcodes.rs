@@ -112,7 +112,10 @@ fn integers_of_32_bits() {
     same("bfind.u32", &[(&[0], ALL), (&[MIN], 31)]);
     same("bfind.s32", &[(&[ALL], ALL), (&[MIN], 30)]);
     same("bfe.u32", &[(&[0xabcd, 4, 8], 0xbc), (&[ALL, 0, 32], ALL), (&[ALL, 3, 0], 0), (&[ALL, 40, 4], 0)]);
-    same("bfe.s32", &[(&[0xabcd, 4, 8], 0xffff_ffbc), (&[0x70, 4, 4], 7)]);
+    same(
+        "bfe.s32",
+        &[(&[0xabcd, 4, 8], 0xffff_ffbc), (&[0x70, 4, 4], 7), (&[MIN, 28, 8], 0xffff_fff8), (&[MIN, 40, 4], ALL)],
+    );
     same("bfi.b32", &[(&[0xff, 0, 4, 4], 0xf0), (&[0xff, 7, 32, 4], 7), (&[0, ALL, 8, 8], 0xffff_00ff)]);
     same("prmt.b32", &[(&[0x3322_1100, 0x7766_5544, 0x7410], 0x7744_1100), (&[0x80, 0, 0x8888], ALL)]);
     same("shf.l.wrap.b32", &[(&[MIN, 1, 1], 3), (&[5, 7, 32], 7)]);
@@ -130,7 +133,6 @@ fn integers_of_32_bits() {
 fn integers_of_other_widths() {
     same("add.s16", &[(&[0xffff, 1], 0)]);
     same("mul.lo.s16", &[(&[0x101, 0x101], 0x201)]);
-    same("shl.b16", &[]);
     same("min.s16", &[(&[0x8000, 1], 0x8000)]);
     same("max.u16", &[(&[0x8000, 1], 0x8000)]);
     same("add.s64", &[(&[u64::MAX, 1], 0)]);

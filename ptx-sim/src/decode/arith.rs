@@ -14,9 +14,9 @@ impl<'a> Decoder<'a> {
     pub(super) fn arithmetic(&mut self, key: &str, mods: &[&str], args: &'a [Operand]) -> Result<bool> {
         let op = match (mods[0], args) {
             ("mov", [Operand::Vec(to), from]) => self.unpack(to, from, mods)?,
-            ("mov", [to, Operand::Vec(from)]) => self.pack(to, from)?,
+            ("mov", [to, Operand::Vec(from)]) => self.pack(to, from, mods)?,
             ("mov", [to, _]) if key == "mov.pred" => {
-                Op::PredOp(BoolOp::And, self.pred(to)?.0, self.pred(&args[1])?, ALWAYS)
+                Op::Logic(BoolOp::And, self.pred(to)?.0, self.pred(&args[1])?, ALWAYS)
             }
             ("mov", [to, Operand::Name(n, 0)]) if matches!(n.as_str(), "%clock" | "%clock64" | "%globaltimer") => {
                 Op::Clock(self.any(to, 4)?)
@@ -24,12 +24,12 @@ impl<'a> Decoder<'a> {
             ("and" | "or" | "xor" | "not", [d, rest @ ..]) if mods.get(1) == Some(&"pred") => {
                 let d = self.pred(d)?.0;
                 match (mods[0], rest) {
-                    ("and", [a, b]) => Op::PredOp(BoolOp::And, d, self.pred(a)?, self.pred(b)?),
-                    ("or", [a, b]) => Op::PredOp(BoolOp::Or, d, self.pred(a)?, self.pred(b)?),
-                    ("xor", [a, b]) => Op::PredOp(BoolOp::Xor, d, self.pred(a)?, self.pred(b)?),
+                    ("and", [a, b]) => Op::Logic(BoolOp::And, d, self.pred(a)?, self.pred(b)?),
+                    ("or", [a, b]) => Op::Logic(BoolOp::Or, d, self.pred(a)?, self.pred(b)?),
+                    ("xor", [a, b]) => Op::Logic(BoolOp::Xor, d, self.pred(a)?, self.pred(b)?),
                     ("not", [a]) => {
                         let a = self.pred(a)?;
-                        Op::PredOp(BoolOp::And, d, Pred(a.0, !a.1), ALWAYS)
+                        Op::Logic(BoolOp::And, d, Pred(a.0, !a.1), ALWAYS)
                     }
                     _ => return Ok(false),
                 }
@@ -100,7 +100,7 @@ impl<'a> Decoder<'a> {
     fn table(&mut self, key: &str, args: &[Operand]) -> Result<bool> {
         // 16-bit immediates keep the upper half of their register zero.
         let half = [".s16", ".u16", ".b16", ".f16", ".bf16"].iter().any(|t| key.ends_with(t));
-        let w = if half && !key.starts_with("mul.wide") { 2 } else { 4 };
+        let w = if half && !key.contains(".wide") { 2 } else { 4 };
         let r = |s: &mut Self, i: usize| match s.any(&args[i], if i == 2 && key.starts_with("sh") { 4 } else { w })? {
             Reg::R(slot) => Ok(slot),
             _ => s.err("expected a 32-bit operand"),
@@ -209,8 +209,12 @@ impl<'a> Decoder<'a> {
         Ok(true)
     }
 
-    fn pack(&mut self, to: &Operand, from: &[Operand]) -> Result<Op> {
+    fn pack(&mut self, to: &Operand, from: &[Operand], mods: &[&str]) -> Result<Op> {
         let to = self.any(to, 4)?;
+        let wide = matches!(to, Reg::D(_));
+        if mods[1..] != [if wide { "b64" } else { "b32" }] {
+            return self.err("unsupported vector move");
+        }
         let width = if matches!(to, Reg::D(_)) { 8 } else { 4 } / from.len().max(1) as u8;
         if from.len() != 2 && !(from.len() == 4 && width == 2) {
             return self.err("unsupported vector move");
@@ -224,6 +228,10 @@ impl<'a> Decoder<'a> {
 
     fn unpack(&mut self, to: &[Operand], from: &Operand, mods: &[&str]) -> Result<Op> {
         let from = self.any(from, if mods.last() == Some(&"b64") { 8 } else { 4 })?;
+        let wide = matches!(from, Reg::D(_));
+        if mods[1..] != [if wide { "b64" } else { "b32" }] {
+            return self.err("unsupported vector move");
+        }
         let four = to.len() == 4 && matches!(from, Reg::D(_));
         if to.len() != 2 && !four {
             return self.err("unsupported vector move");
@@ -274,7 +282,7 @@ pub(super) fn classify(op: &Op) -> (Class, u8) {
         Op::B64(f, ..) => fp(format!("{f:?}"), true),
         Op::C64(f, ..) => fp(format!("{f:?}"), true),
         Op::Cvt(..) | Op::CvtPack(..) => (Class::Convert, 0),
-        Op::Set32(..) | Op::Set64(..) | Op::SetValue(..) | Op::SetHalf2(..) | Op::PredOp(..) => (Class::Compare, 0),
+        Op::Set32(..) | Op::Set64(..) | Op::SetValue(..) | Op::SetHalf2(..) | Op::Logic(..) => (Class::Compare, 0),
         Op::Bra(_) | Op::Brx(..) | Op::Exit | Op::Trap | Op::Nop => (Class::Control, 0),
         Op::Bar(..) | Op::WarpSync(_) | Op::Shfl { .. } | Op::Vote(..) | Op::MatchAny(..) => (Class::Sync, 0),
         Op::Redux(..) | Op::ActiveMask(_) | Op::CpCommit | Op::CpWait(_) | Op::Fence => (Class::Sync, 0),

@@ -1,5 +1,8 @@
 //! Arithmetic on all lanes of a warp.
 
+// Loops over lanes index several registers at once.
+#![allow(clippy::needless_range_loop)]
+
 use super::Regs;
 use crate::inst::*;
 use crate::ops::cmp::Cmp;
@@ -139,7 +142,8 @@ fn generic(op: &Op, w: &mut Regs, mask: u32) -> bool {
                 let field =
                     if pos > 63 || len == 0 { 0 } else { v >> pos & if len > 63 { !0 } else { (1 << len) - 1 } };
                 let sign = *signed && len > 0 && v >> (pos + len - 1).min(63) & 1 == 1;
-                t64[i] = if sign && len < 64 { field | !0 << len } else { field };
+                let kept = len.min(64u32.saturating_sub(pos));
+                t64[i] = if sign && kept < 64 { field | !0 << kept } else { field };
             }
             put64!(d);
         }
@@ -180,7 +184,7 @@ fn generic(op: &Op, w: &mut Regs, mask: u32) -> bool {
             }
             put64!(d);
         }
-        Op::PredOp(op, d, a, b) => {
+        Op::Logic(op, d, a, b) => {
             let v = combine(*op, w.pred(*a), w.pred(*b));
             w.set_pred(*d, v, mask);
         }

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::memory::Accessor;
-use crate::ops::float::{F32, narrow};
+use crate::ops::float::{c, cz, z};
 use crate::ops::half2::{B, H, op2, x2};
 
 /// Space and address within it.
@@ -90,10 +90,11 @@ fn wavefronts(addrs: &[u32; 32], active: u32, width: usize) -> (u64, u64) {
     for phase in 0..words {
         let mut list = [0u32; 32];
         let mut n = 0;
-        for lane in phase * per_phase..(phase + 1) * per_phase {
-            if active >> lane & 1 == 1 {
+        let first = phase * per_phase;
+        for (i, addr) in addrs[first..first + per_phase].iter().enumerate() {
+            if active >> (first + i) & 1 == 1 {
                 for k in 0..words {
-                    list[n] = addrs[lane] / 4 + k as u32;
+                    list[n] = addr / 4 + k as u32;
                     n += 1;
                 }
             }
@@ -218,7 +219,7 @@ impl Launch<'_> {
             .map_err(at_lane(i))?;
             let old = u64::from_le_bytes(raw[..8].try_into().expect("eight bytes"));
             let x = w.regs.get(a.b, i);
-            let new = atomic(a, old, x, a.c.map_or(0, |c| w.regs.get(c, i)));
+            let new = atomic(a, space, old, x, a.c.map_or(0, |c| w.regs.get(c, i)));
             let data = new.to_le_bytes();
             match space {
                 Space::Global => {
@@ -312,7 +313,7 @@ impl Launch<'_> {
     }
 }
 
-fn atomic(a: &Atom, old: u64, x: u64, y: u64) -> u64 {
+fn atomic(a: &Atom, space: Space, old: u64, x: u64, y: u64) -> u64 {
     let wide = a.bytes == 8;
     let signed = |v: u64| if wide { v as i64 } else { v as u32 as i32 as i64 };
     let f = |v: u64| f32::from_bits(v as u32);
@@ -359,7 +360,9 @@ fn atomic(a: &Atom, old: u64, x: u64, y: u64) -> u64 {
         }
         AtomOp::MinU => old.min(x),
         AtomOp::MaxU => old.max(x),
-        AtomOp::AddF32 => narrow(f(old) as f64 + f(x) as f64, F32, crate::ops::float::Round::Near) as u64,
+        // On global memory, subnormal inputs and results become zero.
+        AtomOp::AddF32 if space == Space::Global => cz(z(old as u32) + z(x as u32)) as u64,
+        AtomOp::AddF32 => c(f(old) + f(x)) as u64,
         AtomOp::AddF64 => (f64::from_bits(old) + f64::from_bits(x)).to_bits(),
         AtomOp::AddF16x2 => x2(old as u32, x as u32, |a, b| op2::<H>(a, b, |a, b| a + b)) as u64,
         AtomOp::AddBf16x2 => x2(old as u32, x as u32, |a, b| op2::<B>(a, b, |a, b| a + b)) as u64,

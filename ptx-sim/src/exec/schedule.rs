@@ -332,9 +332,8 @@ impl Launch<'_> {
         m.counters.flops += inst.flops as u64 * mask.count_ones() as u64;
         m.clock += 1;
         // An operation that waits issues when its lanes are there.
-        let flow = if guard_off && !matches!(inst.op, Op::Bra(_)) {
-            Flow::Next
-        } else if alu::run(&inst.op, &mut w.regs, mask, self.fast) {
+        let skipped = guard_off && !matches!(inst.op, Op::Bra(_));
+        let flow = if skipped || alu::run(&inst.op, &mut w.regs, mask, self.fast) {
             Flow::Next
         } else {
             self.special(&inst.op, w, g, mask, b, m)?

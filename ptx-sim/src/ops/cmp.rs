@@ -36,7 +36,6 @@ impl Cmp {
         let bits = ty.starts_with('b') && !float;
         let (mask, unsigned) = match op {
             "eq" => (EQ, false),
-            "ne" if float => (LT | GT, false),
             "ne" => (LT | GT, false),
             _ if bits => return None,
             "lt" => (LT, false),

@@ -23,7 +23,9 @@ fn bfe(a: u32, b: u32, c: u32, signed: bool) -> u32 {
         return field;
     }
     let sign = a >> (pos + len - 1).min(31) & 1;
-    if sign == 1 && len < 32 { field | !0 << len } else { field }
+    // What lies above the source's top bit takes the sign, too.
+    let kept = len.min(32u32.saturating_sub(pos));
+    if sign == 1 && kept < 32 { field | !0 << kept } else { field }
 }
 
 fn bfind(a: u32) -> u32 {

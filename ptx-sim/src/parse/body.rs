@@ -200,12 +200,6 @@ impl Parser<'_> {
     }
 
     fn offset(&mut self) -> Result<i64> {
-        if self.eat(b'+') {
-            self.int()
-        } else if self.is(b'-') {
-            self.int()
-        } else {
-            Ok(0)
-        }
+        if self.eat(b'+') || self.is(b'-') { self.int() } else { Ok(0) }
     }
 }
