@@ -142,6 +142,8 @@ impl Global {
 
     /// Forgets what earlier launches touched.
     pub fn begin(&mut self, blocks: usize) {
+        // Stamps of the launch before must lie below.
+        self.time += 1;
         self.launch_start = self.time;
         self.released = vec![0; blocks];
         self.acquired = vec![0; blocks];

@@ -89,6 +89,19 @@ fn global_races() {
 }
 
 #[test]
+fn launches_do_not_race_with_each_other() {
+    let ptx = ".version 8.0\n.target sm_80\n.address_size 64\n.visible .entry k(.param .u64 out, .param .u32 block)\n{\n\
+               .reg .pred %p<2>;\n.reg .b64 %d<2>;\n.reg .b32 %r<3>;\nld.param.u64 %d0, [out];\nld.param.u32 %r0, [block];\n\
+               mov.u32 %r1, %ctaid.x;\nsetp.eq.u32 %p0, %r0, %r1;\n@%p0 st.global.u32 [%d0], %r1;\nret;\n}\n";
+    let module = Module::load(ptx).expect("it loads");
+    let mut d = Device::new(DeviceOptions::default());
+    let p = d.alloc(4).to_le_bytes();
+    for block in [0u32, 3, 1, 2, 0] {
+        d.launch(&module, "k", [4, 1, 1], [1; 3], 0, &[&p, &block.to_le_bytes()]).expect("one block writes");
+    }
+}
+
+#[test]
 fn divergent_barriers() {
     let text = |op: &str| format!("setp.lt.u32 %p0, %r0, 7;\n@%p0 bra $skip;\n{op}\n$skip:\nadd.u32 %r5, %r0, 1;");
     twins(FaultKind::Divergence, 1, 32, &text("bar.sync 0;"), &format!("{}\nbar.sync 0;", text("")));
@@ -143,7 +156,7 @@ fn host_side_errors() {
     assert!(matches!(d.read(p, &mut [0; 4]), Err(Error::Memory(_))));
     assert!(matches!(d.write(p, &[0; 5]), Err(Error::Memory(_))));
     let bytes = p.to_le_bytes();
-    let mut go = |d: &mut Device, block: u32, shared: usize, args: &[&[u8]]| {
+    let go = |d: &mut Device, block: u32, shared: usize, args: &[&[u8]]| {
         d.launch(&module, "k", [1; 3], [block, 1, 1], shared, args)
     };
     assert!(matches!(go(&mut d, 1, 0, &[]), Err(Error::Launch(_))));
