@@ -1,0 +1,159 @@
+//! Decoding of barriers, warp-wide operations and matrix instructions.
+
+use super::Decoder;
+use crate::error::Result;
+use crate::inst::*;
+use crate::parse::ast::Operand;
+
+impl<'a> Decoder<'a> {
+    pub(super) fn synchronise(&mut self, key: &str, mods: &[&str], args: &'a [Operand]) -> Result<bool> {
+        let op = match (key, args) {
+            (
+                "bar.sync"
+                | "bar.cta.sync"
+                | "barrier.sync"
+                | "barrier.cta.sync"
+                | "barrier.sync.aligned"
+                | "barrier.cta.sync.aligned",
+                [id],
+            ) => Op::Bar(self.r(id)?, None, None),
+            (
+                "bar.sync"
+                | "bar.cta.sync"
+                | "barrier.sync"
+                | "barrier.cta.sync"
+                | "barrier.sync.aligned"
+                | "barrier.cta.sync.aligned",
+                [id, n],
+            ) => Op::Bar(self.r(id)?, Some(self.r(n)?), None),
+            (
+                "bar.red.popc.u32"
+                | "barrier.cta.red.popc.aligned.u32"
+                | "barrier.cta.red.popc.u32"
+                | "barrier.red.popc.aligned.u32",
+                [d, id, p],
+            ) => Op::Bar(self.r(id)?, None, Some((0, Reg::R(self.r(d)?), self.pred(p)?))),
+            (
+                "bar.red.and.pred"
+                | "barrier.cta.red.and.aligned.pred"
+                | "barrier.cta.red.and.pred"
+                | "barrier.red.and.aligned.pred",
+                [d, id, p],
+            ) => Op::Bar(self.r(id)?, None, Some((1, Reg::P(self.pred(d)?.0), self.pred(p)?))),
+            (
+                "bar.red.or.pred"
+                | "barrier.cta.red.or.aligned.pred"
+                | "barrier.cta.red.or.pred"
+                | "barrier.red.or.aligned.pred",
+                [d, id, p],
+            ) => Op::Bar(self.r(id)?, None, Some((2, Reg::P(self.pred(d)?.0), self.pred(p)?))),
+            ("bar.warp.sync", [m]) => Op::WarpSync(self.r(m)?),
+            ("activemask.b32", [d]) => Op::ActiveMask(self.r(d)?),
+            ("match.any.sync.b32", [d, a, m]) => Op::MatchAny(self.r(d)?, Reg::R(self.r(a)?), self.r(m)?),
+            ("match.any.sync.b64", [d, a, m]) => Op::MatchAny(self.r(d)?, Reg::D(self.d(a)?), self.r(m)?),
+            ("vote.sync.ballot.b32", [d, p, m]) => {
+                Op::Vote(VoteMode::Ballot, Reg::R(self.r(d)?), self.pred(p)?, self.r(m)?)
+            }
+            ("vote.sync.all.pred" | "vote.sync.any.pred" | "vote.sync.uni.pred", [d, p, m]) => {
+                let mode = match mods[2] {
+                    "all" => VoteMode::All,
+                    "any" => VoteMode::Any,
+                    _ => VoteMode::Uni,
+                };
+                Op::Vote(mode, Reg::P(self.pred(d)?.0), self.pred(p)?, self.r(m)?)
+            }
+            _ => match mods[0] {
+                "membar" | "fence" => {
+                    let known = |m: &&str| matches!(*m, "sc" | "acq_rel" | "cta" | "gpu" | "gl" | "sys");
+                    if !mods[1..].iter().all(known) || !args.is_empty() {
+                        return Ok(false);
+                    }
+                    Op::Fence
+                }
+                "shfl" => return self.shfl(mods, args),
+                "redux" => {
+                    let ([_, "sync", op, ty], [d, a, m]) = (mods, args) else { return Ok(false) };
+                    let op = match (*op, *ty) {
+                        ("add", "u32" | "s32") => ReduxOp::Add,
+                        ("min", "s32") => ReduxOp::MinS,
+                        ("min", "u32") => ReduxOp::MinU,
+                        ("max", "s32") => ReduxOp::MaxS,
+                        ("max", "u32") => ReduxOp::MaxU,
+                        ("and", "b32") => ReduxOp::And,
+                        ("or", "b32") => ReduxOp::Or,
+                        ("xor", "b32") => ReduxOp::Xor,
+                        _ => return Ok(false),
+                    };
+                    Op::Redux(op, self.r(d)?, self.r(a)?, self.r(m)?)
+                }
+                "ldmatrix" => return self.ldmatrix(mods, args),
+                "mma" => return self.mma(key, args),
+                _ => return Ok(false),
+            },
+        };
+        self.emit(op)?;
+        Ok(true)
+    }
+
+    fn shfl(&mut self, mods: &[&str], args: &[Operand]) -> Result<bool> {
+        let ([_, "sync", mode, "b32"], [d, a, b, c, m]) = (mods, args) else { return Ok(false) };
+        let mode = match *mode {
+            "up" => ShflMode::Up,
+            "down" => ShflMode::Down,
+            "bfly" => ShflMode::Bfly,
+            "idx" => ShflMode::Idx,
+            _ => return Ok(false),
+        };
+        let (dst, ok) = match d {
+            Operand::Pair(d, p) => (self.r(&Operand::Name(d.clone(), 0))?, Some(self.pred_reg(p)?)),
+            d => (self.r(d)?, None),
+        };
+        let (a, lane, clamp, members) = (self.r(a)?, self.r(b)?, self.r(c)?, self.r(m)?);
+        self.emit(Op::Shfl { mode, dst, ok, a, lane, clamp, members })?;
+        Ok(true)
+    }
+
+    fn vector(&mut self, arg: &Operand, n: usize) -> Result<Vec<u16>> {
+        match arg {
+            Operand::Vec(list) if list.len() == n => list.iter().map(|r| self.r(r)).collect(),
+            _ => self.err(format!("expected {n} registers")),
+        }
+    }
+
+    fn ldmatrix(&mut self, mods: &[&str], args: &[Operand]) -> Result<bool> {
+        let ([_, "sync", "aligned", "m8n8", count, rest @ ..], [d, addr]) = (mods, args) else { return Ok(false) };
+        let n = match *count {
+            "x1" => 1,
+            "x2" => 2,
+            "x4" => 4,
+            _ => return Ok(false),
+        };
+        let trans = match rest {
+            ["shared" | "shared::cta", "b16"] => false,
+            ["trans", "shared" | "shared::cta", "b16"] => true,
+            _ => return Ok(false),
+        };
+        let regs = self.vector(d, n)?;
+        let addr = self.addr(addr)?.0;
+        self.emit(Op::LdMatrix(regs, trans, addr))?;
+        Ok(true)
+    }
+
+    fn mma(&mut self, key: &str, args: &[Operand]) -> Result<bool> {
+        let (kind, na, nb) = match key {
+            "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32" => (MmaKind::F16K16, 4, 2),
+            "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32" => (MmaKind::Bf16K16, 4, 2),
+            "mma.sync.aligned.m16n8k8.row.col.f32.f16.f16.f32" => (MmaKind::F16K8, 2, 1),
+            "mma.sync.aligned.m16n8k8.row.col.f32.bf16.bf16.f32" => (MmaKind::Bf16K8, 2, 1),
+            "mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32" => (MmaKind::Tf32K8, 4, 2),
+            "mma.sync.aligned.m16n8k4.row.col.f32.tf32.tf32.f32" => (MmaKind::Tf32K4, 2, 1),
+            _ => return Ok(false),
+        };
+        let [d, a, b, c] = args else { return Ok(false) };
+        let four = |v: Vec<u16>| [v[0], v[1], v[2], v[3]];
+        let (d, c) = (four(self.vector(d, 4)?), four(self.vector(c, 4)?));
+        let (a, b) = (self.vector(a, na)?, self.vector(b, nb)?);
+        self.emit(Op::Mma(kind, d, a, b, c))?;
+        Ok(true)
+    }
+}

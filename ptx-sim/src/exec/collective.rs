@@ -1,0 +1,126 @@
+//! Operations of several lanes of a warp: shuffle, vote, match, reduce.
+
+use super::*;
+
+/// Whether the lanes that an operation names are all here.
+pub(super) enum Gathered {
+    Yes,
+    Wait,
+}
+
+impl Warp {
+    /// Checks the member masks (one per lane, in register `members`) against the lanes that execute.
+    pub(super) fn gather(&self, members: u16, group: u32, mask: u32) -> Step<Gathered> {
+        let masks = &self.regs.r[members as usize];
+        let mut all = 0;
+        for i in lanes(mask) {
+            all |= masks[i];
+            if masks[i] >> i & 1 == 0 {
+                return Err(Trouble {
+                    kind: FaultKind::InactiveLane,
+                    detail: format!("lane {i} executes with member mask {:#010x}, which leaves it out", masks[i]),
+                    lane: Some(i as u32),
+                });
+            }
+        }
+        let missing = all & self.live & !mask;
+        if missing & group != 0 {
+            return trouble(
+                FaultKind::InactiveLane,
+                format!("lanes {:#010x} are named in the member mask but predicated off", missing & group),
+            );
+        }
+        Ok(if missing == 0 { Gathered::Yes } else { Gathered::Wait })
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    pub(super) fn shuffle(
+        &mut self,
+        mode: ShflMode,
+        (dst, ok): (u16, Option<u16>),
+        (a, lane, clamp, members): (u16, u16, u16, u16),
+        mask: u32,
+    ) -> Step<()> {
+        let values = self.regs.r[a as usize];
+        let (b, c, masks) = (self.regs.r[lane as usize], self.regs.r[clamp as usize], self.regs.r[members as usize]);
+        let (mut out, mut valid) = (values, 0u32);
+        for i in lanes(mask) {
+            let (lane, by) = (i as i32, (b[i] & 31) as i32);
+            let (limit, seg) = ((c[i] & 31) as i32, (c[i] >> 8 & 31) as i32);
+            let max = (lane & seg) | (limit & !seg);
+            let min = lane & seg;
+            let (source, inside) = match mode {
+                ShflMode::Up => (lane - by, lane - by >= max),
+                ShflMode::Down => (lane + by, lane + by <= max),
+                ShflMode::Bfly => (lane ^ by, lane ^ by <= max),
+                ShflMode::Idx => (min | (by & !seg), min | (by & !seg) <= max),
+            };
+            if inside {
+                valid |= 1 << i;
+                let from = source as usize;
+                if mask & masks[i] & 1 << from == 0 {
+                    return Err(Trouble {
+                        kind: FaultKind::InactiveLane,
+                        detail: format!("shuffle: lane {i} takes the value of inactive lane {from}"),
+                        lane: Some(i as u32),
+                    });
+                }
+                out[i] = values[from];
+            }
+        }
+        for i in lanes(mask) {
+            self.regs.r[dst as usize][i] = out[i];
+        }
+        if let Some(p) = ok {
+            self.regs.set_pred(p, valid, mask);
+        }
+        Ok(())
+    }
+
+    pub(super) fn vote(&mut self, mode: VoteMode, dst: Reg, p: Pred, members: u16, mask: u32) {
+        let yes = self.regs.pred(p) & mask;
+        let masks = self.regs.r[members as usize];
+        for i in lanes(mask) {
+            let (ballot, all) = (yes & masks[i], mask & masks[i]);
+            let v = match mode {
+                VoteMode::Ballot => ballot,
+                VoteMode::All => (ballot == all) as u32,
+                VoteMode::Any => (ballot != 0) as u32,
+                VoteMode::Uni => (ballot == all || ballot == 0) as u32,
+            };
+            self.regs.set(dst, i, v as u64);
+        }
+    }
+
+    pub(super) fn match_any(&mut self, dst: u16, a: Reg, members: u16, mask: u32) {
+        let masks = self.regs.r[members as usize];
+        let mut out = [0; 32];
+        for i in lanes(mask) {
+            for j in lanes(mask & masks[i]) {
+                if self.regs.get(a, i) == self.regs.get(a, j) {
+                    out[i] |= 1 << j;
+                }
+            }
+        }
+        for i in lanes(mask) {
+            self.regs.r[dst as usize][i] = out[i];
+        }
+    }
+
+    pub(super) fn redux(&mut self, op: ReduxOp, dst: u16, a: u16, members: u16, mask: u32) {
+        let (values, masks) = (self.regs.r[a as usize], self.regs.r[members as usize]);
+        for i in lanes(mask) {
+            let v = lanes(mask & masks[i]).map(|j| values[j]).reduce(|x, y| match op {
+                ReduxOp::Add => x.wrapping_add(y),
+                ReduxOp::MinS => (x as i32).min(y as i32) as u32,
+                ReduxOp::MinU => x.min(y),
+                ReduxOp::MaxS => (x as i32).max(y as i32) as u32,
+                ReduxOp::MaxU => x.max(y),
+                ReduxOp::And => x & y,
+                ReduxOp::Or => x | y,
+                ReduxOp::Xor => x ^ y,
+            });
+            self.regs.r[dst as usize][i] = v.unwrap_or(0);
+        }
+    }
+}

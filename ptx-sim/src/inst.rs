@@ -1,0 +1,264 @@
+//! Flat instructions, as decoding leaves them: register slots instead of names, immediates as read-only registers.
+
+use crate::counters::Class;
+use crate::ops::cmp::Cmp;
+use crate::ops::cvt::Cvt;
+use crate::ops::table32::*;
+use crate::ops::table64::*;
+
+/// A register slot of its class: 32-bit, 64-bit, predicate.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Reg {
+    R(u16),
+    D(u16),
+    P(u16),
+}
+
+/// A predicate slot, negated or not. Slot 0 is always true.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pred(pub u16, pub bool);
+
+pub(crate) const ALWAYS: Pred = Pred(0, false);
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum BoolOp {
+    And,
+    Or,
+    Xor,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Space {
+    Generic,
+    Global,
+    Const,
+    Shared,
+    Local,
+    /// Parameters of a device function: local memory that is not counted as such.
+    CallParam,
+    /// Parameters of the kernel.
+    Param,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Addr {
+    pub base: Option<Reg>,
+    pub offset: i64,
+}
+
+/// A load or store of one to four elements.
+#[derive(Clone, Debug)]
+pub(crate) struct Access {
+    pub space: Space,
+    pub bytes: u8,
+    pub signed: bool,
+    pub regs: Vec<Option<Reg>>,
+    pub addr: Addr,
+    /// Volatile, relaxed, acquire or release.
+    pub strong: bool,
+    pub acquire: bool,
+    pub release: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum AtomOp {
+    And,
+    Or,
+    Xor,
+    Exch,
+    Cas,
+    AddInt,
+    Inc,
+    Dec,
+    MinS,
+    MinU,
+    MaxS,
+    MaxU,
+    AddF32,
+    AddF64,
+    AddF16x2,
+    AddBf16x2,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Atom {
+    pub op: AtomOp,
+    pub space: Space,
+    pub bytes: u8,
+    /// None for red.
+    pub dst: Option<Reg>,
+    pub addr: Addr,
+    pub b: Reg,
+    pub c: Option<Reg>,
+    pub orders: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum ShflMode {
+    Up,
+    Down,
+    Bfly,
+    Idx,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum VoteMode {
+    All,
+    Any,
+    Uni,
+    Ballot,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum ReduxOp {
+    Add,
+    MinS,
+    MinU,
+    MaxS,
+    MaxU,
+    And,
+    Or,
+    Xor,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum MmaKind {
+    /// m16n8k16 of f16.
+    F16K16,
+    /// m16n8k16 of bf16.
+    Bf16K16,
+    /// m16n8k8 of f16.
+    F16K8,
+    /// m16n8k8 of bf16.
+    Bf16K8,
+    /// m16n8k8 of tf32.
+    Tf32K8,
+    /// m16n8k4 of tf32.
+    Tf32K4,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum Op {
+    A32(Un32, u16, u16),
+    B32(Bin32, u16, u16, u16),
+    C32(Tri32, u16, u16, u16, u16),
+    A64(Un64, u16, u16),
+    B64(Bin64, u16, u16, u16),
+    C64(Tri64, u16, u16, u16, u16),
+    Shift64(Shift64, u16, u16, u16),
+    Count64(Count64, u16, u16),
+    Wide2(Wide2, u16, u16, u16),
+    Wide3(Wide3, u16, u16, u16, u16),
+    Lop3(u8, u16, u16, u16, u16),
+    /// d, a, b, pos, len.
+    Bfi32(u16, u16, u16, u16, u16),
+    Bfi64(u16, u16, u16, u16, u16),
+    /// Bit-field extract of 64 bits: signed, d, a, pos, len.
+    Bfe64(bool, u16, u16, u16, u16),
+    Cvt(Cvt, Reg, Reg),
+    /// cvt of two f32 to one packed register: the first operand is the upper half.
+    CvtPack(Cvt, u16, u16, u16),
+    /// p, q (the complement), a, b, and what the result is combined with.
+    Set32(Cmp, u16, Option<u16>, u16, u16, BoolOp, Pred),
+    Set64(Cmp, u16, Option<u16>, u16, u16, BoolOp, Pred),
+    /// set with a value as result: true value, d, a, b.
+    SetValue(Cmp, u32, u16, u16, u16),
+    /// set on packed halves: true value, d, a, b.
+    SetHalf2(Cmp, u32, u16, u16, u16),
+    Sel32(u16, u16, u16, Pred),
+    Sel64(u16, u16, u16, Pred),
+    Logic(BoolOp, u16, Pred, Pred),
+    /// Joins 2 or 4 registers into one of twice or four times the width.
+    Pack(Reg, Vec<Reg>),
+    Unpack(Vec<Option<Reg>>, Reg),
+    Bra(u32),
+    Brx(u16, Vec<u32>),
+    Exit,
+    Trap,
+    Nop,
+    /// Barrier id, thread count (0: all), reduction: op (0 popc, 1 and, 2 or), destination, predicate.
+    Bar(u16, Option<u16>, Option<(u8, Reg, Pred)>),
+    WarpSync(u16),
+    Shfl {
+        mode: ShflMode,
+        dst: u16,
+        ok: Option<u16>,
+        a: u16,
+        lane: u16,
+        clamp: u16,
+        members: u16,
+    },
+    Vote(VoteMode, Reg, Pred, u16),
+    /// match.any of 32 bits: d, a, members.
+    MatchAny(u16, Reg, u16),
+    Redux(ReduxOp, u16, u16, u16),
+    ActiveMask(u16),
+    Clock(Reg),
+    Ld(Box<Access>),
+    St(Box<Access>),
+    Atom(Box<Atom>),
+    /// Shared destination, global source, bytes, register with the bytes to read (the rest is zero).
+    CpAsync(Addr, Addr, u8, Option<Reg>),
+    CpCommit,
+    /// None: all.
+    CpWait(Option<u32>),
+    Fence,
+    LdMatrix(Vec<u16>, bool, Addr),
+    Mma(MmaKind, [u16; 4], Vec<u16>, Vec<u16>, [u16; 4]),
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Inst {
+    pub op: Op,
+    pub guard: Pred,
+    pub class: Class,
+    /// Floating-point operations per thread.
+    pub flops: u8,
+    pub line: u32,
+    pub loc: (u32, u32),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Special {
+    Tid(u8),
+    Ntid(u8),
+    Ctaid(u8),
+    Nctaid(u8),
+    LaneId,
+    WarpId,
+    Nwarps,
+    LaneMaskEq,
+    LaneMaskLt,
+    LaneMaskLe,
+    LaneMaskGt,
+    LaneMaskGe,
+    DynamicShared,
+    TotalShared,
+    Zero,
+}
+
+/// A kernel ready to run.
+#[derive(Clone, Debug)]
+pub(crate) struct Kernel {
+    pub name: String,
+    pub code: Vec<Inst>,
+    pub n32: usize,
+    pub n64: usize,
+    pub np: usize,
+    pub const32: Vec<(u16, u32)>,
+    pub const64: Vec<(u16, u64)>,
+    /// Registers that hold the address of a module variable: index of the variable.
+    pub globals: Vec<(u16, usize, i64)>,
+    pub specials: Vec<(u16, Special)>,
+    /// Offset and size of each parameter.
+    pub params: Vec<(usize, usize)>,
+    pub param_bytes: usize,
+    pub static_shared: usize,
+    pub local_bytes: usize,
+    pub max_threads: Option<u32>,
+    pub required: Option<[u32; 3]>,
+}
+
+/// Where generic addresses of shared and local memory lie.
+pub(crate) const SHARED_WINDOW: u64 = 1 << 56;
+pub(crate) const LOCAL_WINDOW: u64 = 2 << 56;

@@ -1,0 +1,54 @@
+//! What each arithmetic instruction does to one lane. The tables pair PTX names with Rust expressions; an opcode that
+//! no table lists is an error at load.
+
+pub(crate) mod cmp;
+pub(crate) mod cvt;
+pub(crate) mod float;
+pub(crate) mod half2;
+pub(crate) mod table32;
+pub(crate) mod table64;
+
+/// Defines an enum of operations of one operand shape, their PTX names and their effect on 32 lanes.
+macro_rules! lane_ops {
+    ($name:ident $args:tt -> $r:ty { $($v:ident: $($key:literal)|+ => $e:expr;)+ }) => {
+        #[derive(Clone, Copy, Debug, PartialEq)]
+        pub(crate) enum $name { $($v),+ }
+        impl $name {
+            pub fn from_key(key: &str) -> Option<Self> {
+                match key { $($($key)|+ => Some(Self::$v),)+ _ => None }
+            }
+        }
+        lane_ops! { @run $name $args -> $r { $($v => $e;)+ } }
+    };
+    (@run $name:ident ($a0:ident: $t0:ty) -> $r:ty { $($v:ident => $e:expr;)+ }) => {
+        impl $name {
+            #[inline(always)]
+            pub fn run(self, $a0: &[$t0; 32], out: &mut [$r; 32]) {
+                match self {
+                    $(Self::$v => for i in 0..32 { let $a0 = $a0[i]; out[i] = $e; },)+
+                }
+            }
+        }
+    };
+    (@run $name:ident ($a0:ident: $t0:ty, $a1:ident: $t1:ty) -> $r:ty { $($v:ident => $e:expr;)+ }) => {
+        impl $name {
+            #[inline(always)]
+            pub fn run(self, $a0: &[$t0; 32], $a1: &[$t1; 32], out: &mut [$r; 32]) {
+                match self {
+                    $(Self::$v => for i in 0..32 { let $a0 = $a0[i]; let $a1 = $a1[i]; out[i] = $e; },)+
+                }
+            }
+        }
+    };
+    (@run $name:ident ($a0:ident: $t0:ty, $a1:ident: $t1:ty, $a2:ident: $t2:ty) -> $r:ty { $($v:ident => $e:expr;)+ }) => {
+        impl $name {
+            #[inline(always)]
+            pub fn run(self, $a0: &[$t0; 32], $a1: &[$t1; 32], $a2: &[$t2; 32], out: &mut [$r; 32]) {
+                match self {
+                    $(Self::$v => for i in 0..32 { let $a0 = $a0[i]; let $a1 = $a1[i]; let $a2 = $a2[i]; out[i] = $e; },)+
+                }
+            }
+        }
+    };
+}
+pub(crate) use lane_ops;
