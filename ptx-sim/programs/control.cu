@@ -6,8 +6,10 @@
 //   (k ^ j) & 1, where the inner loop stops at k*k > 2j. continue, break and loops within loops.
 // early: threads with x[i] (i32) < 0 write -1 and return before a shuffle among those left and a barrier; the others
 //   write the block's sum of x >= 0 over all threads of the block. Block 64; n a multiple of 64; each warp keeps a lane.
-// dense_switch: y[i] (u32) = one of seventeen formulas by x[i] & 31 (brx.idx).
+// dense_switch: y[i] (u32) = one of seventeen formulas by x[i] & 31 (nvcc makes a tree of branches).
 // sparse_switch: the same over scattered case values, with fall-through.
+// jump_table: y[i] (u32), by an indirect branch (brx.idx, inline PTX) on x & 3: 0: x + 100, 1: x * 3, 2: ~x, 3: x / 2 + 100
+//   (which goes on into case 0).
 // device_call: y[i] (f32) = poly(x[i], i & 3), a function that is not inlined, called under divergence; poly evaluates
 //   c0 + v(c1 + v(c2 + v c3)) by fma with c = {1, 1/2, 1/4, 1/8} * (kind + 1), and negates the result for odd kinds.
 // call_twice: two levels of calls and a by-pointer result: y[i] (u32) = gcd(x[i], 360) * 1000 + steps of Euclid.
@@ -97,6 +99,33 @@ extern "C" __global__ void sparse_switch(const unsigned *__restrict__ x, unsigne
     case 0xffffffffu: r ^= 0xf0; break;
     default: r = 0;
     }
+    y[i] = r;
+}
+
+extern "C" __global__ void jump_table(const unsigned *__restrict__ x, unsigned *__restrict__ y, int n) {
+    const int i = blockIdx.x * blockDim.x + threadIdx.x;
+    if (i >= n) return;
+    unsigned r;
+    asm volatile("{\n\t"
+                 ".reg .u32 case, v;\n\t"
+                 "mov.u32 v, %1;\n\t"
+                 "and.b32 case, v, 3;\n\t"
+                 "cases: .branchtargets case0, case1, case2, case3;\n\t"
+                 "brx.idx case, cases;\n\t"
+                 "case3:\n\t"
+                 "shr.u32 v, v, 1;\n\t"
+                 "case0:\n\t"
+                 "add.u32 v, v, 100;\n\t"
+                 "bra.uni done;\n\t"
+                 "case1:\n\t"
+                 "mul.lo.u32 v, v, 3;\n\t"
+                 "bra.uni done;\n\t"
+                 "case2:\n\t"
+                 "not.b32 v, v;\n\t"
+                 "done:\n\t"
+                 "mov.u32 %0, v;\n\t"
+                 "}"
+                 : "=r"(r) : "r"(x[i]));
     y[i] = r;
 }
 

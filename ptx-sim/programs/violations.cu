@@ -14,6 +14,7 @@
 //   uninit_local       1 x 32              y[32] i32, x[32] i32 (0..7)   reads local words it did not write
 //   read_only          1 x 32              x[32] bound as read-only,     writes x
 //                                          y[32]
+//   const_write        1 x 32              y[32] i32                     a generic store to __constant__ memory
 //   shared_race        1 x 64              x[64], y[64]                  reverses through shared memory, no barrier
 //   warp_race          1 x 32              x[32], y[32]                  the same within a warp, no __syncwarp
 //   shared_race_loop   1 x 64              x[4*64], y[4*64]              no barrier before the tile is overwritten
@@ -28,14 +29,14 @@
 //   barrier_block      1 x 64              y[64] i32                     one warp at barrier 1, the other at barrier 2
 //   shuffle_lane       1 x 32              x[32], y[32]                  half a warp reads lanes of the other half
 //   shuffle_member     1 x 32              x[32], y[32]                  names lanes that never come
-//   static_shared      1 x 32              y[32] i32                     49,156 bytes of static shared memory
 //   bounded_threads    1 x 64              y[64] i32                     __launch_bounds__(32)
 //   endless            1 x 32              flag[1] u32 = 0, y[32] u32    spins on a flag that nobody raises
 //   swapped_fragment   1 x 32              a[16][16] bf16, b[16][8]      a1 and a2 swapped: no check can see it, only the
 //                                          bf16, d[16][8] f32            comparison with a reference
 //
 // Wrong arguments, too many threads, dynamic shared memory without opting in, and use after free are launches, not
-// kernels: bound_ok and shapes.cu's big_shared serve.
+// kernels: bound_ok and shapes.cu's big_shared serve. Too much static shared memory is in violations_shared.cu, because it
+// makes a driver refuse the whole module.
 
 #include <cuda_bf16.h>
 
@@ -119,6 +120,12 @@ BODY read_only(float *x, float *y) {
     y[threadIdx.x] = x[threadIdx.x];
 }
 TWINS(read_only, (float *x, float *y), (x, y))
+
+BODY const_write(int *y) {
+    if (BAD) asm volatile("{ .reg .u64 a; cvta.const.u64 a, four; st.u32 [a], 1; }" ::: "memory");
+    y[threadIdx.x] = four[threadIdx.x & 3];
+}
+TWINS(const_write, (int *y), (y))
 
 BODY shared_race(const float *x, float *y) {
     __shared__ float s[64];
@@ -274,14 +281,6 @@ BODY shuffle_member(const float *x, float *y) {
     y[threadIdx.x] = v;
 }
 TWINS(shuffle_member, (const float *x, float *y), (x, y))
-
-BODY static_shared(int *y) {
-    __shared__ int s[BAD ? 12289 : 12288];
-    s[threadIdx.x * 300] = threadIdx.x;
-    __syncthreads();
-    y[threadIdx.x] = s[(31 - threadIdx.x) * 300];
-}
-TWINS(static_shared, (int *y), (y))
 
 KERNEL __launch_bounds__(32) bounded_threads_bad(int *y) { y[threadIdx.x] = threadIdx.x; }
 KERNEL __launch_bounds__(64) bounded_threads_ok(int *y) { y[threadIdx.x] = threadIdx.x; }
