@@ -1,22 +1,23 @@
 // Control flow. Grid covers n once (1-D), block any size unless said otherwise; x[n] read-only, y[n] written. Exact.
 //
-// collatz: y[i] = steps of the 3v + 1 iteration from x[i] (u32 >= 1, wrapping) to 1, at most 1000: a loop that each lane
-//   leaves when it likes.
+// collatz: y[i] = steps of the 3v + 1 iteration from x[i] (u32 >= 1, wrapping) to 1, at most 1000: a loop that each
+//   lane leaves when it likes.
 // nested: for each j < x[i] (u32): skip where j % 3 == 1, stop where y > 50, else y += inner count of k < j with
 //   (k ^ j) & 1, where the inner loop stops at k*k > 2j. continue, break and loops within loops.
 // early: threads with x[i] (i32) < 0 write -1 and return before a shuffle among those left and a barrier; the others
-//   write the block's sum of x >= 0 over all threads of the block. Block 64; n a multiple of 64; each warp keeps a lane.
+//   write the block's sum of x >= 0 over all threads of the block. Block 64; n a multiple of 64; each warp keeps a
+//   lane.
 // dense_switch: y[i] (u32) = one of seventeen formulas by x[i] & 31 (nvcc makes a tree of branches).
 // sparse_switch: the same over scattered case values, with fall-through.
-// jump_table: y[i] (u32), by an indirect branch (brx.idx, inline PTX) on x & 3: 0: x + 100, 1: x * 3, 2: ~x, 3: x / 2 + 100
-//   (which goes on into case 0).
+// jump_table: y[i] (u32), by an indirect branch (brx.idx, inline PTX) on x & 3: 0: x + 100, 1: x * 3, 2: ~x, 3: x / 2 +
+//   100 (which goes on into case 0).
 // device_call: y[i] (f32) = poly(x[i], i & 3), a function that is not inlined, called under divergence; poly evaluates
 //   c0 + v(c1 + v(c2 + v c3)) by fma with c = {1, 1/2, 1/4, 1/8} * (kind + 1), and negates the result for odd kinds.
 // call_twice: two levels of calls and a by-pointer result: y[i] (u32) = gcd(x[i], 360) * 1000 + steps of Euclid.
 // local_array: y[i] (u32) = digits of x[i] in base 7 sorted descending, read back in base 10 (local memory, dynamic
 //   index; at most 12 digits, the value modulo 2^32).
-// warp_rotate: y[i] (i32) = x at lane (lane * 5 + 3) & 31 of the same warp (shfl.idx), plus x of the lane below when there
-//   is one (shfl.up with a predicate); n and the block multiples of 32.
+// warp_rotate: y[i] (i32) = x at lane (lane * 5 + 3) & 31 of the same warp (shfl.idx), plus x of the lane below when
+//   there is one (shfl.up with a predicate); n and the block multiples of 32.
 
 extern "C" __global__ void collatz(const unsigned *__restrict__ x, unsigned *__restrict__ y, int n) {
     const int i = blockIdx.x * blockDim.x + threadIdx.x;

@@ -1,12 +1,13 @@
-// Elementwise kernels. Grid covers n (or the number of pairs) once (1-D), block any size; inputs read-only. Exact unless
-// said otherwise: every operation rounds on its own (explicit intrinsics, no contraction).
+// Elementwise kernels. Grid covers n (or the number of pairs) once (1-D), block any size; inputs read-only. Exact
+// unless said otherwise: every operation rounds on its own (explicit intrinsics, no contraction).
 //
-// half_ops: x, y f16 pairs (4-byte aligned, n pairs), out 8n f16: per pair sum, difference, product, fma(x, y, x), max, min,
-//   clamp(x, 0, 1) and |x| where x > y else -x. bf16_ops the same in bf16.
+// half_ops: x, y f16 pairs (4-byte aligned, n pairs), out 8n f16: per pair sum, difference, product, fma(x, y, x), max,
+//   min, clamp(x, 0, 1) and |x| where x > y else -x. bf16_ops the same in bf16.
 // half_convert: x[n] f32 to h[n] f16 and b[n] bf16 (nearest even), back[2n] f32 from them, down[n] i32 = f16 to integer
 //   toward zero, up[n] f16 from the i32 x_int[n].
-// pgd_step: x_adv[i] = clamp(clamp(x_adv[i] + alpha * sign(g[i]), x[i] - eps, x[i] + eps), 0, 1) in f32 with four elements a
-//   thread; n a multiple of 4, pointers 16-byte aligned; x_adv read and written. The sum is fma(alpha, sign, x_adv).
+// pgd_step: x_adv[i] = clamp(clamp(x_adv[i] + alpha * sign(g[i]), x[i] - eps, x[i] + eps), 0, 1) in f32 with four
+//   elements a thread; n a multiple of 4, pointers 16-byte aligned; x_adv read and written. The sum is fma(alpha, sign,
+//   x_adv).
 // integers: out[16n] u32, sixteen integer operations of a[i], b[i] (see the body).
 // wide: out[6n] u64, 64-bit integer operations of a[i], b[i] (see the body); doubles: out[5n] f64.
 // math: out[12n] f32: sqrt, 1/x, 1/sqrt, a/b (all correctly rounded but 1/sqrt: 2 ulp), exp, log, sin, tanh (2 ulp),

@@ -3,8 +3,10 @@
 //
 // gemm_bf16_nt: A[m][k], B[n][k] (the product with B transposed), C[m][n] f32. k a multiple of 8.
 // gemm_bf16_nn: A[m][k], B[k][n], C[m][n] f32 (ldmatrix.trans for B). k and n multiples of 8.
-//   A, B bf16 read-only, 16-byte aligned; row-major, dense. Grid (ceil(n/64), ceil(m/64)), block 128. m, n >= 1, k >= 8.
-//   Order: k in steps of 16 upwards; within a step the tensor core's own order, which is not IEEE: compare by tolerance.
+//   A, B bf16 read-only, 16-byte aligned; row-major, dense. Grid (ceil(n/64), ceil(m/64)), block 128. m, n >= 1, k >=
+//   8.
+//   Order: k in steps of 16 upwards; within a step the tensor core's own order, which is not IEEE: compare by
+//   tolerance.
 
 #include <cuda_bf16.h>
 

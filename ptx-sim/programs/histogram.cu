@@ -1,10 +1,10 @@
 // histogram: bins[v] += how many x equal v. x[n] u8 read-only, bins[256] u32 (added to, so zeroed by the caller).
 //   Counts in shared memory by atomics, then added to global memory. Grid any (1-D), block any size. Exact.
-// atomics: every atomic of one word over all threads i < n, v = x[i] (i32):
-//   out[0] += v, out[1] = max, out[2] = min, out[3] &= v, out[4] |= v, out[5] ^= v (i32, preset by the caller to
-//   0, INT_MIN, INT_MAX, -1, 0, 0); out[6] = product of (2|v| + 1), wrapping, by a compare-and-swap loop (preset 1);
-//   out[7] counts with atomicInc modulo 1000 (preset 0); fsum[0] (f32, preset 0) += (float)(v & 255), exact while below
-//   2^24; wide[0] (u64, preset 0) += (u32)v; last[0] = some thread's i (atomicExch). Grid covers n once, block any size.
+// atomics: every atomic of one word over all threads i < n, v = x[i] (i32): out[0] += v, out[1] = max, out[2] = min,
+//   out[3] &= v, out[4] |= v, out[5] ^= v (i32, preset by the caller to 0, INT_MIN, INT_MAX, -1, 0, 0); out[6] =
+//   product of (2|v| + 1), wrapping, by a compare-and-swap loop (preset 1); out[7] counts with atomicInc modulo 1000
+//   (preset 0); fsum[0] (f32, preset 0) += (float)(v & 255), exact while below 2^24; wide[0] (u64, preset 0) += (u32)v;
+//   last[0] = some thread's i (atomicExch). Grid covers n once, block any size.
 
 extern "C" __global__ void histogram(const unsigned char *__restrict__ x, unsigned *bins, int n) {
     __shared__ unsigned counts[256];

@@ -1,5 +1,5 @@
-// One-warp matrix products whose fragments are gathered element by element, as the PTX ISA's figures place them: they test
-// mma alone, without ldmatrix. D[16][8] = A[16][K] B[K][8] + C[16][8], row-major, dense.
+// One-warp matrix products whose fragments are gathered element by element, as the PTX ISA's figures place them: they
+// test mma alone, without ldmatrix. D[16][8] = A[16][K] B[K][8] + C[16][8], row-major, dense.
 //   mma_bf16 (K = 16), mma_f16 (K = 16), mma_tf32 (K = 8): C and D f32; mma_bf16_k8 (K = 8).
 //   A, B in the named type (tf32 in f32 bits, low 13 mantissa bits ignored), read-only; C f32 read-only; D f32 written.
 //   Grid 1, block 32. Order within the product: the tensor core's, compare by tolerance (exact for small integers).

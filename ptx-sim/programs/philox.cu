@@ -1,5 +1,5 @@
-// Philox4x32-10 (Salmon et al. 2011): thread i writes the four words of counter (i, 0, offset low, offset high) under key
-// (seed low, seed high).
+// Philox4x32-10 (Salmon et al. 2011): thread i writes the four words of counter (i, 0, offset low, offset high) under
+// key (seed low, seed high).
 //   philox: out[4n] u32, 16-byte aligned, one 16-byte store a thread.
 //   philox_uniform: out[4n] f32 = (word >> 8) * 2^-24, in [0, 1); same alignment.
 //   Grid covers n once (1-D), block any size. Exact.

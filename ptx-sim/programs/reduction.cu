@@ -3,9 +3,9 @@
 // reduce_sum: partial[b] = sum of x[i] over the i that block b visits.
 //   x[n] f32 read-only, partial[gridDim.x] f32 written.
 //   Grid any (1-D), block a multiple of 32 up to 1024. n >= 0.
-//   Order: a thread adds its elements i = b*B + t, + B*gridDim.x, ... upwards from 0.0f; a warp adds lane + 16, 8, 4, 2, 1
-//   (shuffle down); warp 0 adds the warp sums in the same tree, absent warps being 0.0f. A second launch with one block
-//   reduces `partial`.
+//   Order: a thread adds its elements i = b*B + t, + B*gridDim.x, ... upwards from 0.0f; a warp adds lane + 16, 8, 4,
+//   2, 1 (shuffle down); warp 0 adds the warp sums in the same tree, absent warps being 0.0f. A second launch with one
+//   block reduces `partial`.
 //
 // reduce_minmax: out[0] = min, out[1] = max over all x (u32), combined over blocks by global atomics.
 //   x[n] read-only, out[2] preset by the caller to {UINT_MAX, 0}. Grid any, block a multiple of 32. Exact in any order.

@@ -6,8 +6,8 @@
 // scan_packed: status[grid] u64, ticket[1] u32, both zeroed by the caller. A word holds flag << 32 | value, so that one
 //   ld.acquire sees both; flag 1 = sum of the tile, 2 = sum of all tiles up to it.
 // scan_flags: aggregate[grid], prefix[grid] u32 (any contents), flag[grid] u32 and ticket[1] u32 zeroed. The values are
-//   plain stores published by st.release of the flag, and plain loads after its ld.acquire: message passing, which is no
-//   race.
+//   plain stores published by st.release of the flag, and plain loads after its ld.acquire: message passing, which is
+//   no race.
 // scan_fence: as scan_flags, with volatile flags and __threadfence() (the older idiom).
 
 __device__ __forceinline__ unsigned long long load_acquire(const unsigned long long *p) {

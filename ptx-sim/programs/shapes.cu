@@ -1,14 +1,15 @@
 // Grids, blocks and shared memory of several shapes.
 //
-// coordinates: grid and block of one to three dimensions; every thread writes at its linear index (x fastest, blocks before
-//   threads) eight words: threadIdx, blockIdx, its lane (%laneid) and the block's thread count. out[8 * threads] u32.
-// transpose: y[j][i] = x[i][j], f32, x[rows][cols]. Grid (ceil(cols/32), ceil(rows/32)), block (32, 8). Static shared tile
-//   padded to 33 columns. Exact.
+// coordinates: grid and block of one to three dimensions; every thread writes at its linear index (x fastest, blocks
+//   before threads) eight words: threadIdx, blockIdx, its lane (%laneid) and the block's thread count. out[8 * threads]
+//   u32.
+// transpose: y[j][i] = x[i][j], f32, x[rows][cols]. Grid (ceil(cols/32), ceil(rows/32)), block (32, 8). Static shared
+//   tile padded to 33 columns. Exact.
 // box_sum: y[i] = sum of x[i - r .. i + r] inside the array, f32, summed upwards from 0.0f. Dynamic shared memory of
 //   (blockDim.x + 2r) floats plus a static word: the block's count of elements in range, written to counts[block].
 //   Grid covers n once, block any size, r >= 0.
-// volume: y = x shifted by (1, 2, 3) with wrap-around in a volume (nz, ny, nx) of f32, x fastest. Grid and block 3-D that
-//   cover it.
+// volume: y = x shifted by (1, 2, 3) with wrap-around in a volume (nz, ny, nx) of f32, x fastest. Grid and block 3-D
+//   that cover it.
 // big_shared: dynamic shared memory of `words` u32 (may exceed 48 KiB where opted in): fills it with i*i, then out[t] =
 //   xor of the words t, t + B, ... of its mirror image (words - 1 - i). Grid 1, block any size.
 
