@@ -6,10 +6,12 @@ mod decode;
 mod device;
 mod error;
 mod exec;
+pub mod gpu;
 mod inst;
 mod memory;
 mod ops;
 mod parse;
+pub mod roofline;
 mod shared;
 
 pub use counters::{CLASSES, Class, Counters};

@@ -32,6 +32,7 @@
 //! not predict times within a factor of two.
 
 use crate::gpu::{Gpu, Occupancy};
+use crate::{Class, Counters};
 
 /// What a launch does, as the model needs it. All zero by default.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -52,6 +53,22 @@ pub struct Work {
     pub special_warp_instructions: u64,
     /// Floating-point operations of mma instructions (a multiply-add is two).
     pub mma_flops: u64,
+}
+
+impl From<&Counters> for Work {
+    fn from(c: &Counters) -> Work {
+        let class = |class: Class| c.warp_instructions[class as usize];
+        Work {
+            blocks: c.blocks,
+            dram_bytes: 32 * (c.unique_load_sectors + c.unique_store_sectors),
+            l2_sectors: c.global_load_sectors + c.global_store_sectors,
+            shared_wavefronts: c.shared_load_wavefronts + c.shared_store_wavefronts,
+            warp_instructions: c.total_warp_instructions(),
+            float_warp_instructions: class(Class::Float),
+            special_warp_instructions: class(Class::Special),
+            mma_flops: c.mma_flops,
+        }
+    }
 }
 
 /// What limits a launch.

@@ -193,6 +193,7 @@ impl Shared {
 /// Local memory of the 32 threads of a warp, one after the other.
 pub(crate) struct Local {
     size: usize,
+    stride: usize,
     data: Vec<u8>,
     init: Bits,
     pub check_init: bool,
@@ -200,8 +201,9 @@ pub(crate) struct Local {
 
 impl Local {
     pub fn new(size: usize, check_init: bool) -> Local {
-        let size = size.div_ceil(64) * 64;
-        Local { size, data: vec![0; size * 32], init: Bits::new(size * 32), check_init }
+        // A lane's part starts on a word of the bits, so that an access never straddles two.
+        let stride = size.div_ceil(64) * 64;
+        Local { size, stride, data: vec![0; stride * 32], init: Bits::new(stride * 32), check_init }
     }
 
     pub fn clear(&mut self) {
@@ -215,7 +217,7 @@ impl Local {
         if addr.checked_add(n as u64).is_none_or(|end| end > self.size as u64) {
             return Err(MemFault(FaultKind::OutOfBounds, format!("access to {n} bytes at local address {addr:#x}")));
         }
-        Ok(lane * self.size + addr as usize)
+        Ok(lane * self.stride + addr as usize)
     }
 
     pub fn read(&self, lane: usize, addr: u64, n: usize) -> Checked<[u8; 16]> {

@@ -224,10 +224,10 @@ pub struct Options {
     /// Examples in a mini-batch [default: 128]
     #[arg(long, value_parser = count, value_name = "N", help_heading = "Training")]
     pub batch: Option<usize>,
-    /// Largest learning rate [default: 0.1]
+    /// Largest learning rate [default: by data set, else 0.1]
     #[arg(long, value_name = "LR", help_heading = "Training")]
     pub lr: Option<Number>,
-    /// How the learning rate changes [default: onecycle, or the preset's]
+    /// How the learning rate changes [default: by data set, else onecycle]
     #[arg(long, help_heading = "Training")]
     pub lr_schedule: Option<Schedule>,
     /// Momentum of SGD [default: 0.9]
@@ -300,7 +300,9 @@ impl Options {
     pub fn for_dataset(name: &str) -> Options {
         let text = match name {
             // Chosen so that eight epochs on two cores end with a network that is robust and unfair enough to look at.
-            "fashion-mnist-mini" | "fashion-mnist" => "eps = 0.05\nno-augment = true",
+            "fashion-mnist-mini" | "fashion-mnist" => {
+                "eps = 0.05\nlr = 0.05\nlr-schedule = \"cosine\"\nno-augment = true"
+            }
             _ => "",
         };
         toml::from_str(text).expect("defaults are valid")

@@ -306,13 +306,24 @@ impl Launch<'_> {
         self.fault(block, index, pc, Trouble { kind: FaultKind::StepBudget, detail, lane: None })
     }
 
-    /// All lanes of the warp must be here; false if they may still come.
-    fn aligned(&self, w: &Warp, mask: u32, what: &str) -> Step<bool> {
+    /// All lanes of the warp must be at `pc`; false if they may still come, or exit on a way of their own.
+    fn aligned(&self, w: &Warp, pc: u32, mask: u32, what: &str) -> Step<bool> {
         if mask == w.live {
             return Ok(true);
         }
-        if w.rotated && w.groups.iter().any(|g| !g.blocked) {
-            return Ok(false);
+        let mut others = w.groups.iter().filter(|g| !g.blocked).peekable();
+        if others.peek().is_some() {
+            // Lanes that went past this instruction, into code that those here would execute next, left it out. Lanes that
+            // only exit did not.
+            let after = self.reachable(pc + 1);
+            let exit = |i: usize| matches!(self.kernel.code[i].op, Op::Exit);
+            let skipped = |g: &Group| {
+                let way = self.reachable(g.pc);
+                !way[pc as usize] && (0..way.len()).any(|i| way[i] && after[i] && !exit(i))
+            };
+            if w.rotated || !others.any(skipped) {
+                return Ok(false);
+            }
         }
         let missing = w.live & !mask;
         Err(Trouble {
@@ -320,6 +331,34 @@ impl Launch<'_> {
             detail: format!("{what} reached without lanes {missing:#010x} of the warp"),
             lane: Some(missing.trailing_zeros()),
         })
+    }
+
+    /// The instructions that can be executed from `pc` on.
+    fn reachable(&self, pc: u32) -> Vec<bool> {
+        let code = &self.kernel.code;
+        let mut seen = vec![false; code.len()];
+        let mut open = vec![pc as usize];
+        while let Some(i) = open.pop() {
+            if i >= code.len() || std::mem::replace(&mut seen[i], true) {
+                continue;
+            }
+            let goes_on = match &code[i].op {
+                Op::Bra(target) => {
+                    open.push(*target as usize);
+                    code[i].guard.0 != 0
+                }
+                Op::Brx(_, table) => {
+                    open.extend(table.iter().map(|t| *t as usize));
+                    code[i].guard.0 != 0
+                }
+                Op::Exit => code[i].guard.0 != 0,
+                _ => true,
+            };
+            if goes_on {
+                open.push(i + 1);
+            }
+        }
+        seen
     }
 
     fn step(&self, w: &mut Warp, g: Group, b: &mut BlockParts, m: &mut Machine) -> Step<Flow> {
@@ -384,7 +423,7 @@ impl Launch<'_> {
             }
             Op::Nop => {}
             Op::Bar(id, count, reduce) => {
-                if !self.aligned(w, mask, "barrier")? {
+                if !self.aligned(w, g.pc, mask, "barrier")? {
                     return Ok(Flow::Wait);
                 }
                 let lane = mask.trailing_zeros() as usize;
@@ -425,13 +464,13 @@ impl Launch<'_> {
             Op::CpWait(n) => self.cp_wait(*n, w, b, mask)?,
             Op::Fence => m.global.fence(b.index),
             Op::LdMatrix(regs, trans, addr) => {
-                if !self.whole(w, mask, "ldmatrix")? {
+                if !self.whole(w, g.pc, mask, "ldmatrix")? {
                     return Ok(Flow::Wait);
                 }
                 self.ldmatrix(regs, *trans, *addr, w, b, m)?
             }
             Op::Mma(kind, d, a, bb, cc) => {
-                if !self.whole(w, mask, "mma")? {
+                if !self.whole(w, g.pc, mask, "mma")? {
                     return Ok(Flow::Wait);
                 }
                 m.counters.mma_instructions += 1;
@@ -443,8 +482,8 @@ impl Launch<'_> {
     }
 
     /// ldmatrix and mma take all 32 lanes, exited ones included.
-    fn whole(&self, w: &Warp, mask: u32, what: &str) -> Step<bool> {
-        if !self.aligned(w, mask, what)? {
+    fn whole(&self, w: &Warp, pc: u32, mask: u32, what: &str) -> Step<bool> {
+        if !self.aligned(w, pc, mask, what)? {
             return Ok(false);
         }
         if mask != !0 {
