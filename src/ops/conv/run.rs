@@ -1,4 +1,4 @@
-//! The ops of a program, run by the kernels in [`cpu`](super::cpu).
+//! The ops of a program, run by the kernels beside this file.
 
 use super::cpu::{self, Algo};
 use super::{Conv, ConvDgrad, ConvFprop, ConvWgrad, Epilogue};
