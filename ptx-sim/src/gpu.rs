@@ -7,6 +7,9 @@
 //! - *GA102 paper*: NVIDIA Ampere GA102 GPU Architecture, whitepaper v2.1; it covers the SM of GA106 but not the chip.
 //! - *Guide*: CUDA C++ Programming Guide, "Compute Capabilities": technical specifications and arithmetic throughput.
 //! - *Calculator*: `cuda_occupancy.h` of the CUDA 13.0 runtime, NVIDIA's own occupancy calculator.
+//!
+//! Only the calculator was at hand when the table was written; the other numbers and the places named for them are still
+//! to be checked against the documents.
 
 /// What a GPU offers. Rates are peaks at the boost clock; sizes are bytes.
 #[derive(Clone, Debug, PartialEq)]
