@@ -84,7 +84,12 @@ const UNNOTICED: [&str; 2] = ["warp_race", "shuffle_member"];
 
 #[test]
 fn violations_are_found_and_their_twins_are_not() {
-    let missed = cases::violations::all(|| Simulator::new(1));
+    // Enough for every kernel that ends; the endless one takes all of it.
+    let missed = cases::violations::all(|| {
+        let mut simulator = Simulator::new(1);
+        simulator.device.options_mut().step_budget = 100_000;
+        simulator
+    });
     assert_eq!(missed, UNNOTICED);
 }
 
