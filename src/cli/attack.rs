@@ -3,7 +3,7 @@ use super::terminal::{Bar, catch_interrupts, stopping};
 use super::{DeviceArgs, ranged, say};
 use crate::attack::{Mining, Pgd};
 use crate::backend::Backend;
-use crate::data::{self, Pixels};
+use crate::data;
 use crate::engine::{Engine, Images};
 use crate::fsio::write_safetensors;
 use crate::net::Net;
@@ -142,10 +142,7 @@ fn attack<B: Backend>(
     mining: &Mining,
     args: &Args,
 ) -> Result<Outcome> {
-    let images = match &split.images {
-        Pixels::U8(v) => Images::U8(v),
-        Pixels::F32(v) => Images::F32(v),
-    };
+    let images = Images::from(split);
     let n = split.len();
     let scene = engine.scene(images, &split.labels, args.batch.min(n), pgd.steps)?;
     let image = scene.image.len();

@@ -1,6 +1,6 @@
 use super::terminal::{Bar, catch_interrupts, stopping};
 use super::{DeviceArgs, ranged, say};
-use crate::data::{self, Pixels};
+use crate::data;
 use crate::engine::{Engine, Images};
 use crate::eval::{Examined, Threat};
 use crate::net::Net;
@@ -107,10 +107,7 @@ pub(super) fn run(args: Args) -> Result<()> {
         return Err(Error::format(path, what));
     }
     let split = if data.test.is_empty() { &data.train } else { &data.test };
-    let images = match &split.images {
-        Pixels::U8(v) => Images::U8(v),
-        Pixels::F32(v) => Images::F32(v),
-    };
+    let images = Images::from(split);
     catch_interrupts()?;
     let weights = Weights::from_state_dict(&Net::new(arch.clone()), &checkpoint.dict, path)?;
     let mut engine = Engine::new(args.device.backend()?, arch, false)?;

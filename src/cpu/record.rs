@@ -122,16 +122,6 @@ impl Recorded {
         let arenas = (0..threads).map(|_| Memory::zeroed(values.scratch * 4 + end)).collect::<Result<_>>()?;
         Ok(Recorded { program, steps, values, arenas, tile })
     }
-
-    /// Bytes of all values and scratch.
-    pub fn bytes(&self) -> usize {
-        let places = self.values.maps.iter().chain(&self.values.bits).map(|(_, p)| match p {
-            Place::Shared(m) => m.bytes(),
-            Place::Local(_) => 0,
-        });
-        let filters = self.values.filters.iter().map(|f| f.1.bytes());
-        places.chain(filters).chain(self.arenas.iter().map(Memory::bytes)).sum()
-    }
 }
 
 /// Slots of a tile: enough that the products over the smallest maps have `ROWS` rows.

@@ -65,15 +65,6 @@ impl Threat {
             Threat::Cw(steps) => pgd(steps, eps / 4.0, random_start, Loss::Margin),
         }
     }
-
-    /// Passes over the network per example.
-    pub fn units(self) -> usize {
-        match self {
-            Threat::Clean => 1,
-            Threat::Fgsm => 3,
-            Threat::Pgd(k) | Threat::Cw(k) => 2 * k + 1,
-        }
-    }
 }
 
 /// A split made resident for evaluation.

@@ -19,10 +19,6 @@ pub struct Arch {
     pub normalisation: Option<Normalisation>,
 }
 
-/// Named architectures: name, widths, blocks.
-pub const NAMED: [(&str, &[usize], &[usize]); 2] =
-    [("preact-resnet18", &[64, 128, 256, 512], &[2, 2, 2, 2]), ("preact-resnet8", &[16, 32, 64], &[1, 1, 1])];
-
 impl Arch {
     /// Checks every range, so that what is built from it can rely on them.
     ///

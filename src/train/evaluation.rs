@@ -1,7 +1,8 @@
 //! What a run measures: its validation split after an epoch, the test set at the end.
 
-use super::{EPOCH_THREAT, FINAL_THREATS, Observer, Progress, Trainer, images};
+use super::{EPOCH_THREAT, FINAL_THREATS, Observer, Progress, Trainer};
 use crate::backend::Backend;
+use crate::engine::Images;
 use crate::eval::{Examined, Threat};
 use crate::report::fairness::Fairness;
 use crate::report::{self, AttackResult, Cost, DataId, Report};
@@ -42,7 +43,7 @@ impl<B: Backend> Trainer<'_, B> {
         };
         let mut attacks = Vec::new();
         if !split.is_empty() {
-            let examined = Examined::new(&mut self.engine, images(split), &split.labels)?;
+            let examined = Examined::new(&mut self.engine, Images::from(split), &split.labels)?;
             for threat in FINAL_THREATS {
                 let eps = self.config.attack.eps;
                 let mut examination = examined.record(&mut self.engine, threat, eps, true, self.config.seed)?;

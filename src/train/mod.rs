@@ -9,7 +9,7 @@ mod saving;
 
 use crate::attack::Scene;
 use crate::backend::Backend;
-use crate::data::{Dataset, Pixels, Split};
+use crate::data::Dataset;
 use crate::engine::{Counts, Engine, Images, TrainSpec};
 use crate::eval::{Examination, Examined, Threat};
 use crate::net::state::Weights;
@@ -79,13 +79,6 @@ struct Evaluator<B: Backend> {
     attack: Examination<B>,
 }
 
-fn images(split: &Split) -> Images<'_> {
-    match &split.images {
-        Pixels::U8(v) => Images::U8(v),
-        Pixels::F32(v) => Images::F32(v),
-    }
-}
-
 impl<'a, B: Backend> Trainer<'a, B> {
     /// Sets a run up, from its last checkpoint if `run` has one, else from `init` or the seed.
     ///
@@ -101,13 +94,14 @@ impl<'a, B: Backend> Trainer<'a, B> {
         let mut engine = Engine::new(backend, config.arch.clone(), false)?;
         let (train, held_out) = data.split_validation(config.validation, config.seed)?;
         let train = data.train.subset(&train)?;
-        let scene = engine.scene(images(&train), &train.labels, config.batch.min(train.len()), config.attack.steps)?;
+        let scene =
+            engine.scene(Images::from(&train), &train.labels, config.batch.min(train.len()), config.attack.steps)?;
         // Without a validation split epochs are measured on the test set, and no checkpoint is called the best.
         let held_out = if held_out.is_empty() { data.test.clone() } else { data.train.subset(&held_out)? };
         let validation = if held_out.is_empty() {
             None
         } else {
-            let examined = Examined::new(&mut engine, images(&held_out), &held_out.labels)?;
+            let examined = Examined::new(&mut engine, Images::from(&held_out), &held_out.labels)?;
             let mut record = |t| examined.record(&mut engine, t, config.attack.eps, true, config.seed);
             let (clean, attack) = (record(Threat::Clean)?, record(EPOCH_THREAT)?);
             Some(Evaluator { examined, clean, attack })
