@@ -2,9 +2,11 @@
 
 use crate::counters::Counters;
 use crate::decode::decode;
-use crate::error::{Error, Result};
+use crate::error::{Error, FaultKind, Result};
 use crate::exec::{Launch, Machine, fast, run_launch};
+use crate::gpu::{Gpu, RTX_3060, occupancy};
 use crate::inst::Kernel;
+use crate::launch::{Arg, Checks, Shape};
 use crate::memory::Global;
 use crate::parse::ast::{Ast, Imm, Init, Var, VarSpace};
 use std::collections::HashMap;
@@ -24,14 +26,27 @@ pub struct Module {
 pub struct Entry {
     /// Its name.
     pub name: String,
-    /// Sizes in bytes of its parameters.
-    pub params: Vec<usize>,
+    /// Its parameters, in order.
+    pub params: Vec<Param>,
     /// Bytes of static shared memory.
     pub static_shared: usize,
     /// Bytes of local memory of a thread, parameters of inlined calls included.
     pub local: usize,
     /// Most threads of a block (`.maxntid`), if it says so.
     pub max_threads: Option<u32>,
+}
+
+/// A parameter of a kernel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Param {
+    /// Its name in the PTX.
+    pub name: String,
+    /// Offset in bytes among the parameters.
+    pub at: usize,
+    /// Bytes.
+    pub size: usize,
+    /// Whether it is a float; None for a structure or untyped bits.
+    pub float: Option<bool>,
 }
 
 impl Module {
@@ -48,34 +63,21 @@ impl Module {
         Ok(Module { id: NEXT.fetch_add(1, Ordering::Relaxed), kernels, files: ast.files, vars: ast.vars })
     }
 
+    fn kernel(&self, entry: &str) -> Result<&Kernel> {
+        let found = self.kernels.iter().find(|k| k.name == entry);
+        found.ok_or_else(|| Error::Launch(format!("{entry}: no such kernel in the module")))
+    }
+
     /// The kernels of the module.
     pub fn entries(&self) -> Vec<Entry> {
         let entry = |k: &Kernel| Entry {
             name: k.name.clone(),
-            params: k.params.iter().map(|p| p.1).collect(),
+            params: k.params.clone(),
             static_shared: k.static_shared,
             local: k.local_bytes,
             max_threads: k.max_threads,
         };
         self.kernels.iter().map(entry).collect()
-    }
-}
-
-/// Which checks run. Bounds, alignment, use after free, divergence and shuffles are always checked: without them there
-/// is no right result to go on with.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Checks {
-    /// Races between threads of a block on shared memory.
-    pub shared_races: bool,
-    /// Races between blocks on global memory.
-    pub global_races: bool,
-    /// Reads of memory that nothing has written.
-    pub uninitialised: bool,
-}
-
-impl Default for Checks {
-    fn default() -> Checks {
-        Checks { shared_races: true, global_races: true, uninitialised: true }
     }
 }
 
@@ -88,12 +90,10 @@ pub struct DeviceOptions {
     pub shuffle: bool,
     /// Seed of the order. The same seed gives the same run.
     pub seed: u64,
-    /// Most threads of a block.
-    pub max_threads: u32,
-    /// Most bytes of shared memory of a block.
-    pub max_shared: usize,
-    /// Whether kernels opted in to more than 48 KiB of shared memory.
-    pub shared_opt_in: bool,
+    /// The GPU whose limits of threads, registers and shared memory hold.
+    pub gpu: &'static Gpu,
+    /// Host threads that blocks may run on at once; 0: one per processor. No result depends on it.
+    pub threads: usize,
     /// Most blocks under way at once, which those that spin on each other need.
     pub resident_blocks: usize,
     /// Most steps (instructions) of a warp.
@@ -106,9 +106,8 @@ impl Default for DeviceOptions {
             checks: Checks::default(),
             shuffle: true,
             seed: 0,
-            max_threads: 1024,
-            max_shared: 99 << 10,
-            shared_opt_in: false,
+            gpu: &RTX_3060,
+            threads: 0,
             resident_blocks: 16,
             step_budget: 50_000_000,
         }
@@ -121,15 +120,23 @@ pub struct Device {
     global: Global,
     /// Addresses of the variables of the modules that ran here.
     modules: HashMap<u64, Vec<u64>>,
+    /// What the host said of kernels, by module and name.
+    attributes: HashMap<(u64, String), Attributes>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Attributes {
+    dynamic_shared: Option<usize>,
+    registers: Option<u32>,
 }
 
 impl Device {
     /// A device without allocations.
     pub fn new(options: DeviceOptions) -> Device {
         let mut global = Global::new();
-        global.check_races = options.checks.global_races;
-        global.check_init = options.checks.uninitialised;
-        Device { options, global, modules: HashMap::new() }
+        global.check_races = options.checks.has(FaultKind::GlobalRace);
+        global.check_init = options.checks.has(FaultKind::Uninitialised);
+        Device { options, global, modules: HashMap::new(), attributes: HashMap::new() }
     }
 
     /// The options, to be changed between launches (checks of global memory excepted).
@@ -163,7 +170,7 @@ impl Device {
 
     /// Copies from the device. Bytes that nothing has written are an error while that check is on.
     pub fn read(&mut self, address: u64, bytes: &mut [u8]) -> Result<()> {
-        let check = self.options.checks.uninitialised;
+        let check = self.options.checks.has(FaultKind::Uninitialised);
         let (a, at) = self.global.host(address, bytes.len())?;
         if check && let Some(i) = (at..at + bytes.len()).find(|&i| !a.init.all(i, 1)) {
             return Err(Error::Memory(format!("byte {i} of the allocation was never written")));
@@ -215,49 +222,95 @@ impl Device {
         Ok(addresses)
     }
 
-    /// Runs a kernel to its end. `args` are the bytes of each parameter.
-    pub fn launch(
-        &mut self,
-        module: &Module,
-        entry: &str,
-        grid: [u32; 3],
-        block: [u32; 3],
-        dynamic_shared: usize,
-        args: &[&[u8]],
-    ) -> Result<Counters> {
+    /// Lets a kernel have up to `bytes` of dynamic shared memory, beyond the 48 KiB that static and dynamic may take
+    /// together otherwise; an error if the GPU has less. (The attribute
+    /// `CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES` of the driver.)
+    pub fn allow_shared(&mut self, module: &Module, entry: &str, bytes: usize) -> Result<()> {
+        let kernel = module.kernel(entry)?;
+        let most = self.options.gpu.shared_per_block_optin as usize;
+        if kernel.static_shared + bytes > most {
+            return Err(Error::Launch(format!(
+                "{entry}: {} bytes of static and {bytes} of dynamic shared memory, {most} allowed on {}",
+                kernel.static_shared, self.options.gpu.name
+            )));
+        }
+        self.attributes.entry((module.id, entry.into())).or_default().dynamic_shared = Some(bytes);
+        Ok(())
+    }
+
+    /// Tells how many registers a thread of a kernel takes, which ptxas decides and PTX does not say: launches are then
+    /// held to the GPU's limit.
+    pub fn set_registers(&mut self, module: &Module, entry: &str, registers: u32) -> Result<()> {
+        module.kernel(entry)?;
+        self.attributes.entry((module.id, entry.into())).or_default().registers = Some(registers);
+        Ok(())
+    }
+
+    /// Refuses a block that the GPU could not run.
+    fn check_limits(&self, module: &Module, kernel: &Kernel, shape: Shape) -> Result<()> {
+        let refuse = |message: String| Err(Error::Launch(format!("{}: {message}", kernel.name)));
+        let gpu = self.options.gpu;
+        let product = |d: [u32; 3]| d.iter().map(|&x| x as u128).product::<u128>();
+        let (threads, blocks) = (product(shape.block), product(shape.grid));
+        let most = gpu.threads_per_block.min(kernel.max_threads.unwrap_or(u32::MAX));
+        if threads == 0 || threads > most as u128 || shape.block[2] > 64 {
+            return refuse(format!("block {:?} of {threads} threads, 1 to {most} allowed (64 along z)", shape.block));
+        }
+        if kernel.required.is_some_and(|r| r != shape.block) {
+            return refuse(format!("block {:?} is not the one that the kernel requires", shape.block));
+        }
+        if blocks == 0 || blocks >= 1 << 28 || shape.grid[1] > 65535 || shape.grid[2] > 65535 {
+            return refuse(format!("grid {:?} is empty or too large", shape.grid));
+        }
+        let attributes = self.attributes.get(&(module.id, kernel.name.clone())).copied().unwrap_or_default();
+        let all = kernel.static_shared + shape.shared;
+        let plain = gpu.shared_per_block as usize;
+        if all > plain && attributes.dynamic_shared.is_none_or(|most| shape.shared > most) {
+            let most = attributes.dynamic_shared.unwrap_or(plain.saturating_sub(kernel.static_shared));
+            return refuse(format!(
+                "{} bytes of dynamic shared memory beside {} static, {most} allowed (see Device::allow_shared)",
+                shape.shared, kernel.static_shared
+            ));
+        }
+        if let Some(registers) = attributes.registers {
+            let fits = occupancy(gpu, threads as u32, registers, all as u32).blocks_per_sm > 0;
+            if registers > gpu.registers_per_thread || !fits {
+                return refuse(format!("{threads} threads of {registers} registers do not fit an SM of {}", gpu.name));
+            }
+        }
+        Ok(())
+    }
+
+    /// Runs a kernel to its end.
+    pub fn launch(&mut self, module: &Module, entry: &str, shape: Shape, args: &[Arg]) -> Result<Counters> {
         let refuse = |message: String| Err(Error::Launch(format!("{entry}: {message}")));
-        let Some(kernel) = module.kernels.iter().find(|k| k.name == entry) else {
-            return refuse("no such kernel".into());
-        };
+        let kernel = module.kernel(entry)?;
         if args.len() != kernel.params.len() {
             return refuse(format!("{} arguments for {} parameters", args.len(), kernel.params.len()));
         }
         let mut params = vec![0; kernel.param_bytes];
-        for (i, (arg, &(at, size))) in args.iter().zip(&kernel.params).enumerate() {
-            if arg.len() != size {
-                return refuse(format!("argument {i} has {} bytes, the parameter {size}", arg.len()));
+        for (i, (arg, p)) in args.iter().zip(&kernel.params).enumerate() {
+            if arg.bytes.len() != p.size {
+                return refuse(format!("argument {i} has {} bytes, the parameter {}", arg.bytes.len(), p.size));
             }
-            params[at..at + size].copy_from_slice(arg);
+            if let (Some(given), Some(wanted)) = (arg.float, p.float)
+                && given != wanted
+            {
+                let kind = |float| if float { "a float" } else { "an integer or a pointer" };
+                return refuse(format!("argument {i} is {}, the parameter {}", kind(given), kind(wanted)));
+            }
+            params[p.at..p.at + p.size].copy_from_slice(&arg.bytes);
         }
-        let product = |d: [u32; 3]| d.iter().map(|&x| x as u128).product::<u128>();
-        let (threads, blocks) = (product(block), product(grid));
-        let most = self.options.max_threads.min(kernel.max_threads.unwrap_or(u32::MAX));
-        if threads == 0 || threads > most as u128 {
-            return refuse(format!("{threads} threads in a block, 1 to {most} allowed"));
-        }
-        if kernel.required.is_some_and(|r| r != block) {
-            return refuse(format!("block {block:?} is not the one that the kernel requires"));
-        }
-        if blocks == 0 || blocks >= 1 << 24 || grid[1] > 65535 || grid[2] > 65535 {
-            return refuse(format!("grid {grid:?} is empty or too large"));
-        }
-        let shared_bytes = kernel.static_shared + dynamic_shared;
-        let limit = if self.options.shared_opt_in { self.options.max_shared } else { 48 << 10 };
-        if shared_bytes > limit {
-            return refuse(format!("{shared_bytes} bytes of shared memory, {limit} allowed"));
-        }
+        self.check_limits(module, kernel, shape)?;
         let globals = self.instantiate(module)?;
-        self.global.begin(blocks as usize);
+        let mut protected = Vec::new();
+        for address in args.iter().filter_map(|a| a.read_only) {
+            let alloc = self.global.host(address, 0)?.0;
+            if !std::mem::replace(&mut alloc.read_only, true) {
+                protected.push(address);
+            }
+        }
+        self.global.begin(shape.grid.iter().product::<u32>() as usize);
         let options = self.options.clone();
         let launch = Launch {
             kernel,
@@ -265,15 +318,19 @@ impl Device {
             params: &params,
             globals: &globals,
             files: &module.files,
-            grid,
-            block,
-            shared_bytes,
-            dynamic_shared,
+            grid: shape.grid,
+            block: shape.block,
+            shared_bytes: kernel.static_shared + shape.shared,
+            dynamic_shared: shape.shared,
             fast: fast(),
         };
         let mut machine = Machine { global: &mut self.global, counters: Counters::default(), clock: 0 };
-        run_launch(&launch, &mut machine)?;
+        let result = run_launch(&launch, &mut machine);
         let mut counters = machine.counters;
+        for address in protected {
+            self.protect(address, false)?;
+        }
+        result?;
         (counters.unique_load_sectors, counters.unique_store_sectors, counters.unique_bytes) = self.global.touched();
         Ok(counters)
     }

@@ -1,6 +1,7 @@
 //! Flat instructions, as decoding leaves them: register slots instead of names, immediates as read-only registers.
 
 use crate::counters::Class;
+use crate::device::Param;
 use crate::ops::cmp::Cmp;
 use crate::ops::cvt::Cvt;
 use crate::ops::table32::*;
@@ -250,8 +251,7 @@ pub(crate) struct Kernel {
     /// Registers that hold the address of a module variable: index of the variable.
     pub globals: Vec<(u16, usize, i64)>,
     pub specials: Vec<(u16, Special)>,
-    /// Offset and size of each parameter.
-    pub params: Vec<(usize, usize)>,
+    pub params: Vec<Param>,
     pub param_bytes: usize,
     pub static_shared: usize,
     pub local_bytes: usize,

@@ -8,6 +8,7 @@ mod error;
 mod exec;
 pub mod gpu;
 mod inst;
+mod launch;
 mod memory;
 mod ops;
 mod parse;
@@ -15,5 +16,6 @@ pub mod roofline;
 mod shared;
 
 pub use counters::{CLASSES, Class, Counters};
-pub use device::{Checks, Device, DeviceOptions, Entry, Module};
+pub use device::{Device, DeviceOptions, Entry, Module, Param};
 pub use error::{Error, Fault, FaultKind, Result};
+pub use launch::{Arg, Checks, Shape};

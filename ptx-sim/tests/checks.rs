@@ -1,6 +1,6 @@
 //! For each check a kernel that violates it, and its corrected twin.
 
-use ptx_sim::{Checks, Counters, Device, DeviceOptions, Error, FaultKind, Module};
+use ptx_sim::{Arg, Checks, Counters, Device, DeviceOptions, Error, FaultKind, Module, Shape};
 
 /// Runs a kernel body with `%out` (256 zeroed words) as %d0, the thread index in %r0, the block's in %r1.
 fn run_with(options: DeviceOptions, grid: u32, block: u32, body: &str) -> Result<Counters, Error> {
@@ -15,7 +15,7 @@ fn run_with(options: DeviceOptions, grid: u32, block: u32, body: &str) -> Result
     let mut device = Device::new(options);
     let out = device.alloc(1024);
     device.write(out, &[0; 1024])?;
-    device.launch(&module, "k", [grid, 1, 1], [block, 1, 1], 0, &[&out.to_le_bytes()])
+    device.launch(&module, "k", Shape::line(grid, block), &[out.into()])
 }
 
 fn run(grid: u32, block: u32, body: &str) -> Result<Counters, Error> {
@@ -73,7 +73,10 @@ fn shared_races() {
     twins(FaultKind::SharedRace, 1, 32, &swap(""), &swap("bar.sync 0;"));
     // All threads write one word.
     twins(FaultKind::SharedRace, 1, 32, "st.shared.u32 [tile], %r0;", "st.shared.u32 [tile], 7;");
-    let off = DeviceOptions { checks: Checks { shared_races: false, ..Checks::default() }, ..DeviceOptions::default() };
+    let off = DeviceOptions {
+        checks: Checks::all().without(FaultKind::SharedRace).expect("it can be off"),
+        ..DeviceOptions::default()
+    };
     run_with(off, 1, 32, &swap("")).expect("the check is off");
 }
 
@@ -95,9 +98,9 @@ fn launches_do_not_race_with_each_other() {
                mov.u32 %r1, %ctaid.x;\nsetp.eq.u32 %p0, %r0, %r1;\n@%p0 st.global.u32 [%d0], %r1;\nret;\n}\n";
     let module = Module::load(ptx).expect("it loads");
     let mut d = Device::new(DeviceOptions::default());
-    let p = d.alloc(4).to_le_bytes();
+    let p = d.alloc(4);
     for block in [0u32, 3, 1, 2, 0] {
-        d.launch(&module, "k", [4, 1, 1], [1; 3], 0, &[&p, &block.to_le_bytes()]).expect("one block writes");
+        d.launch(&module, "k", Shape::line(4, 1), &[p.into(), block.into()]).expect("one block writes");
     }
 }
 
@@ -150,26 +153,27 @@ fn host_side_errors() {
     let ptx = ".version 8.0\n.target sm_80\n.address_size 64\n.visible .entry k(.param .u64 out)\n{\n.reg .b64 %d<2>;\n\
                .reg .b32 %r<2>;\nld.param.u64 %d0, [out];\nst.global.u32 [%d0], 1;\nret;\n}\n";
     let module = Module::load(ptx).expect("it loads");
-    assert_eq!(module.entries()[0].params, [8]);
+    let entry = &module.entries()[0];
+    assert_eq!((entry.params[0].name.as_str(), entry.params[0].size, entry.params[0].float), ("out", 8, Some(false)));
     let mut d = Device::new(DeviceOptions::default());
     let p = d.alloc(4);
     assert!(matches!(d.read(p, &mut [0; 4]), Err(Error::Memory(_))));
     assert!(matches!(d.write(p, &[0; 5]), Err(Error::Memory(_))));
-    let bytes = p.to_le_bytes();
-    let go = |d: &mut Device, block: u32, shared: usize, args: &[&[u8]]| {
-        d.launch(&module, "k", [1; 3], [block, 1, 1], shared, args)
+    let out = [Arg::from(p)];
+    let go = |d: &mut Device, block: u32, shared: usize, args: &[Arg]| {
+        d.launch(&module, "k", Shape::line(1, block).with_shared(shared), args)
     };
     assert!(matches!(go(&mut d, 1, 0, &[]), Err(Error::Launch(_))));
-    assert!(matches!(go(&mut d, 1, 0, &[&bytes[..4]]), Err(Error::Launch(_))));
-    assert!(matches!(go(&mut d, 1025, 0, &[&bytes]), Err(Error::Launch(_))));
-    assert!(matches!(go(&mut d, 0, 0, &[&bytes]), Err(Error::Launch(_))));
-    assert!(matches!(go(&mut d, 1, 49153, &[&bytes]), Err(Error::Launch(_))));
-    go(&mut d, 1, 49152, &[&bytes]).expect("the limit itself");
+    assert!(matches!(go(&mut d, 1, 0, &[7u32.into()]), Err(Error::Launch(_))));
+    assert!(matches!(go(&mut d, 1025, 0, &out), Err(Error::Launch(_))));
+    assert!(matches!(go(&mut d, 0, 0, &out), Err(Error::Launch(_))));
+    assert!(matches!(go(&mut d, 1, 49153, &out), Err(Error::Launch(_))));
+    go(&mut d, 1, 49152, &out).expect("the limit itself");
     d.protect(p, true).expect("an allocation");
-    assert!(matches!(go(&mut d, 1, 0, &[&bytes]), Err(Error::Fault(f)) if f.kind == FaultKind::ReadOnly));
+    assert!(matches!(go(&mut d, 1, 0, &out), Err(Error::Fault(f)) if f.kind == FaultKind::ReadOnly));
     d.protect(p, false).expect("an allocation");
     d.free(p).expect("an allocation");
-    assert!(matches!(go(&mut d, 1, 0, &[&bytes]), Err(Error::Fault(f)) if f.kind == FaultKind::UseAfterFree));
+    assert!(matches!(go(&mut d, 1, 0, &out), Err(Error::Fault(f)) if f.kind == FaultKind::UseAfterFree));
     assert!(d.free(p).is_err());
 }
 

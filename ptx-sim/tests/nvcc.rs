@@ -1,6 +1,6 @@
 //! Kernels that nvcc compiled, compared with plain Rust; and the faults of their broken twins.
 
-use ptx_sim::{Counters, Device, DeviceOptions, Error, FaultKind, Module};
+use ptx_sim::{Counters, Device, DeviceOptions, Error, FaultKind, Module, Shape};
 
 fn module() -> Module {
     Module::load(include_str!("ptx/kernels.ptx")).expect("the module loads")
@@ -38,16 +38,15 @@ fn try_run(
     shared: usize,
     args: &[Arg],
 ) -> Result<Counters, Error> {
-    let raw: Vec<Vec<u8>> = args
+    let args: Vec<ptx_sim::Arg> = args
         .iter()
-        .map(|a| match a {
-            Arg::P(x) => x.to_le_bytes().to_vec(),
-            Arg::I(x) => x.to_le_bytes().to_vec(),
-            Arg::F(x) => x.to_le_bytes().to_vec(),
+        .map(|a| match *a {
+            Arg::P(x) => x.into(),
+            Arg::I(x) => x.into(),
+            Arg::F(x) => x.into(),
         })
         .collect();
-    let refs: Vec<&[u8]> = raw.iter().map(|r| r.as_slice()).collect();
-    d.launch(m, name, [grid, 1, 1], [block, 1, 1], shared, &refs)
+    d.launch(m, name, Shape::line(grid, block).with_shared(shared), &args)
 }
 
 fn run(d: &mut Device, m: &Module, name: &str, grid: u32, block: u32, shared: usize, args: &[Arg]) -> Counters {

@@ -1,6 +1,6 @@
 //! Each opcode on edge values, through a PTX text of its own; expectations are literals or plain Rust.
 
-use ptx_sim::{Device, DeviceOptions, Error, Module};
+use ptx_sim::{Arg, Device, DeviceOptions, Error, Module, Shape};
 
 const HEAD: &str = ".version 8.0\n.target sm_80\n.address_size 64\n";
 
@@ -43,8 +43,8 @@ fn run(op: &str, types: &[&str], inputs: &[u64]) -> Result<u64, Error> {
     let raw: Vec<Vec<u8>> = std::iter::once(out.to_le_bytes().to_vec())
         .chain(inputs.iter().zip(&types[1..]).map(|(v, t)| v.to_le_bytes()[..size(t)].to_vec()))
         .collect();
-    let args: Vec<&[u8]> = raw.iter().map(|r| r.as_slice()).collect();
-    device.launch(&module, "k", [1; 3], [1; 3], 0, &args)?;
+    let args: Vec<Arg> = raw.iter().map(|r| Arg::bytes(r)).collect();
+    device.launch(&module, "k", Shape::line(1, 1), &args)?;
     let mut bytes = [0; 8];
     device.read(out, &mut bytes)?;
     Ok(u64::from_le_bytes(bytes))

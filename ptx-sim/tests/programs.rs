@@ -52,17 +52,17 @@ impl Machine for Simulator {
             let module = Module::load(&text).map_err(|e| format!("Load: {e}"))?;
             self.modules.insert(program.to_owned(), module);
         }
-        let args: Vec<Vec<u8>> = args
+        let args: Vec<ptx_sim::Arg> = args
             .iter()
             .map(|arg| match *arg {
-                Arg::Ptr(v) | Arg::U64(v) => v.to_le_bytes().to_vec(),
-                Arg::I32(v) => v.to_le_bytes().to_vec(),
-                Arg::F32(v) => v.to_le_bytes().to_vec(),
+                Arg::Ptr(v) | Arg::U64(v) => v.into(),
+                Arg::I32(v) => v.into(),
+                Arg::F32(v) => v.into(),
             })
             .collect();
-        let args: Vec<&[u8]> = args.iter().map(Vec::as_slice).collect();
         let module = &self.modules[program];
-        match self.device.launch(module, kernel, shape.grid, shape.block, shape.shared as usize, &args) {
+        let shape = ptx_sim::Shape { grid: shape.grid, block: shape.block, shared: shape.shared as usize };
+        match self.device.launch(module, kernel, shape, &args) {
             Ok(_) => Ok(()),
             Err(Error::Fault(fault)) => Err(format!("{:?}", fault.kind)),
             Err(Error::Launch(_)) => Err("Launch".into()),

@@ -4,6 +4,7 @@ mod arith;
 mod data;
 mod sync;
 
+use crate::device::Param;
 use crate::error::{Error, Result};
 use crate::inst::*;
 use crate::parse::ast::{self, Ast, Body, Imm, Item, Operand, Ty, VarSpace};
@@ -88,7 +89,7 @@ pub(crate) fn decode<'a>(ast: &'a Ast, func: &'a ast::Func) -> Result<Kernel> {
     d.globals()?;
     for p in &func.params {
         let at = d.kernel.param_bytes.next_multiple_of(p.align);
-        d.kernel.params.push((at, p.size));
+        d.kernel.params.push(Param { name: p.name.clone(), at, size: p.size, float: p.float });
         d.kernel.param_bytes = at + p.size;
         d.scopes[0].insert(&p.name, Symbol::Param(at as u64));
     }

@@ -64,7 +64,8 @@ impl Launch<'_> {
         counters.blocks += 1;
         counters.warps += warps.len() as u64;
         counters.threads += threads as u64;
-        let shared = Shared::new(self.shared_bytes, checks.shared_races, checks.uninitialised);
+        let shared =
+            Shared::new(self.shared_bytes, checks.has(FaultKind::SharedRace), checks.has(FaultKind::Uninitialised));
         Block { index, id, shared, warps, epoch: 0 }
     }
 
@@ -112,7 +113,7 @@ impl Launch<'_> {
         }
         let here = (threads - index * 32).min(32);
         let live = !0 >> (32 - here);
-        let mut local = Local::new(k.local_bytes, self.options.checks.uninitialised);
+        let mut local = Local::new(k.local_bytes, self.options.checks.has(FaultKind::Uninitialised));
         local.clear();
         Warp {
             index,

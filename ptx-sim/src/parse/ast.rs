@@ -55,6 +55,8 @@ pub(crate) struct Var {
     /// Size in bytes; 0 for `extern .shared x[]`, whose size the launch gives.
     pub size: usize,
     pub external: bool,
+    /// Whether a scalar is a float or an integer; None for arrays and untyped bits.
+    pub float: Option<bool>,
     pub init: Vec<Init>,
     pub line: u32,
 }

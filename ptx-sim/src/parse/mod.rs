@@ -293,7 +293,7 @@ impl<'a> Parser<'a> {
             "param" => VarSpace::Param,
             other => return self.fail(format!("unsupported state space .{other}")),
         };
-        let (mut align, mut ty, mut lanes) = (0, None, 1);
+        let (mut align, mut ty, mut lanes, mut float) = (0, None, 1, None);
         while let Some(word) = self.peek_directive() {
             self.at += 2;
             match word {
@@ -310,7 +310,10 @@ impl<'a> Parser<'a> {
                 "ptr" | "managed" => {}
                 "global" | "const" | "shared" | "local" if space == VarSpace::Param => {}
                 _ => match Ty::parse(word) {
-                    Some(t) if t != Ty::Pred => ty = Some(t),
+                    Some(t) if t != Ty::Pred => {
+                        float = (!word.starts_with('b')).then(|| word.starts_with('f'));
+                        ty = Some(t);
+                    }
                     _ => return self.fail(format!("unsupported type or attribute .{word}")),
                 },
             }
@@ -324,6 +327,7 @@ impl<'a> Parser<'a> {
         };
         let mut var = self.named(external, space, ty, align)?;
         var.size *= lanes;
+        var.float = float.filter(|_| var.size == n as usize);
         Ok((var, space, ty, align))
     }
 
@@ -350,7 +354,7 @@ impl<'a> Parser<'a> {
                 return self.fail("more initialisers than elements");
             }
         }
-        Ok(Var { space, ty, align, name, size: size as usize, external, init, line })
+        Ok(Var { space, ty, align, name, size: size as usize, external, float: None, init, line })
     }
 
     fn initialiser(&mut self, out: &mut Vec<Init>, depth: usize) -> Result<()> {
