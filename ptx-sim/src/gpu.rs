@@ -1,15 +1,23 @@
 //! The GPUs that launches are checked and timed against, and how many blocks of a kernel fit on one of their SMs.
 //!
-//! Sources, named at each number:
-//! - *A100 paper*: NVIDIA A100 Tensor Core GPU Architecture, whitepaper v1.0, tables 4 and 5.
-//! - *H100 paper*: NVIDIA H100 Tensor Core GPU Architecture, whitepaper v1.04, tables 1 to 4.
-//! - *Ada paper*: NVIDIA Ada GPU Architecture, whitepaper v2.01, appendix A.
-//! - *GA102 paper*: NVIDIA Ampere GA102 GPU Architecture, whitepaper v2.1; it covers the SM of GA106 but not the chip.
-//! - *Guide*: CUDA C++ Programming Guide, "Compute Capabilities": technical specifications and arithmetic throughput.
-//! - *Calculator*: `cuda_occupancy.h` of the CUDA 13.0 runtime, NVIDIA's own occupancy calculator.
+//! Sources, named at each number. NVIDIA's own PDFs weren't at hand, so each line says what was read instead:
+//! - *Guide*: CUDA Programming Guide, 5.1 "Compute Capabilities", tables 30 to 32, and the older CUDA C++ Programming
+//!   Guide, 20.7 and 20.8 (compute capability 8.x and 9.0); text copies of both.
+//! - *A100 post*: "NVIDIA Ampere Architecture In-Depth" on NVIDIA's developer blog, tables 3 and 4; a text copy.
+//! - *H100 paper*: NVIDIA H100 Tensor Core GPU Architecture, whitepaper v1.04; quotations (one at
+//!   glennklockwood.com/garden/processors/h100).
+//! - *Ada paper*: NVIDIA Ada GPU Architecture, whitepaper, appendix A; quotations in several repositories that agree.
+//! - *GA102 paper*: NVIDIA Ampere GA102 GPU Architecture, whitepaper, appendix A; quotations. It doesn't cover GA106.
+//! - *OpenXLA*: device properties in `xla/backends/gpu/target_config/specs` of openxla/xla, and rates in
+//!   `xla/service/gpu/model/gpu_dot_fusion_cost_model.cc`; read.
+//! - *Queries*: what CUDA reported on cards: `nvsim/H100SXMx8_deviceQuery.py` of thamada/nvidia-smi,
+//!   `Performance-Tests-NvBench/convolution/BenchResults/BenchResults3060.md` of
+//!   R100001/Programming-Massively-Parallel-Processors, and outputs for a second RTX 3060 and for an RTX 4090 (its L2
+//!   only) whose repositories the search didn't name; read.
+//! - *Calculator*: `cuda_occupancy.h` of the CUDA 13.0 runtime, NVIDIA's own occupancy calculator; read and run.
 //!
-//! Only the calculator was at hand when the table was written; the other numbers and the places named for them are still
-//! to be checked against the documents.
+//! Every number was found in the source named for it, or follows from such numbers as the comment says, except where it
+//! says *unconfirmed*.
 
 /// What a GPU offers. Rates are peaks at the boost clock; sizes are bytes.
 #[derive(Clone, Debug, PartialEq)]
@@ -26,7 +34,7 @@ pub struct Gpu {
     pub issue_per_clock: u32,
     /// f32 lanes of an SM: f32 operations (an fma is one) per clock.
     pub f32_lanes: u32,
-    /// Lanes of an SM for ex2, lg2, rcp, rsqrt, sqrt, sin, cos and tanh.
+    /// Lanes of an SM for ex2, lg2, rcp, rsqrt, sqrt, sin, cos and tanh, and for the rcp that f32 div contains.
     pub special_lanes: u32,
     /// f32 peak, FLOP/s (an fma is two).
     pub f32_flops: f64,
@@ -36,9 +44,9 @@ pub struct Gpu {
     pub mma_bf16_flops: f64,
     /// DRAM bandwidth, bytes/s.
     pub dram_bandwidth: f64,
-    /// L2 cache.
+    /// L2 cache, as CUDA reports it.
     pub l2_bytes: u64,
-    /// L2 read bandwidth, bytes/s, where somebody published it.
+    /// L2 read bandwidth, bytes/s, where somebody published or measured it.
     pub l2_bandwidth: Option<f64>,
     /// Shared memory of an SM.
     pub shared_per_sm: u32,
@@ -69,11 +77,11 @@ pub struct Gpu {
     pub blocks_per_sm: u32,
 }
 
-/// What all four have in common. Guide, technical specifications (8.0 to 9.0): 64 Ki registers an SM and a block, 255 a
-/// thread, 1024 threads a block, 48 KiB of shared memory without opting in, 1 KiB of it reserved for the system.
-/// Guide, "Hardware multithreading" and the papers: four schedulers an SM, one warp instruction a clock each. Guide,
-/// arithmetic throughput: 16 special-function results a clock. Calculator: units of 256 registers a warp and 128 bytes
-/// of shared memory, four partitions.
+/// What all four have in common. Guide, tables 30 and 31 (8.0 to 9.0): 64 Ki registers an SM and a block, 255 a thread,
+/// 1024 threads a block, 48 KiB of shared memory without opting in (note 3); 20.7.3: 1 KiB more of it is reserved for
+/// the system. Guide, 20.7.1 and 20.8.1: four schedulers an SM that issue one warp instruction each, 16 special
+/// function units (that tanh runs there at their full rate is unconfirmed). Calculator: units of 256 registers a warp
+/// and 128 bytes of shared memory, four partitions.
 const COMMON: Gpu = Gpu {
     name: "",
     compute_capability: (0, 0),
@@ -107,22 +115,24 @@ const COMMON: Gpu = Gpu {
 pub const H100_SXM: Gpu = Gpu {
     name: "H100 SXM",
     compute_capability: (9, 0),
-    // H100 paper: 132 SMs of 128 f32 lanes, 66.9 TFLOP/s in f32, which is 1980 MHz; 989.4 TFLOP/s dense in bf16, which
-    // is 4096 FLOP a clock and SM at the 1830 MHz that it quotes for tensor work.
+    // OpenXLA, h100_sxm.txtpb, and queries: 132 SMs of 128 f32 lanes, 1980 MHz. H100 paper: 66.9 TFLOP/s in f32, which
+    // is that clock; 989.4 TFLOP/s dense in bf16 (tables 1 and 3), which is 4096 FLOP a clock and SM at the 1830 MHz
+    // that it gives for tensor work.
     sms: 132,
     clock: 1.98e9,
     f32_lanes: 128,
     f32_flops: 66.9e12,
     tensor_bf16_flops: 989.4e12,
-    // mma.sync reaches about 62 % of the peak, the rest needs wgmma: Luo et al., "Benchmarking and Dissecting the Nvidia
-    // Hopper GPU Architecture via Microbenchmarking", 2024 (arXiv 2402.13499).
+    // OpenXLA's cost model (GetEffectiveFlopsPerNsForTileSize): without wgmma 63 % of the peak, after measurements by
+    // Hazy Research (hazyresearch.stanford.edu/blog/2024-05-12-tk). Measured, not specified, hence two digits.
     mma_bf16_flops: 620e12,
-    // H100 paper: 3352 GB/s of HBM3, 50 MB of L2. NVIDIA publishes no L2 rate; 6.65 TB/s is what OpenXLA's GPU cost
-    // model holds as measured.
+    // OpenXLA, h100_sxm.txtpb: 3352.32 GB/s, 52,428,800 bytes of L2 (queries: 2619 MHz at 5120 bits, the same L2). No
+    // L2 rate of NVIDIA's was found; OpenXLA's cost model (CalculateL2Time) has 6.65 TB/s, measured within a partition
+    // of the L2. As the rate of the whole L2 that is unconfirmed: Hazy Research gives 12 TB/s.
     dram_bandwidth: 3352e9,
     l2_bytes: 50 * 1024 * 1024,
     l2_bandwidth: Some(6.65e12),
-    // Guide, 9.0: 228 KiB, of which 227 a block; 64 warps, 32 blocks.
+    // Guide, tables 30 and 31, 9.0: 228 KiB, of which 227 a block; 64 warps, 32 blocks.
     shared_per_sm: 228 * 1024,
     shared_per_block_optin: 227 * 1024,
     warps_per_sm: 64,
@@ -134,18 +144,20 @@ pub const H100_SXM: Gpu = Gpu {
 pub const A100: Gpu = Gpu {
     name: "A100",
     compute_capability: (8, 0),
-    // A100 paper, table 4: 108 SMs of 64 f32 lanes, 1410 MHz, 19.5 TFLOP/s in f32, 312 TFLOP/s dense in bf16.
+    // A100 post, table 3: 108 SMs of 64 f32 lanes, 1410 MHz, 19.5 TFLOP/s in f32, 312 TFLOP/s dense in bf16. mma.sync
+    // is taken to reach all of it, as on the GeForce cards: wgmma came with 9.0.
     sms: 108,
     clock: 1.41e9,
     f32_lanes: 64,
     f32_flops: 19.5e12,
     tensor_bf16_flops: 312e12,
     mma_bf16_flops: 312e12,
-    // A100 80 GB datasheet: 2039 GB/s. A100 paper: 40 MB of L2, read at 5120 bytes a clock.
+    // OpenXLA, a100_sxm_80.txtpb: 2039.04 GB/s, 41,943,040 bytes of L2. A100 post: L2 is read at 5120 bytes a clock;
+    // that this is the boost clock of the SMs is unconfirmed.
     dram_bandwidth: 2039e9,
     l2_bytes: 40 * 1024 * 1024,
     l2_bandwidth: Some(5120.0 * 1.41e9),
-    // Guide, 8.0: 164 KiB, of which 163 a block; 64 warps, 32 blocks.
+    // Guide, tables 30 and 31, 8.0: 164 KiB, of which 163 a block; 64 warps, 32 blocks.
     shared_per_sm: 164 * 1024,
     shared_per_block_optin: 163 * 1024,
     warps_per_sm: 64,
@@ -157,19 +169,19 @@ pub const A100: Gpu = Gpu {
 pub const RTX_4090: Gpu = Gpu {
     name: "RTX 4090",
     compute_capability: (8, 9),
-    // Ada paper, appendix A: 128 SMs of 128 f32 lanes, 2520 MHz, 82.6 TFLOP/s in f32, 165.2 TFLOP/s dense in bf16 with
-    // f32 sums (half the rate of f16 sums, as on all GeForce cards).
+    // Ada paper: 128 SMs, 2520 MHz, 82.6 TFLOP/s in f32, 165.2 TFLOP/s dense in bf16 with f32 sums (half the 330.3 of
+    // f16 sums). Guide, 20.7.1: 128 f32 lanes an SM.
     sms: 128,
     clock: 2.52e9,
     f32_lanes: 128,
     f32_flops: 82.6e12,
     tensor_bf16_flops: 165.2e12,
     mma_bf16_flops: 165.2e12,
-    // Ada paper, appendix A: 1008 GB/s, 73,728 KB of L2. No L2 rate published.
+    // Ada paper: 1008 GB/s, 73,728 KB of L2 (queries: 75,497,472 bytes). No L2 rate of NVIDIA's was found.
     dram_bandwidth: 1008e9,
     l2_bytes: 72 * 1024 * 1024,
     l2_bandwidth: None,
-    // Guide, 8.9: 100 KiB, of which 99 a block; 48 warps, 24 blocks.
+    // Guide, tables 30 and 31, 8.9: 100 KiB, of which 99 a block; 48 warps, 24 blocks.
     shared_per_sm: 100 * 1024,
     shared_per_block_optin: 99 * 1024,
     warps_per_sm: 48,
@@ -181,19 +193,21 @@ pub const RTX_4090: Gpu = Gpu {
 pub const RTX_3060: Gpu = Gpu {
     name: "RTX 3060",
     compute_capability: (8, 6),
-    // NVIDIA's product page: 3584 CUDA cores, 1.78 GHz boost (1777 MHz), 12 GB at 192 bits and 15 Gbit/s. GA102 paper:
-    // 128 f32 lanes and 512 dense tensor FLOP a clock (bf16, f32 sums) an SM, hence 28 SMs, 12.7 and 25.5 TFLOP/s.
+    // Queries: 28 SMs, 1777 MHz. Guide, 20.7.1: 128 f32 lanes an SM. Hence 12.7 TFLOP/s in f32. NVIDIA's tensor peak in
+    // bf16 wasn't found; GA102 paper: 71 TFLOP/s dense in f16 and bf16 with f32 sums for the RTX 3090 (82 SMs at 1695
+    // MHz), which is 512 FLOP a clock and SM, and with that 25.5 here.
     sms: 28,
     clock: 1.777e9,
     f32_lanes: 128,
     f32_flops: 12.7e12,
     tensor_bf16_flops: 25.5e12,
     mma_bf16_flops: 25.5e12,
-    // GA102 paper: 512 KB of L2 for each 32-bit memory controller, of which GA106 has six. No L2 rate published.
+    // Queries: 360 GB/s (7501 MHz at 192 bits) and 2304 KiB of L2 on both cards; lists of GPUs say 3 MB, which CUDA
+    // reports for the laptop card of 30 SMs. No L2 rate of NVIDIA's was found.
     dram_bandwidth: 360e9,
-    l2_bytes: 3 * 1024 * 1024,
+    l2_bytes: 2304 * 1024,
     l2_bandwidth: None,
-    // Guide, 8.6: 100 KiB, of which 99 a block; 48 warps, 16 blocks.
+    // Guide, tables 30 and 31, 8.6: 100 KiB, of which 99 a block; 48 warps, 16 blocks.
     shared_per_sm: 100 * 1024,
     shared_per_block_optin: 99 * 1024,
     warps_per_sm: 48,

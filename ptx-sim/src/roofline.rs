@@ -4,32 +4,41 @@
 //!
 //! Each of these takes a time of its own, and the longest is the answer, as if all others hid behind it:
 //!
-//! - **DRAM**: every sector (32 bytes) that the launch touches moves once, at the DRAM's bandwidth.
-//! - **L2**: every sector of every request moves between L2 and the SMs, at the L2's bandwidth, where one is published.
+//! - **DRAM**: every sector (32 bytes) that the launch reads moves once, and every one that it writes, at the DRAM's
+//!   bandwidth.
+//! - **L2**: every sector of every load and store moves between L2 and the SMs, at the L2's bandwidth, where one is
+//!   known.
 //! - **Shared memory**: one wavefront (128 bytes at most) per SM and clock.
 //! - **Issue**: four warp instructions per SM and clock.
-//! - **Float** and **special**: the lanes of an SM for f32 work and for approximate functions.
+//! - **Float** and **special**: the lanes of an SM for f32 work, and for approximate functions and the rcp in an f32
+//!   div.
 //! - **Mma**: the rate that `mma.sync` reaches with bf16 inputs and f32 sums.
 //!
-//! Blocks go to SMs whole. The busiest SM runs `ceil(blocks / SMs)` of them, so everything that belongs to an SM (shared
-//! memory, issue, lanes, mma) takes longer by `ceil(blocks / SMs) / (blocks / SMs)`: one block on 132 SMs is timed as one
-//! block on one SM, and 133 blocks as 264. DRAM and L2 serve all SMs and are not stretched.
+//! Blocks go to SMs whole. The busiest SM runs `ceil(blocks / SMs)` of them, so everything that belongs to an SM
+//! (shared memory, issue, lanes, mma) takes longer by `ceil(blocks / SMs) / (blocks / SMs)`: one block on 132 SMs is
+//! timed as one block on one SM, and 133 blocks as 264. DRAM and L2 serve all SMs and are not stretched.
 //!
 //! # What it can't see
 //!
-//! - Latency: too few warps to hide it, dependent loads, barriers, atomics that queue at an address, the tail of the last
-//!   wave, the 2 to 4 microseconds of a launch. Short launches take longer than this says.
+//! - Latency: too few warps to hide it, dependent loads, barriers, atomics that queue at an address, the tail of the
+//!   last wave, the microseconds of a launch itself. Short launches take longer than this says, and so do launches of a
+//!   few blocks, as a few SMs can't draw the full rate of DRAM or L2.
 //! - Caches: hits in L1 (L2 traffic is counted without them), data that an earlier launch left in L2 (DRAM time too
 //!   long), and sectors evicted and read again (DRAM time too short).
-//! - SASS: PTX instructions are counted, while ptxas drops moves, adds spills, splits divisions and 64-bit arithmetic,
-//!   and fuses. For that reason there's no integer term. Issue is right within perhaps a third.
-//! - Other mma types: tf32 runs at half the bf16 rate on all of these GPUs and is timed as bf16; f16 sums would be twice
-//!   as fast on GeForce cards.
-//! - Clocks below boost, as power limits cause on tensor work, and DRAM efficiency: real kernels stream at 85 to 93 % of
-//!   the published bandwidth.
+//! - Atomics and local memory: the sectors of atomics count for DRAM only, their wavefronts and all traffic of local
+//!   memory for nothing.
+//! - SASS: PTX instructions are counted, while ptxas drops moves, adds spills, splits divisions, square roots and
+//!   64-bit arithmetic, and fuses. An f32 div is counted as one instruction on the special lanes; its fma are not. For
+//!   that reason there's no integer term, and no f64 term either. Issue is right within perhaps a third.
+//! - Rates of f16 and bf16 arithmetic: a packed pair is timed as one f32 operation, while the A100 does f16 pairs twice
+//!   as fast and GeForce cards do pairs half as fast.
+//! - Other mma types: tf32 runs at half the bf16 rate on all of these GPUs and is timed as bf16; f16 sums would be
+//!   twice as fast on GeForce cards.
+//! - Clocks below boost, as power limits cause on tensor work, and DRAM efficiency: real kernels stream at about nine
+//!   tenths of the published bandwidth.
 //!
-//! It tells the kind of the limit, ranks variants of a kernel, and shows what coalescing and bank conflicts cost. It does
-//! not predict times within a factor of two.
+//! It tells the kind of the limit, ranks variants of a kernel, and shows what coalescing and bank conflicts cost. It
+//! does not predict times within a factor of two.
 
 use crate::gpu::{Gpu, Occupancy};
 use crate::{Class, Counters};
@@ -41,7 +50,7 @@ pub struct Work {
     pub blocks: u64,
     /// Bytes that DRAM must move at least: 32 for every different sector read, and for every one written.
     pub dram_bytes: u64,
-    /// Sectors of all global requests, loads and stores, counted per request; local memory and atomics too.
+    /// Sectors of all loads and stores of global memory, counted per request.
     pub l2_sectors: u64,
     /// Wavefronts of shared memory, loads and stores, bank conflicts included.
     pub shared_wavefronts: u64,
@@ -49,7 +58,7 @@ pub struct Work {
     pub warp_instructions: u64,
     /// Those on the f32 lanes: f32 arithmetic, and f16 and bf16 (a packed pair counts once).
     pub float_warp_instructions: u64,
-    /// Those on the special-function lanes: ex2, lg2, rcp, rsqrt, sqrt, sin, cos, tanh.
+    /// Those on the special-function lanes: ex2, lg2, rcp, rsqrt, sqrt, sin, cos, tanh, and f32 div for its rcp.
     pub special_warp_instructions: u64,
     /// Floating-point operations of mma instructions (a multiply-add is two).
     pub mma_flops: u64,
@@ -99,8 +108,8 @@ pub struct Roofline {
     pub limiter: Bound,
     /// Seconds that each resource would take alone. L2 is 0 where the GPU's rate is unknown.
     pub times: [(Bound, f64); 7],
-    /// Blocks over the blocks that are resident at once. Fractional: 1.1 means that a second wave runs for a tenth of the
-    /// GPU.
+    /// Blocks over the blocks that are resident at once. Fractional: 1.1 means that a second wave runs for a tenth of
+    /// the GPU.
     pub waves: f64,
     /// Average over busiest SM's share of the blocks: 1 when `blocks` is a multiple of the SMs.
     pub balance: f64,
