@@ -76,8 +76,12 @@ pub struct Counters {
     pub global_atomics: u64,
     /// Atomic operations of threads on shared memory.
     pub shared_atomics: u64,
+    /// Sectors that atomics on global memory touched, counted per request.
+    pub global_atomic_sectors: u64,
     /// Most lanes of one request that met at one address.
     pub atomic_worst_address: u64,
+    /// Most atomic operations of the launch at one address of global memory.
+    pub atomic_busiest_address: u64,
     /// mma instructions of warps.
     pub mma_instructions: u64,
     /// Floating-point operations of the mma instructions (a multiply-add is two).
@@ -93,6 +97,26 @@ pub struct Counters {
 }
 
 impl Counters {
+    /// Adds what another part of the same launch did. Of unique sectors and bytes, each part has counted its own.
+    pub(crate) fn add(&mut self, o: &Counters) {
+        for (a, b) in self.warp_instructions.iter_mut().zip(o.warp_instructions) {
+            *a += b;
+        }
+        for (a, b) in self.thread_instructions.iter_mut().zip(o.thread_instructions) {
+            *a += b;
+        }
+        macro_rules! sum {
+            ($($f:ident)+) => { $(self.$f = self.$f.wrapping_add(o.$f);)+ };
+        }
+        sum!(blocks warps threads global_load_requests global_store_requests global_load_sectors global_store_sectors
+            unique_load_sectors unique_store_sectors unique_bytes shared_load_requests shared_store_requests
+            shared_load_wavefronts shared_store_wavefronts shared_ideal_wavefronts local_load_requests
+            local_store_requests local_bytes global_atomics shared_atomics global_atomic_sectors mma_instructions
+            mma_flops flops branches divergent_branches barriers);
+        self.atomic_worst_address = self.atomic_worst_address.max(o.atomic_worst_address);
+        self.atomic_busiest_address = self.atomic_busiest_address.max(o.atomic_busiest_address);
+    }
+
     /// Instructions issued by warps, all classes.
     pub fn total_warp_instructions(&self) -> u64 {
         self.warp_instructions.iter().sum()

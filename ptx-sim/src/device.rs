@@ -3,7 +3,7 @@
 use crate::counters::Counters;
 use crate::decode::decode;
 use crate::error::{Error, FaultKind, Result};
-use crate::exec::{Launch, Machine, fast, run_launch};
+use crate::exec::{Launch, fast, run_launch};
 use crate::gpu::{Gpu, RTX_3060, occupancy};
 use crate::inst::Kernel;
 use crate::launch::{Arg, Checks, Shape};
@@ -135,6 +135,7 @@ impl Device {
     pub fn new(options: DeviceOptions) -> Device {
         let mut global = Global::new();
         global.check_races = options.checks.has(FaultKind::GlobalRace);
+        global.check_read_only = options.checks.has(FaultKind::ReadOnly);
         global.check_init = options.checks.has(FaultKind::Uninitialised);
         Device { options, global, modules: HashMap::new(), attributes: HashMap::new() }
     }
@@ -163,8 +164,8 @@ impl Device {
     /// Copies to the device.
     pub fn write(&mut self, address: u64, bytes: &[u8]) -> Result<()> {
         let (a, at) = self.global.host(address, bytes.len())?;
-        a.data[at..at + bytes.len()].copy_from_slice(bytes);
-        a.init.set_range(at, bytes.len());
+        a.bytes()[at..at + bytes.len()].copy_from_slice(bytes);
+        a.set_init(at, bytes.len());
         Ok(())
     }
 
@@ -172,10 +173,10 @@ impl Device {
     pub fn read(&mut self, address: u64, bytes: &mut [u8]) -> Result<()> {
         let check = self.options.checks.has(FaultKind::Uninitialised);
         let (a, at) = self.global.host(address, bytes.len())?;
-        if check && let Some(i) = (at..at + bytes.len()).find(|&i| !a.init.all(i, 1)) {
+        if check && let Some(i) = a.first_uninitialised(at, bytes.len()) {
             return Err(Error::Memory(format!("byte {i} of the allocation was never written")));
         }
-        bytes.copy_from_slice(&a.data[at..at + bytes.len()]);
+        bytes.copy_from_slice(&a.bytes()[at..at + bytes.len()]);
         Ok(())
     }
 
@@ -310,7 +311,6 @@ impl Device {
                 protected.push(address);
             }
         }
-        self.global.begin(shape.grid.iter().product::<u32>() as usize);
         let options = self.options.clone();
         let launch = Launch {
             kernel,
@@ -324,14 +324,10 @@ impl Device {
             dynamic_shared: shape.shared,
             fast: fast(),
         };
-        let mut machine = Machine { global: &mut self.global, counters: Counters::default(), clock: 0 };
-        let result = run_launch(&launch, &mut machine);
-        let mut counters = machine.counters;
+        let result = run_launch(&launch, &mut self.global);
         for address in protected {
             self.protect(address, false)?;
         }
-        result?;
-        (counters.unique_load_sectors, counters.unique_store_sectors, counters.unique_bytes) = self.global.touched();
-        Ok(counters)
+        Ok(result?)
     }
 }

@@ -6,6 +6,7 @@ use crate::ops::cmp::Cmp;
 use crate::ops::cvt::Cvt;
 use crate::ops::table32::*;
 use crate::ops::table64::*;
+use std::sync::OnceLock;
 
 /// A register slot of its class: 32-bit, 64-bit, predicate.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -57,6 +58,8 @@ pub(crate) struct Access {
     pub addr: Addr,
     /// Volatile, relaxed, acquire or release.
     pub strong: bool,
+    pub volatile: bool,
+    /// Acquire or release of scope gpu or wider: other blocks see it.
     pub acquire: bool,
     pub release: bool,
 }
@@ -91,7 +94,8 @@ pub(crate) struct Atom {
     pub addr: Addr,
     pub b: Reg,
     pub c: Option<Reg>,
-    pub orders: bool,
+    pub acquire: bool,
+    pub release: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -122,20 +126,33 @@ pub(crate) enum ReduxOp {
     Xor,
 }
 
+/// Element type of the inputs of an mma; sums are f32.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum MmaKind {
-    /// m16n8k16 of f16.
-    F16K16,
-    /// m16n8k16 of bf16.
-    Bf16K16,
-    /// m16n8k8 of f16.
-    F16K8,
-    /// m16n8k8 of bf16.
-    Bf16K8,
-    /// m16n8k8 of tf32.
-    Tf32K8,
-    /// m16n8k4 of tf32.
-    Tf32K4,
+    F16,
+    Bf16,
+    Tf32,
+}
+
+/// mma of shape m16n8: the registers of each fragment. Their number says how deep it is.
+#[derive(Clone, Debug)]
+pub(crate) struct Mma {
+    pub kind: MmaKind,
+    pub d: [u16; 4],
+    pub a: Vec<u16>,
+    pub b: Vec<u16>,
+    pub c: [u16; 4],
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct CpAsync {
+    /// In shared memory.
+    pub dst: Addr,
+    /// In global memory.
+    pub src: Addr,
+    pub bytes: u8,
+    /// Bytes to read; the rest is zero.
+    pub size: Option<Reg>,
 }
 
 #[derive(Clone, Debug)]
@@ -198,14 +215,14 @@ pub(crate) enum Op {
     Ld(Box<Access>),
     St(Box<Access>),
     Atom(Box<Atom>),
-    /// Shared destination, global source, bytes, register with the bytes to read (the rest is zero).
-    CpAsync(Addr, Addr, u8, Option<Reg>),
+    CpAsync(Box<CpAsync>),
     CpCommit,
     /// None: all.
     CpWait(Option<u32>),
-    Fence,
+    /// Whether other blocks see it: scope gpu or wider.
+    Fence(bool),
     LdMatrix(Vec<u16>, bool, Addr),
-    Mma(MmaKind, [u16; 4], Vec<u16>, Vec<u16>, [u16; 4]),
+    Mma(Box<Mma>),
 }
 
 #[derive(Clone, Debug)]
@@ -238,6 +255,26 @@ pub(crate) enum Special {
     Zero,
 }
 
+/// What all instructions of a kernel together say of its accesses.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Traits {
+    /// Blocks may synchronise: strong accesses or atomics that may be to global memory.
+    pub communicates: bool,
+    /// log2 of the bytes of the narrowest access that may be to shared memory.
+    pub shared_shift: u32,
+    /// There are barriers of a part of a block.
+    pub partial_barriers: bool,
+}
+
+/// An address that the launch decides.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Address {
+    /// Offset from the start of dynamic shared memory.
+    DynamicShared(i64),
+    /// Index of a variable of the module, and offset.
+    Variable(usize, i64),
+}
+
 /// A kernel ready to run.
 #[derive(Clone, Debug)]
 pub(crate) struct Kernel {
@@ -248,13 +285,21 @@ pub(crate) struct Kernel {
     pub np: usize,
     pub const32: Vec<(u16, u32)>,
     pub const64: Vec<(u16, u64)>,
-    /// Registers that hold the address of a module variable: index of the variable.
-    pub globals: Vec<(u16, usize, i64)>,
+    /// Registers that hold addresses which are known at the launch.
+    pub addresses: Vec<(Reg, Address)>,
     pub specials: Vec<(u16, Special)>,
+    /// Registers that may be read before they are written.
+    pub cleared: Vec<Reg>,
+    /// Per instruction, its place in the order in which groups of lanes that stand apart run.
+    pub rank: Vec<u32>,
+    /// Per instruction, what can be executed from there on: computed when asked for.
+    pub reach: Vec<OnceLock<Box<[bool]>>>,
     pub params: Vec<Param>,
     pub param_bytes: usize,
     pub static_shared: usize,
     pub local_bytes: usize,
+    /// What its accesses are like, for the checks of races.
+    pub traits: Traits,
     pub max_threads: Option<u32>,
     pub required: Option<[u32; 3]>,
 }

@@ -9,9 +9,12 @@ mod exec;
 pub mod gpu;
 mod inst;
 mod launch;
+mod local;
 mod memory;
 mod ops;
+mod order;
 mod parse;
+mod races;
 pub mod roofline;
 mod shared;
 

@@ -1,89 +1,125 @@
-//! Simulated global memory: allocations with guard gaps, per-byte initialised bits, and who accessed each word.
+//! Simulated global memory: allocations with guard gaps, and what is known of each of their sectors (32 aligned bytes):
+//! which bytes are initialised and which blocks of the current launch accessed them.
 
 use crate::error::{Error, FaultKind, Result};
+use crate::races::{Detail, SHARDS};
+use std::cell::UnsafeCell;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
 /// Lowest device address; below lie the 32-bit offsets of shared and local memory.
 const BASE: u64 = 0x7_0000_0000;
+/// Alignment of allocations, and least gap between two.
 const ALIGN: u64 = 256;
+/// Bytes of a sector.
+pub(crate) const SECTOR: usize = 32;
 
 /// What is wrong with an access, before it is known whose it is.
 #[derive(Debug)]
 pub(crate) struct MemFault(pub FaultKind, pub String);
 
-/// One bit per byte.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Bits(Vec<u64>);
+/// Bytes that several host threads access. Which of them may is decided by the sector's tag (see `races`).
+struct Bytes(Box<[UnsafeCell<u8>]>);
 
-impl Bits {
-    pub fn new(len: usize) -> Bits {
-        Bits(vec![0; len.div_ceil(64)])
-    }
+// SAFETY: whoever touches the bytes has entered itself in the tag of their sector before, and is refused where another
+// block's access conflicts; where that check is off, or cannot tell, blocks run on one thread.
+#[allow(unsafe_code)]
+unsafe impl Sync for Bytes {}
 
-    /// Whether all of `n` <= 16 bytes, which lie within one aligned run of 64, are set.
-    #[inline(always)]
-    pub fn all(&self, at: usize, n: usize) -> bool {
-        let mask = ((1u64 << n) - 1) << (at & 63);
-        self.0[at / 64] & mask == mask
-    }
+fn zeros(len: usize) -> Bytes {
+    // `vec![0; n]` comes zeroed from the system, without a pass over the memory.
+    let bytes = vec![0u8; len].into_boxed_slice();
+    // SAFETY: UnsafeCell<u8> has the layout of u8.
+    #[allow(unsafe_code)]
+    Bytes(unsafe { Box::from_raw(Box::into_raw(bytes) as *mut [UnsafeCell<u8>]) })
+}
 
-    #[inline(always)]
-    pub fn set(&mut self, at: usize, n: usize) {
-        self.0[at / 64] |= ((1u64 << n) - 1) << (at & 63);
-    }
-
-    pub fn set_range(&mut self, at: usize, n: usize) {
-        for i in at..at + n {
-            self.0[i / 64] |= 1 << (i & 63);
+macro_rules! zeroed_atomics {
+    ($name:ident, $plain:ty, $atomic:ty) => {
+        fn $name(len: usize) -> Box<[$atomic]> {
+            let words = vec![0 as $plain; len].into_boxed_slice();
+            // SAFETY: the atomic has the size and alignment of the plain integer on every target that has it.
+            #[allow(unsafe_code)]
+            unsafe {
+                Box::from_raw(Box::into_raw(words) as *mut [$atomic])
+            }
         }
-    }
-
-    pub fn clear(&mut self) {
-        self.0.fill(0);
-    }
+    };
 }
+zeroed_atomics!(zeroed32, u32, AtomicU32);
+zeroed_atomics!(zeroed64, u64, AtomicU64);
 
-/// Last access to a word by a block: launch-wide time, block, bytes. Packed as time << 28 | block << 4 | bytes.
-#[derive(Clone, Copy, Debug, Default)]
-struct Word {
-    write: u64,
-    read: u64,
-}
-
-#[derive(Clone, Debug)]
 pub(crate) struct Alloc {
-    base: u64,
-    len: u64,
-    pub data: Vec<u8>,
-    pub init: Bits,
-    words: Vec<Word>,
-    /// Bit 0: sector read in this launch, bit 1: sector written; and per byte touched.
-    sectors: Vec<u8>,
-    touched: Bits,
+    pub base: u64,
+    pub len: u64,
+    /// Rounded up to whole sectors.
+    data: Bytes,
+    /// One bit per byte of each sector: something has been written to it.
+    pub init: Box<[AtomicU32]>,
+    /// What the current launch did to each sector.
+    pub tags: Box<[AtomicU64]>,
     pub read_only: bool,
     freed: bool,
 }
 
-/// The block that accesses, for the race check.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Accessor {
-    pub block: u32,
-    /// Atomic, volatile or with acquire/release semantics: never a race.
-    pub strong: bool,
+impl Alloc {
+    fn new(base: u64, len: usize) -> Alloc {
+        let sectors = len.div_ceil(SECTOR);
+        Alloc {
+            base,
+            len: len as u64,
+            data: zeros(sectors * SECTOR),
+            init: zeroed32(sectors),
+            tags: zeroed64(sectors),
+            read_only: false,
+            freed: false,
+        }
+    }
+
+    /// The bytes of a sector.
+    pub fn host(&self, sector: usize) -> *mut u8 {
+        self.data.0[sector * SECTOR..(sector + 1) * SECTOR].as_ptr() as *mut u8
+    }
+
+    /// The bytes, for the host, who has the device to itself.
+    pub fn bytes(&mut self) -> &mut [u8] {
+        // SAFETY: `&mut self` is the only way to the allocation; UnsafeCell<u8> has the layout of u8.
+        #[allow(unsafe_code)]
+        unsafe {
+            &mut *(std::ptr::from_mut(&mut *self.data.0) as *mut [u8])
+        }
+    }
+
+    pub fn set_init(&mut self, at: usize, len: usize) {
+        let mut i = at;
+        while i < at + len {
+            let end = ((i / SECTOR + 1) * SECTOR).min(at + len);
+            *self.init[i / SECTOR].get_mut() |= mask(i % SECTOR, end - i);
+            i = end;
+        }
+    }
+
+    /// First of `len` bytes that nothing has written.
+    pub fn first_uninitialised(&self, at: usize, len: usize) -> Option<usize> {
+        (at..at + len).find(|i| self.init[i / SECTOR].load(Relaxed) >> (i % SECTOR) & 1 == 0)
+    }
 }
 
-#[derive(Clone, Debug)]
+/// `n` (up to 32) bits from bit `at` on.
+#[inline(always)]
+pub(crate) fn mask(at: usize, n: usize) -> u32 {
+    (((1u64 << n) - 1) << at) as u32
+}
+
 pub(crate) struct Global {
-    allocs: Vec<Alloc>,
+    pub allocs: Vec<Alloc>,
     next: u64,
-    last: usize,
     pub check_races: bool,
     pub check_init: bool,
-    /// Counts accesses; stamps the words.
-    time: u64,
-    launch_start: u64,
-    /// Per block: time of its last release (fence) and last acquire (fence or strong access).
-    released: Vec<u64>,
-    acquired: Vec<u64>,
+    pub check_read_only: bool,
+    /// Number of the launch, which tags of earlier ones lack.
+    pub stamp: u32,
+    pub details: [Mutex<Vec<Detail>>; SHARDS],
 }
 
 impl Global {
@@ -91,30 +127,18 @@ impl Global {
         Global {
             allocs: Vec::new(),
             next: BASE,
-            last: 0,
             check_races: true,
             check_init: true,
-            time: 1,
-            launch_start: 1,
-            released: Vec::new(),
-            acquired: Vec::new(),
+            check_read_only: true,
+            stamp: 0,
+            details: std::array::from_fn(|_| Mutex::new(Vec::new())),
         }
     }
 
     pub fn alloc(&mut self, len: usize) -> u64 {
         let base = self.next;
         self.next = (base + len as u64).div_ceil(ALIGN) * ALIGN + ALIGN;
-        self.allocs.push(Alloc {
-            base,
-            len: len as u64,
-            data: vec![0; len],
-            init: Bits::new(len),
-            words: Vec::new(),
-            sectors: Vec::new(),
-            touched: Bits::default(),
-            read_only: false,
-            freed: false,
-        });
+        self.allocs.push(Alloc::new(base, len));
         base
     }
 
@@ -122,11 +146,8 @@ impl Global {
         match self.allocs.iter_mut().find(|a| a.base == base && !a.freed) {
             None => Err(Error::Memory(format!("free of {base:#x}, which is not an allocation"))),
             Some(a) => {
-                a.freed = true;
-                a.data = Vec::new();
-                a.init = Bits::default();
-                a.words = Vec::new();
-                a.sectors = Vec::new();
+                // The length stays, so that later accesses are known for what they are.
+                *a = Alloc { len: a.len, freed: true, ..Alloc::new(base, 0) };
                 Ok(())
             }
         }
@@ -134,167 +155,51 @@ impl Global {
 
     /// The allocation and the offset in it of a host-side access.
     pub fn host(&mut self, addr: u64, len: usize) -> Result<(&mut Alloc, usize)> {
-        let i = self.find(addr, len).map_err(|e| Error::Memory(e.1))?;
+        let i = self.find(addr, len as u64, 0).map_err(|e| Error::Memory(e.1))?;
         let a = &mut self.allocs[i];
         let at = (addr - a.base) as usize;
         Ok((a, at))
     }
 
-    /// Forgets what earlier launches touched.
-    pub fn begin(&mut self, blocks: usize) {
-        // Stamps of the launch before must lie below.
-        self.time += 1;
-        self.launch_start = self.time;
-        self.released = vec![0; blocks];
-        self.acquired = vec![0; blocks];
-        for a in self.allocs.iter_mut().filter(|a| !a.freed) {
-            a.sectors = vec![0; a.data.len().div_ceil(32)];
-            a.touched = Bits::new(a.data.len());
-            if self.check_races && a.words.is_empty() {
-                a.words = vec![Word::default(); a.data.len().div_ceil(4)];
-            }
+    /// Starts a launch: forgets what earlier ones touched.
+    pub fn begin(&mut self) {
+        if self.stamp == u32::MAX {
+            self.allocs.iter_mut().for_each(|a| a.tags = zeroed64(a.tags.len()));
+            self.stamp = 0;
         }
+        self.stamp += 1;
+        self.details.iter_mut().for_each(|d| d.get_mut().expect("no panic while locked").clear());
     }
 
-    /// Sectors read, sectors written and bytes touched since `begin`.
-    pub fn touched(&self) -> (u64, u64, u64) {
-        let mut out = (0, 0, 0);
-        for a in self.allocs.iter().filter(|a| !a.freed) {
-            out.0 += a.sectors.iter().filter(|&&s| s & 1 != 0).count() as u64;
-            out.1 += a.sectors.iter().filter(|&&s| s & 2 != 0).count() as u64;
-            out.2 += a.touched.0.iter().map(|w| w.count_ones() as u64).sum::<u64>();
-        }
-        out
-    }
-
-    fn find(&mut self, addr: u64, n: usize) -> std::result::Result<usize, MemFault> {
-        let inside = |a: &Alloc| addr >= a.base && addr - a.base < a.len.max(1) && n as u64 <= a.len - (addr - a.base);
-        if self.allocs.get(self.last).is_some_and(|a| inside(a) && !a.freed) {
-            return Ok(self.last);
+    /// The allocation that holds `n` bytes at `addr`; `guess` is tried first.
+    #[inline(always)]
+    pub fn find(&self, addr: u64, n: u64, guess: usize) -> std::result::Result<usize, MemFault> {
+        let inside = |a: &Alloc| addr >= a.base && addr - a.base < a.len.max(1) && n <= a.len - (addr - a.base);
+        if self.allocs.get(guess).is_some_and(|a| inside(a) && !a.freed) {
+            return Ok(guess);
         }
         let i = self.allocs.partition_point(|a| a.base <= addr);
-        let near = i.checked_sub(1).map(|i| &self.allocs[i]);
-        match near {
-            Some(a) if inside(a) && a.freed => {
-                Err(MemFault(FaultKind::UseAfterFree, format!("access to {addr:#x} in freed memory")))
-            }
-            Some(a) if inside(a) => {
-                self.last = i - 1;
-                Ok(i - 1)
-            }
-            Some(a) => Err(MemFault(
-                FaultKind::OutOfBounds,
-                format!(
-                    "access to {n} bytes at {addr:#x}, offset {} of the nearest allocation of {} bytes",
-                    addr - a.base,
-                    a.len
-                ),
-            )),
-            None => Err(MemFault(FaultKind::OutOfBounds, format!("access to {n} bytes at {addr:#x}, no allocation"))),
+        match i.checked_sub(1).map(|i| &self.allocs[i]) {
+            Some(a) if inside(a) && !a.freed => Ok(i - 1),
+            near => Err(outside(addr, n, near)),
         }
     }
+}
 
-    fn place(&mut self, addr: u64, n: usize) -> std::result::Result<(usize, usize), MemFault> {
-        if addr & (n as u64 - 1) != 0 {
-            return Err(MemFault(FaultKind::Misaligned, format!("address {addr:#x} is no multiple of {n}")));
-        }
-        let i = self.find(addr, n)?;
-        Ok((i, (addr - self.allocs[i].base) as usize))
+#[cold]
+fn outside(addr: u64, n: u64, near: Option<&Alloc>) -> MemFault {
+    let Some(a) = near else {
+        return MemFault(FaultKind::OutOfBounds, format!("access to {n} bytes at {addr:#x}, no allocation"));
+    };
+    let at = addr - a.base;
+    if a.freed && at < a.len {
+        return MemFault(
+            FaultKind::UseAfterFree,
+            format!("access to {n} bytes at offset {at} of an allocation of {} bytes that was freed", a.len),
+        );
     }
-
-    /// A fence, or an atomic that orders: what the block wrote is visible, what others released it may read.
-    pub fn fence(&mut self, block: u32) {
-        self.time += 1;
-        self.released[block as usize] = self.time;
-        self.acquired[block as usize] = self.time;
-    }
-
-    pub fn acquire(&mut self, block: u32) {
-        self.time += 1;
-        self.acquired[block as usize] = self.time;
-    }
-
-    /// Whether an earlier access, as packed in a word, conflicts with one now.
-    fn conflicts(&self, packed: u64, who: Accessor, bytes: u64) -> Option<u32> {
-        let (time, block) = (packed >> 28, (packed >> 4 & 0xff_ffff) as u32);
-        if time < self.launch_start || block == who.block || packed & bytes == 0 {
-            return None;
-        }
-        // Ordered if the other block released after its access and this one acquired after that.
-        let released = self.released.get(block as usize).copied().unwrap_or(0);
-        let ordered = released > time && self.acquired[who.block as usize] > released;
-        (!ordered).then_some(block)
-    }
-
-    fn race(&mut self, i: usize, at: usize, n: usize, who: Accessor, write: bool) -> std::result::Result<(), MemFault> {
-        for w in at / 4..(at + n).div_ceil(4) {
-            let bytes = if n >= 4 { 15 } else { ((1u64 << n) - 1) << (at & 3) };
-            let word = self.allocs[i].words[w];
-            if let Some(other) = self.conflicts(word.write, who, bytes) {
-                let kind = if write { "writes" } else { "reads" };
-                return Err(MemFault(
-                    FaultKind::GlobalRace,
-                    format!(
-                        "block index {} {kind} a word that block index {other} wrote in the same launch",
-                        who.block
-                    ),
-                ));
-            }
-            if write && let Some(other) = self.conflicts(word.read, who, bytes) {
-                return Err(MemFault(
-                    FaultKind::GlobalRace,
-                    format!("block index {} writes a word that block index {other} read in the same launch", who.block),
-                ));
-            }
-            let stamp = self.time << 28 | (who.block as u64 & 0xff_ffff) << 4 | bytes;
-            let word = &mut self.allocs[i].words[w];
-            if write {
-                word.write = stamp;
-            } else {
-                word.read = stamp;
-            }
-        }
-        Ok(())
-    }
-
-    /// `n` bytes, a power of two up to 16.
-    pub fn read(&mut self, addr: u64, n: usize, who: Accessor) -> std::result::Result<[u8; 16], MemFault> {
-        let (i, at) = self.place(addr, n)?;
-        if self.check_init && !self.allocs[i].init.all(at, n) {
-            return Err(MemFault(
-                FaultKind::Uninitialised,
-                format!("read of {n} bytes at offset {at} of an allocation, which nothing has written"),
-            ));
-        }
-        if self.check_races && !who.strong {
-            self.race(i, at, n, who, false)?;
-        }
-        let a = &mut self.allocs[i];
-        a.sectors[at / 32] |= 1;
-        a.touched.set(at, n);
-        let mut out = [0; 16];
-        out[..n].copy_from_slice(&a.data[at..at + n]);
-        Ok(out)
-    }
-
-    pub fn write(&mut self, addr: u64, bytes: &[u8], who: Accessor) -> std::result::Result<(), MemFault> {
-        let n = bytes.len();
-        let (i, at) = self.place(addr, n)?;
-        if self.allocs[i].read_only {
-            return Err(MemFault(FaultKind::ReadOnly, format!("write to read-only memory at {addr:#x}")));
-        }
-        if self.check_races && !who.strong {
-            self.race(i, at, n, who, true)?;
-        }
-        let a = &mut self.allocs[i];
-        a.sectors[at / 32] |= 2;
-        a.touched.set(at, n);
-        a.init.set(at, n);
-        a.data[at..at + n].copy_from_slice(bytes);
-        Ok(())
-    }
-
-    pub fn tick(&mut self) {
-        self.time += 1;
-    }
+    MemFault(
+        FaultKind::OutOfBounds,
+        format!("access to {n} bytes at {addr:#x}, offset {at} of the nearest allocation of {} bytes", a.len),
+    )
 }

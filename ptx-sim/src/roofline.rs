@@ -50,7 +50,7 @@ pub struct Work {
     pub blocks: u64,
     /// Bytes that DRAM must move at least: 32 for every different sector read, and for every one written.
     pub dram_bytes: u64,
-    /// Sectors of all loads and stores of global memory, counted per request.
+    /// Sectors of all loads, stores and atomics of global memory, counted per request, and of local memory.
     pub l2_sectors: u64,
     /// Wavefronts of shared memory, loads and stores, bank conflicts included.
     pub shared_wavefronts: u64,
@@ -70,7 +70,10 @@ impl From<&Counters> for Work {
         Work {
             blocks: c.blocks,
             dram_bytes: 32 * (c.unique_load_sectors + c.unique_store_sectors),
-            l2_sectors: c.global_load_sectors + c.global_store_sectors,
+            l2_sectors: c.global_load_sectors
+                + c.global_store_sectors
+                + c.global_atomic_sectors
+                + c.local_bytes.div_ceil(32),
             shared_wavefronts: c.shared_load_wavefronts + c.shared_store_wavefronts,
             warp_instructions: c.total_warp_instructions(),
             float_warp_instructions: class(Class::Float),

@@ -1,242 +1,380 @@
-//! Shared memory of a block, with the race and cp.async checks; and local memory of a warp's threads.
+//! Shared memory of a block, with the checks of races, initialisation and cp.async.
+//!
+//! Memory is looked at in cells, as wide as the narrowest access of the kernel, so that all checks are exact. Each cell
+//! knows its last write and the reads since the last barrier of the whole block. An *epoch* is what lies between two such
+//! barriers; epochs count on from block to block, so that a new block needs no cleared memory.
 
 use crate::error::FaultKind;
-use crate::memory::{Bits, MemFault};
+use crate::exec::{Buf, copy, lanes};
+use crate::memory::MemFault;
 
-type Checked<T> = std::result::Result<T, MemFault>;
+/// The first lane at fault, and its fault.
+pub(crate) type LaneFault = (usize, MemFault);
 
-/// Who accesses: thread, and how many block barriers and warp barriers it has passed.
-#[derive(Clone, Copy, Debug, PartialEq)]
+/// The warp that accesses.
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Who {
-    pub thread: u32,
-    pub epoch: u32,
-    pub warp_epoch: u32,
+    pub warp: u32,
+    /// How many barriers of its warp (or of a part of the block) it has passed.
+    pub time: u32,
+    /// Atomics do not race with each other.
     pub atomic: bool,
 }
 
-const MANY: u32 = u32::MAX;
+/// Epoch of a cell that a cp.async is about to write.
+const PENDING: u32 = u32::MAX;
+const ATOMIC: u32 = 1 << 31;
 
-#[derive(Clone, Copy, Debug)]
-struct Access {
-    who: Who,
-    /// Which bytes of the word; 0 if there was no access yet.
-    bytes: u8,
-    /// Another thread of the same warp, or of another one (`MANY`), read as well.
-    also: u32,
-}
-
-const NONE: Access = Access { who: Who { thread: 0, epoch: 0, warp_epoch: 0, atomic: false }, bytes: 0, also: 0 };
-
-impl Access {
-    /// Whether nothing orders this access before one by `who`.
-    fn conflicts(&self, who: Who, bytes: u8) -> bool {
-        if self.bytes & bytes == 0 || self.who.epoch != who.epoch || (self.who.atomic && who.atomic) {
-            return false;
-        }
-        if self.also == MANY {
-            return true;
-        }
-        let same_warp = self.who.thread / 32 == who.thread / 32;
-        if same_warp && self.who.warp_epoch != who.warp_epoch {
-            return false;
-        }
-        self.who.thread != who.thread || self.also != 0
-    }
+/// Packs the thread (10 bits), the time (21 bits) and whether it was an atomic.
+fn pack(who: Who, lane: u32) -> u32 {
+    who.warp << 5 | lane | (who.time & 0x1f_ffff) << 10 | if who.atomic { ATOMIC } else { 0 }
 }
 
 pub(crate) struct Shared {
-    pub data: Vec<u8>,
-    init: Bits,
-    /// Bytes that a cp.async has been told to write and that no wait covers yet.
-    pending: Vec<u16>,
-    reads: Vec<Access>,
-    writes: Vec<Access>,
+    data: Vec<u8>,
+    size: usize,
+    /// log2 of the bytes of a cell.
+    shift: u32,
+    /// Per cell: epoch of the last write, and the thread and time of it.
+    written: Vec<u32>,
+    writer: Vec<u32>,
+    /// Per cell: epoch of the last read, the warps that read in it; of the last warp its lanes and time.
+    read: Vec<u32>,
+    warps: Vec<u32>,
+    lanes: Vec<u32>,
+    time: Vec<u32>,
+    /// Per cell and warp the time of the last read, where a barrier of a part of the block may order warps.
+    times: Option<Vec<[u32; 32]>>,
+    /// Per warp, up to which time of each other warp it knows.
+    clocks: [[u32; 32]; 32],
+    first: u32,
+    now: u32,
     pub check_races: bool,
     pub check_init: bool,
+    pub check_async: bool,
 }
 
 impl Shared {
-    pub fn new(len: usize, check_races: bool, check_init: bool) -> Shared {
-        let words = if check_races { len.div_ceil(4) } else { 0 };
+    /// Memory of `size` bytes in cells of `1 << shift`; `parts`: the kernel has barriers of parts of a block.
+    pub fn new(size: usize, shift: u32, parts: bool) -> Shared {
+        let cells = size.div_ceil(1 << shift);
+        let zeros = || vec![0; cells];
         Shared {
-            data: vec![0; len],
-            init: Bits::new(len),
-            pending: vec![0; len.div_ceil(4)],
-            reads: vec![NONE; words],
-            writes: vec![NONE; words],
-            check_races,
-            check_init,
+            data: vec![0; cells << shift],
+            size,
+            shift,
+            written: zeros(),
+            writer: zeros(),
+            read: zeros(),
+            warps: zeros(),
+            lanes: zeros(),
+            time: zeros(),
+            times: parts.then(|| vec![[0; 32]; cells]),
+            clocks: [[0; 32]; 32],
+            first: 1,
+            now: 1,
+            check_races: true,
+            check_init: true,
+            check_async: true,
         }
     }
 
-    fn place(&self, addr: u64, n: usize) -> Checked<usize> {
-        if addr & (n as u64 - 1) != 0 {
-            return Err(MemFault(FaultKind::Misaligned, format!("shared address {addr:#x} is no multiple of {n}")));
+    /// Starts a new block, which has written nothing yet.
+    pub fn restart(&mut self) {
+        if self.now > u32::MAX / 2 {
+            self.written.fill(0);
+            self.read.fill(0);
+            self.now = 0;
         }
-        if addr.checked_add(n as u64).is_none_or(|end| end > self.data.len() as u64) {
-            let len = self.data.len();
-            return Err(MemFault(
-                FaultKind::OutOfBounds,
-                format!("access to {n} bytes at shared address {addr:#x} of {len} bytes"),
-            ));
+        // A block may end with copies under way.
+        for w in self.written.iter_mut().filter(|w| **w == PENDING) {
+            *w = 0;
         }
-        let at = addr as usize;
-        if self.pending[at / 4..(at + n).div_ceil(4)].iter().any(|&p| p > 0) {
-            return Err(MemFault(
-                FaultKind::AsyncPending,
-                format!("access to shared address {addr:#x}, which a cp.async writes that was not waited for"),
-            ));
-        }
-        Ok(at)
+        self.now += 1;
+        self.first = self.now;
+        self.clocks = [[0; 32]; 32];
     }
 
-    fn bytes(at: usize, n: usize) -> u8 {
-        if n >= 4 { 15 } else { ((1 << n) - 1) << (at & 3) }
+    /// A barrier of the whole block.
+    pub fn barrier(&mut self) {
+        self.now += 1;
     }
 
-    fn race(other: Who, who: Who, at: usize, what: &str) -> MemFault {
+    /// A barrier of some warps, whose times these are (before they go on).
+    pub fn partial_barrier(&mut self, warps: &[(u32, u32)]) {
+        let mut all = [0; 32];
+        for &(w, time) in warps {
+            let w = w as usize;
+            self.clocks[w][w] = time + 1;
+            for (a, c) in all.iter_mut().zip(self.clocks[w]) {
+                *a = c.max(*a);
+            }
+        }
+        for &(w, _) in warps {
+            self.clocks[w as usize] = all;
+        }
+    }
+
+    /// Checks bounds and alignment of a request of `n` bytes a lane.
+    #[inline(always)]
+    fn place(&self, addrs: &[u64; 32], mask: u32, n: usize) -> Result<(), LaneFault> {
+        let limit = (self.size + 1).saturating_sub(n) as u64;
+        let mut bad = 0;
+        for (i, &a) in addrs.iter().enumerate() {
+            bad |= ((a >= limit || a & (n as u64 - 1) != 0) as u32) << i;
+        }
+        if bad & mask == 0 { Ok(()) } else { Err(self.misplaced(addrs, bad & mask, n)) }
+    }
+
+    #[cold]
+    fn misplaced(&self, addrs: &[u64; 32], bad: u32, n: usize) -> LaneFault {
+        let lane = bad.trailing_zeros() as usize;
+        let a = addrs[lane];
+        let fault = if a & (n as u64 - 1) != 0 {
+            MemFault(FaultKind::Misaligned, format!("shared address {a:#x} is no multiple of {n}"))
+        } else {
+            let size = self.size;
+            MemFault(FaultKind::OutOfBounds, format!("access to {n} bytes at shared address {a:#x} of {size} bytes"))
+        };
+        (lane, fault)
+    }
+
+    /// Reads `n` bytes a lane into `out`, lane by lane at a distance of `n`.
+    #[inline(always)]
+    pub fn load(&mut self, addrs: &[u64; 32], mask: u32, n: usize, who: Who, out: &mut Buf) -> Result<(), LaneFault> {
+        self.place(addrs, mask, n)?;
+        match n >> self.shift {
+            1 => self.read_cells::<1>(addrs, mask, who)?,
+            2 => self.read_cells::<2>(addrs, mask, who)?,
+            4 => self.read_cells::<4>(addrs, mask, who)?,
+            8 => self.read_cells::<8>(addrs, mask, who)?,
+            _ => self.read_cells::<16>(addrs, mask, who)?,
+        }
+        out.gather(&self.data, addrs, mask, n);
+        Ok(())
+    }
+
+    /// Enters the reads of a request in its cells.
+    #[inline(always)]
+    fn read_cells<const N: usize>(&mut self, addrs: &[u64; 32], mask: u32, who: Who) -> Result<(), LaneFault> {
+        let (now, first, warp) = (self.now, self.first, 1 << who.warp);
+        let mut left = mask;
+        while left != 0 {
+            let lane = left.trailing_zeros();
+            // Lanes that follow with the same address go with the first.
+            let mut bits = 1u32 << lane;
+            let mut next = lane + 1;
+            while next < 32 && left >> next & 1 == 1 && addrs[next as usize] == addrs[lane as usize] {
+                bits |= 1 << next;
+                next += 1;
+            }
+            left &= !bits;
+            let c = (addrs[lane as usize] >> self.shift) as usize;
+            let written: &[u32; N] = self.written[c..c + N].try_into().expect("N cells");
+            let mut doubt = false;
+            for &w in written {
+                doubt |= w.wrapping_sub(first) >= now.wrapping_sub(first);
+            }
+            if doubt {
+                self.check_read(c, N, bits, who).map_err(|e| (lane as usize, e))?;
+            }
+            if who.atomic {
+                continue;
+            }
+            let read: &mut [u32; N] = (&mut self.read[c..c + N]).try_into().expect("N cells");
+            let warps: &mut [u32; N] = (&mut self.warps[c..c + N]).try_into().expect("N cells");
+            let lanes: &mut [u32; N] = (&mut self.lanes[c..c + N]).try_into().expect("N cells");
+            let time: &mut [u32; N] = (&mut self.time[c..c + N]).try_into().expect("N cells");
+            for k in 0..N {
+                let same = read[k] == now;
+                let alone = same & (warps[k] == warp) & (time[k] == who.time);
+                lanes[k] = bits | if alone { lanes[k] } else { 0 };
+                warps[k] = warp | if same { warps[k] } else { 0 };
+                read[k] = now;
+                time[k] = who.time;
+            }
+            if let Some(times) = &mut self.times {
+                for t in &mut times[c..c + N] {
+                    t[who.warp as usize] = who.time;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    #[cold]
+    fn check_read(&self, c: usize, n: usize, bits: u32, who: Who) -> Result<(), MemFault> {
+        for c in c..c + n {
+            self.check_pending(c)?;
+            if self.check_init && self.written[c] < self.first {
+                let what = format!("read of shared address {:#x}, which nothing has written", c << self.shift);
+                return Err(MemFault(FaultKind::Uninitialised, what));
+            }
+            self.after_write(c, bits, who, "reads")?;
+        }
+        Ok(())
+    }
+
+    fn check_pending(&self, c: usize) -> Result<(), MemFault> {
+        if self.check_async && self.written[c] == PENDING {
+            let what = format!("access to shared address {:#x} before the wait for its cp.async", c << self.shift);
+            return Err(MemFault(FaultKind::AsyncPending, what));
+        }
+        Ok(())
+    }
+
+    /// Whether what a warp did at a time of its own is known to `who`.
+    fn knows(&self, who: Who, warp: u32, time: u32) -> bool {
+        if warp == who.warp {
+            return time != who.time & 0x1f_ffff;
+        }
+        self.times.is_some() && self.clocks[who.warp as usize][warp as usize] > time
+    }
+
+    /// The last write of a cell must come before an access by lanes `bits`.
+    fn after_write(&self, c: usize, bits: u32, who: Who, verb: &str) -> Result<(), MemFault> {
+        let writer = self.writer[c];
+        let (thread, time) = (writer & 0x3ff, writer >> 10 & 0x1f_ffff);
+        let (warp, lane) = (thread >> 5, thread & 31);
+        let own = warp == who.warp && bits == 1 << lane;
+        let exempt = own || (who.atomic && writer & ATOMIC != 0) || !self.check_races;
+        if self.written[c] != self.now || exempt || self.knows(who, warp, time) {
+            return Ok(());
+        }
+        Err(self.race(c, bits, who, verb, thread, "wrote"))
+    }
+
+    /// The reads of a cell must come before a write by lanes `bits`.
+    fn after_reads(&self, c: usize, bits: u32, who: Who) -> Result<(), MemFault> {
+        if self.read[c] != self.now || !self.check_races {
+            return Ok(());
+        }
+        let own = 1 << who.warp;
+        for warp in lanes(self.warps[c] & !own) {
+            let time = self.times.as_ref().map_or(self.time[c], |t| t[c][warp]);
+            if !self.knows(who, warp as u32, time) {
+                return Err(self.race(c, bits, who, "writes", (warp as u32) << 5, "read"));
+            }
+        }
+        // Of several warps, the lanes of the last are known only.
+        if self.warps[c] == own && self.time[c] == who.time && self.lanes[c] & !bits != 0 {
+            let lane = (self.lanes[c] & !bits).trailing_zeros();
+            return Err(self.race(c, bits, who, "writes", who.warp << 5 | lane, "read"));
+        }
+        Ok(())
+    }
+
+    #[cold]
+    fn race(&self, c: usize, bits: u32, who: Who, verb: &str, other: u32, did: &str) -> MemFault {
+        let thread = who.warp << 5 | bits.trailing_zeros();
+        let other = if did == "read" && other >> 5 != who.warp {
+            format!("warp {}", other >> 5)
+        } else {
+            format!("thread {other}")
+        };
         MemFault(
             FaultKind::SharedRace,
             format!(
-                "thread {} {what} the word at shared address {at:#x}; thread {} did before without a barrier between",
-                who.thread, other.thread
+                "thread {thread} {verb} shared address {:#x}, which {other} {did} with no barrier between",
+                c << self.shift
             ),
         )
     }
 
-    pub fn read(&mut self, addr: u64, n: usize, who: Who) -> Checked<[u8; 16]> {
-        let at = self.place(addr, n)?;
-        if self.check_init && !self.init.all(at, n) {
-            return Err(MemFault(
-                FaultKind::Uninitialised,
-                format!("read of {n} bytes at shared address {addr:#x}, which nothing has written"),
-            ));
-        }
-        if self.check_races {
-            let bytes = Self::bytes(at, n);
-            for w in at / 4..(at + n).div_ceil(4) {
-                if self.writes[w].conflicts(who, bytes) {
-                    return Err(Self::race(self.writes[w].who, who, w * 4, "reads (the other one wrote)"));
-                }
-                self.note_read(w, who, bytes);
-            }
-        }
-        let mut out = [0; 16];
-        out[..n].copy_from_slice(&self.data[at..at + n]);
-        Ok(out)
-    }
-
-    fn note_read(&mut self, w: usize, who: Who, bytes: u8) {
-        let r = &mut self.reads[w];
-        if r.bytes == 0 || r.who.epoch != who.epoch {
-            *r = Access { who, bytes, also: 0 };
-        } else if r.who.thread / 32 != who.thread / 32 {
-            r.also = MANY;
-            r.bytes |= bytes;
-        } else if r.who.warp_epoch != who.warp_epoch && r.also != MANY {
-            *r = Access { who, bytes, also: 0 };
-        } else {
-            if r.who.thread != who.thread && r.also != MANY {
-                r.also = 1;
-            }
-            r.bytes |= bytes;
-        }
-    }
-
-    pub fn write(&mut self, addr: u64, bytes: &[u8], who: Who) -> Checked<()> {
-        let n = bytes.len();
-        let at = self.place(addr, n)?;
-        if self.check_races {
-            let mask = Self::bytes(at, n);
-            // Two writes of the same value to a word can't be told apart.
-            let same = self.init.all(at, n) && self.data[at..at + n] == *bytes;
-            for w in at / 4..(at + n).div_ceil(4) {
-                if !same && self.writes[w].conflicts(who, mask) {
-                    return Err(Self::race(self.writes[w].who, who, w * 4, "writes (the other one wrote)"));
-                }
-                if self.reads[w].conflicts(who, mask) {
-                    return Err(Self::race(self.reads[w].who, who, w * 4, "writes (the other one read)"));
-                }
-                self.writes[w] = Access { who, bytes: mask, also: 0 };
-            }
-        }
-        self.init.set(at, n);
-        self.data[at..at + n].copy_from_slice(bytes);
-        Ok(())
-    }
-
-    /// A cp.async to `n` bytes starts: they must not be accessed before its wait.
-    pub fn begin_async(&mut self, addr: u64, n: usize, who: Who) -> Checked<()> {
-        let at = self.place(addr, n)?;
-        if self.check_races {
-            for w in at / 4..(at + n) / 4 {
-                if self.reads[w].conflicts(who, 15) || self.writes[w].conflicts(who, 15) {
-                    return Err(Self::race(self.reads[w].who, who, w * 4, "overwrites by cp.async"));
-                }
-            }
-        }
-        for p in &mut self.pending[at / 4..(at + n) / 4] {
-            *p += 1;
+    /// Writes `n` bytes a lane from `from`, lane by lane at a distance of `n`.
+    #[inline(always)]
+    pub fn store(&mut self, addrs: &[u64; 32], mask: u32, n: usize, who: Who, from: &Buf) -> Result<(), LaneFault> {
+        self.place(addrs, mask, n)?;
+        match n >> self.shift {
+            1 => self.write_cells::<1>(addrs, mask, n, who, from)?,
+            2 => self.write_cells::<2>(addrs, mask, n, who, from)?,
+            4 => self.write_cells::<4>(addrs, mask, n, who, from)?,
+            8 => self.write_cells::<8>(addrs, mask, n, who, from)?,
+            _ => self.write_cells::<16>(addrs, mask, n, who, from)?,
         }
         Ok(())
     }
 
-    pub fn end_async(&mut self, addr: u64, bytes: &[u8], who: Who) -> Checked<()> {
-        let at = addr as usize;
-        for p in &mut self.pending[at / 4..(at + bytes.len()) / 4] {
-            *p -= 1;
+    #[inline(always)]
+    fn write_cells<const N: usize>(
+        &mut self,
+        addrs: &[u64; 32],
+        mask: u32,
+        n: usize,
+        who: Who,
+        from: &Buf,
+    ) -> Result<(), LaneFault> {
+        for lane in lanes(mask) {
+            let at = addrs[lane] as usize;
+            let c = at >> self.shift;
+            let written: &[u32; N] = self.written[c..c + N].try_into().expect("N cells");
+            let read: &[u32; N] = self.read[c..c + N].try_into().expect("N cells");
+            let mut doubt = false;
+            for k in 0..N {
+                // PENDING counts as later than now.
+                doubt |= (written[k] >= self.now) | (read[k] == self.now);
+            }
+            if doubt {
+                let bytes = from.lane(lane, n);
+                self.check_write(c, N, lane as u32, who, &self.data[at..at + n] == bytes).map_err(|e| (lane, e))?;
+            }
+            self.enter_write::<N>(c, lane as u32, who);
+            copy(&mut self.data[at..at + n], from.lane(lane, n));
         }
-        self.write(addr, bytes, who)
-    }
-}
-
-/// Local memory of the 32 threads of a warp, one after the other.
-pub(crate) struct Local {
-    size: usize,
-    stride: usize,
-    data: Vec<u8>,
-    init: Bits,
-    pub check_init: bool,
-}
-
-impl Local {
-    pub fn new(size: usize, check_init: bool) -> Local {
-        // A lane's part starts on a word of the bits, so that an access never straddles two.
-        let stride = size.div_ceil(64) * 64;
-        Local { size, stride, data: vec![0; stride * 32], init: Bits::new(stride * 32), check_init }
-    }
-
-    pub fn clear(&mut self) {
-        self.init.clear();
-    }
-
-    fn place(&self, lane: usize, addr: u64, n: usize) -> Checked<usize> {
-        if addr & (n as u64 - 1) != 0 {
-            return Err(MemFault(FaultKind::Misaligned, format!("local address {addr:#x} is no multiple of {n}")));
-        }
-        if addr.checked_add(n as u64).is_none_or(|end| end > self.size as u64) {
-            return Err(MemFault(FaultKind::OutOfBounds, format!("access to {n} bytes at local address {addr:#x}")));
-        }
-        Ok(lane * self.stride + addr as usize)
-    }
-
-    pub fn read(&self, lane: usize, addr: u64, n: usize) -> Checked<[u8; 16]> {
-        let at = self.place(lane, addr, n)?;
-        if self.check_init && !self.init.all(at, n) {
-            return Err(MemFault(
-                FaultKind::Uninitialised,
-                format!("read of {n} bytes at local address {addr:#x}, which the thread has not written"),
-            ));
-        }
-        let mut out = [0; 16];
-        out[..n].copy_from_slice(&self.data[at..at + n]);
-        Ok(out)
-    }
-
-    pub fn write(&mut self, lane: usize, addr: u64, bytes: &[u8]) -> Checked<()> {
-        let at = self.place(lane, addr, bytes.len())?;
-        self.init.set(at, bytes.len());
-        self.data[at..at + bytes.len()].copy_from_slice(bytes);
         Ok(())
+    }
+
+    #[inline(always)]
+    fn enter_write<const N: usize>(&mut self, c: usize, lane: u32, who: Who) {
+        let written: &mut [u32; N] = (&mut self.written[c..c + N]).try_into().expect("N cells");
+        *written = [self.now; N];
+        let writer: &mut [u32; N] = (&mut self.writer[c..c + N]).try_into().expect("N cells");
+        *writer = [pack(who, lane); N];
+    }
+
+    /// `equal`: the bytes are there already.
+    #[cold]
+    fn check_write(&self, c: usize, n: usize, lane: u32, who: Who, equal: bool) -> Result<(), MemFault> {
+        // Writes of equal values can't be told apart.
+        let known = self.written[c..c + n].iter().all(|&w| w >= self.first && w != PENDING);
+        for c in c..c + n {
+            self.check_pending(c)?;
+            self.after_reads(c, 1 << lane, who)?;
+            if !(equal && known) {
+                self.after_write(c, 1 << lane, who, "writes")?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A cp.async to `n` bytes a lane starts: they must not be accessed before its wait.
+    pub fn begin_async(&mut self, addrs: &[u64; 32], mask: u32, n: usize, who: Who) -> Result<(), LaneFault> {
+        self.place(addrs, mask, n)?;
+        let cells = n >> self.shift;
+        for lane in lanes(mask) {
+            let c = addrs[lane] as usize >> self.shift;
+            for c in c..c + cells {
+                let check = self.check_pending(c).and_then(|()| self.after_reads(c, 1 << lane, who));
+                check
+                    .and_then(|()| self.after_write(c, 1 << lane, who, "overwrites by cp.async"))
+                    .map_err(|e| (lane, e))?;
+            }
+            if self.check_async {
+                self.written[c..c + cells].fill(PENDING);
+            }
+        }
+        Ok(())
+    }
+
+    /// The wait for a cp.async: its data arrives.
+    pub fn end_async(&mut self, addrs: &[u64; 32], mask: u32, n: usize, who: Who, from: &Buf) {
+        let cells = n >> self.shift;
+        for lane in lanes(mask) {
+            let at = addrs[lane] as usize;
+            let c = at >> self.shift;
+            self.written[c..c + cells].fill(self.now);
+            self.writer[c..c + cells].fill(pack(who, lane as u32));
+            copy(&mut self.data[at..at + n], from.lane(lane, n));
+        }
     }
 }

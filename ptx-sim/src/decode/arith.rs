@@ -285,7 +285,7 @@ pub(super) fn classify(op: &Op) -> (Class, u8) {
         Op::Set32(..) | Op::Set64(..) | Op::SetValue(..) | Op::SetHalf2(..) | Op::Logic(..) => (Class::Compare, 0),
         Op::Bra(_) | Op::Brx(..) | Op::Exit | Op::Trap | Op::Nop => (Class::Control, 0),
         Op::Bar(..) | Op::WarpSync(_) | Op::Shfl { .. } | Op::Vote(..) | Op::MatchAny(..) => (Class::Sync, 0),
-        Op::Redux(..) | Op::ActiveMask(_) | Op::CpCommit | Op::CpWait(_) | Op::Fence => (Class::Sync, 0),
+        Op::Redux(..) | Op::ActiveMask(_) | Op::CpCommit | Op::CpWait(_) | Op::Fence(_) => (Class::Sync, 0),
         Op::Ld(_) | Op::St(_) | Op::Atom(_) | Op::CpAsync(..) | Op::LdMatrix(..) => (Class::Memory, 0),
         Op::Mma(..) => (Class::Mma, 0),
         _ => (Class::Integer, 0),

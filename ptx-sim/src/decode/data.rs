@@ -35,16 +35,18 @@ impl<'a> Decoder<'a> {
     fn access(&mut self, mods: &[&str], regs: &Operand, addr: &Operand, load: bool) -> Result<bool> {
         let [_, middle @ .., ty] = mods else { return Ok(false) };
         let (mut space, mut count) = (Space::Generic, 1);
-        let (mut strong, mut acquire, mut release) = (false, false, false);
+        let (mut strong, mut volatile, mut acquire, mut release, mut narrow) = (false, false, false, false, false);
         for m in middle {
             match *m {
                 "v2" => count = 2,
                 "v4" => count = 4,
-                "volatile" | "relaxed" | "mmio" => strong = true,
+                "volatile" => (strong, volatile) = (true, true),
+                "relaxed" | "mmio" => strong = true,
                 "acquire" if load => (strong, acquire) = (true, true),
                 "release" if !load => (strong, release) = (true, true),
-                // Scopes: every memory here is coherent. Cache hints change no result.
-                "weak" | "cta" | "gpu" | "sys" | "cluster" => {}
+                "cta" => narrow = true,
+                "weak" | "gpu" | "sys" | "cluster" => {}
+                // Cache hints change no result.
                 "nc" | "ca" | "cg" | "cs" | "lu" | "cv" | "wb" | "wt" => {}
                 m if m.starts_with("L1::") || m.starts_with("L2::") && !m.contains("cache_hint") => {}
                 m => match Self::space(m) {
@@ -82,18 +84,23 @@ impl<'a> Decoder<'a> {
             (s, _) => s,
         };
         let signed = ty.starts_with('s');
-        let access = Access { space, bytes, signed, regs: out, addr, strong, acquire, release };
+        let (acquire, release) = (acquire && !narrow, release && !narrow);
+        let access = Access { space, bytes, signed, regs: out, addr, strong, volatile, acquire, release };
         self.emit(if load { Op::Ld(Box::new(access)) } else { Op::St(Box::new(access)) })?;
         Ok(true)
     }
 
     fn atom(&mut self, mods: &[&str], d: Option<&Operand>, addr: &Operand, rest: &[Operand]) -> Result<bool> {
         let [_, middle @ .., ty] = mods else { return Ok(false) };
-        let (mut space, mut name, mut orders) = (Space::Generic, None, false);
+        let (mut space, mut name, mut narrow) = (Space::Generic, None, false);
+        let (mut acquire, mut release) = (false, false);
         for m in middle {
             match *m {
-                "relaxed" | "cta" | "gpu" | "sys" | "noftz" => {}
-                "acquire" | "release" | "acq_rel" => orders = true,
+                "relaxed" | "gpu" | "sys" | "noftz" => {}
+                "cta" => narrow = true,
+                "acquire" => acquire = true,
+                "release" => release = true,
+                "acq_rel" => (acquire, release) = (true, true),
                 "global" => space = Space::Global,
                 "shared" | "shared::cta" => space = Space::Shared,
                 m if name.is_none() => name = Some(m),
@@ -147,7 +154,8 @@ impl<'a> Decoder<'a> {
             }
         }
         let addr = self.addr(addr)?.0;
-        self.emit(Op::Atom(Box::new(Atom { op, space, bytes, dst, addr, b, c, orders })))?;
+        let (acquire, release) = (acquire && !narrow, release && !narrow);
+        self.emit(Op::Atom(Box::new(Atom { op, space, bytes, dst, addr, b, c, acquire, release })))?;
         Ok(true)
     }
 
@@ -168,7 +176,8 @@ impl<'a> Decoder<'a> {
                 if matches!(size, Some(Reg::P(_))) {
                     return self.err("unsupported ignore-src predicate");
                 }
-                Op::CpAsync(self.addr(dst)?.0, self.addr(src)?.0, *n as u8, size)
+                let (dst, src) = (self.addr(dst)?.0, self.addr(src)?.0);
+                Op::CpAsync(Box::new(CpAsync { dst, src, bytes: *n as u8, size }))
             }
             _ => return Ok(false),
         };

@@ -2,6 +2,7 @@
 
 mod arith;
 mod data;
+mod flow;
 mod sync;
 
 use crate::device::Param;
@@ -60,14 +61,18 @@ pub(crate) fn decode<'a>(ast: &'a Ast, func: &'a ast::Func) -> Result<Kernel> {
         np: 1,
         const32: Vec::new(),
         const64: Vec::new(),
-        globals: Vec::new(),
+        addresses: Vec::new(),
         specials: Vec::new(),
+        cleared: Vec::new(),
+        rank: Vec::new(),
+        reach: Vec::new(),
         params: Vec::new(),
         param_bytes: 0,
         static_shared: 0,
         local_bytes: 0,
         max_threads: func.max_threads,
         required: func.required,
+        traits: Traits { communicates: false, shared_shift: 2, partial_barriers: false },
     };
     let mut d = Decoder {
         ast,
@@ -97,7 +102,31 @@ pub(crate) fn decode<'a>(ast: &'a Ast, func: &'a ast::Func) -> Result<Kernel> {
     d.function(body)?;
     d.emit(Op::Exit)?;
     d.kernel.static_shared = d.kernel.static_shared.next_multiple_of(d.dynamic_align);
+    d.kernel.traits = traits(&d.kernel);
+    flow::analyse(&mut d.kernel);
     Ok(d.kernel)
+}
+
+fn traits(kernel: &Kernel) -> Traits {
+    let may_be = |space: Space, wanted: Space| space == Space::Generic || space == wanted;
+    let mut t = Traits { communicates: false, shared_shift: 2, partial_barriers: false };
+    for inst in &kernel.code {
+        let (space, bytes, strong) = match &inst.op {
+            Op::Ld(a) | Op::St(a) => (a.space, a.bytes as usize * a.regs.len(), a.strong),
+            Op::Atom(a) => (a.space, a.bytes as usize, true),
+            Op::Bar(id, count, _) => {
+                let whole = kernel.const32.contains(&(*id, 0)) && count.is_none();
+                t.partial_barriers |= !whole;
+                continue;
+            }
+            _ => continue,
+        };
+        t.communicates |= strong && may_be(space, Space::Global);
+        if may_be(space, Space::Shared) {
+            t.shared_shift = t.shared_shift.min(bytes.trailing_zeros());
+        }
+    }
+    t
 }
 
 impl<'a> Decoder<'a> {
@@ -433,7 +462,7 @@ impl<'a> Decoder<'a> {
             Symbol::Shared(at) | Symbol::Local(at) => at,
             Symbol::Global(i) if bytes == 8 => {
                 let Reg::D(slot) = self.fresh(Ty::Bits(8))? else { unreachable!() };
-                self.kernel.globals.push((slot, i, offset));
+                self.kernel.addresses.push((Reg::D(slot), Address::Variable(i, offset)));
                 return Ok(Reg::D(slot));
             }
             Symbol::Global(_) => return self.err("a global address takes 64 bits"),
@@ -444,15 +473,10 @@ impl<'a> Decoder<'a> {
         if bytes == 8 { Ok(Reg::D(self.const64(at)?)) } else { Ok(Reg::R(self.const32(at as u32)?)) }
     }
 
-    /// Dynamic shared memory starts where the static one ends, which only the end of decoding knows: the marker in the
-    /// constant's list is filled in at launch.
+    /// Dynamic shared memory starts where the static one ends, which only the end of decoding knows.
     fn dynamic_shared(&mut self, offset: i64, bytes: u8) -> Result<Reg> {
         let reg = self.fresh(Ty::Bits(bytes.max(4)))?;
-        match reg {
-            Reg::D(slot) => self.kernel.globals.push((slot, usize::MAX, offset)),
-            Reg::R(slot) => self.kernel.globals.push((slot, usize::MAX - 1, offset)),
-            Reg::P(_) => unreachable!("a width of 4 or 8 bytes"),
-        }
+        self.kernel.addresses.push((reg, Address::DynamicShared(offset)));
         Ok(reg)
     }
 

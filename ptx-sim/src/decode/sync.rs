@@ -68,7 +68,7 @@ impl<'a> Decoder<'a> {
                     if !mods[1..].iter().all(known) || !args.is_empty() {
                         return Ok(false);
                     }
-                    Op::Fence
+                    Op::Fence(!mods[1..].contains(&"cta"))
                 }
                 "shfl" => return self.shfl(mods, args),
                 "redux" => {
@@ -141,19 +141,19 @@ impl<'a> Decoder<'a> {
 
     fn mma(&mut self, key: &str, args: &[Operand]) -> Result<bool> {
         let (kind, na, nb) = match key {
-            "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32" => (MmaKind::F16K16, 4, 2),
-            "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32" => (MmaKind::Bf16K16, 4, 2),
-            "mma.sync.aligned.m16n8k8.row.col.f32.f16.f16.f32" => (MmaKind::F16K8, 2, 1),
-            "mma.sync.aligned.m16n8k8.row.col.f32.bf16.bf16.f32" => (MmaKind::Bf16K8, 2, 1),
-            "mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32" => (MmaKind::Tf32K8, 4, 2),
-            "mma.sync.aligned.m16n8k4.row.col.f32.tf32.tf32.f32" => (MmaKind::Tf32K4, 2, 1),
+            "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32" => (MmaKind::F16, 4, 2),
+            "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32" => (MmaKind::Bf16, 4, 2),
+            "mma.sync.aligned.m16n8k8.row.col.f32.f16.f16.f32" => (MmaKind::F16, 2, 1),
+            "mma.sync.aligned.m16n8k8.row.col.f32.bf16.bf16.f32" => (MmaKind::Bf16, 2, 1),
+            "mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32" => (MmaKind::Tf32, 4, 2),
+            "mma.sync.aligned.m16n8k4.row.col.f32.tf32.tf32.f32" => (MmaKind::Tf32, 2, 1),
             _ => return Ok(false),
         };
         let [d, a, b, c] = args else { return Ok(false) };
         let four = |v: Vec<u16>| [v[0], v[1], v[2], v[3]];
         let (d, c) = (four(self.vector(d, 4)?), four(self.vector(c, 4)?));
         let (a, b) = (self.vector(a, na)?, self.vector(b, nb)?);
-        self.emit(Op::Mma(kind, d, a, b, c))?;
+        self.emit(Op::Mma(Box::new(Mma { kind, d, a, b, c })))?;
         Ok(true)
     }
 }

@@ -10,7 +10,7 @@ use crate::ops::half2::x2;
 use crate::ops::table32::{bfi, lop3};
 
 #[inline(always)]
-fn blend<T: Copy>(out: &mut [T; 32], new: &[T; 32], mask: u32) {
+pub(crate) fn blend<T: Copy>(out: &mut [T; 32], new: &[T; 32], mask: u32) {
     if mask == !0 {
         *out = *new;
         return;

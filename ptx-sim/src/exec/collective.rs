@@ -8,10 +8,10 @@ pub(super) enum Gathered {
     Wait,
 }
 
-impl Warp {
+impl Launch<'_> {
     /// Checks the member masks (one per lane, in register `members`) against the lanes that execute.
-    pub(super) fn gather(&self, members: u16, group: u32, mask: u32) -> Step<Gathered> {
-        let masks = &self.regs.r[members as usize];
+    pub(super) fn gather(&self, w: &Warp, g: Group, members: u16, mask: u32) -> Step<Gathered> {
+        let masks = &w.regs.r[members as usize];
         let mut all = 0;
         for i in lanes(mask) {
             all |= masks[i];
@@ -23,16 +23,27 @@ impl Warp {
                 });
             }
         }
-        let missing = all & self.live & !mask;
-        if missing & group != 0 {
-            return trouble(
-                FaultKind::InactiveLane,
-                format!("lanes {:#010x} are named in the member mask but predicated off", missing & group),
-            );
+        let missing = all & w.live & !mask;
+        if missing == 0 {
+            return Ok(Gathered::Yes);
         }
-        Ok(if missing == 0 { Gathered::Yes } else { Gathered::Wait })
+        let skipped = |o: &&Group| o.mask & missing != 0 && !o.blocked && self.skipped(g.pc, o.pc);
+        let gone = match w.groups.iter().find(skipped) {
+            Some(o) if !w.rotated => o.mask & missing,
+            _ => missing & g.mask,
+        };
+        if gone == 0 {
+            return Ok(Gathered::Wait);
+        }
+        Err(Trouble {
+            kind: FaultKind::InactiveLane,
+            detail: format!("lanes {gone:#010x} are named in the member mask and left the operation out"),
+            lane: Some(gone.trailing_zeros()),
+        })
     }
+}
 
+impl Warp {
     #[allow(clippy::too_many_arguments)]
     pub(super) fn shuffle(
         &mut self,
@@ -40,6 +51,7 @@ impl Warp {
         (dst, ok): (u16, Option<u16>),
         (a, lane, clamp, members): (u16, u16, u16, u16),
         mask: u32,
+        strict: bool,
     ) -> Step<()> {
         let values = self.regs.r[a as usize];
         let (b, c, masks) = (self.regs.r[lane as usize], self.regs.r[clamp as usize], self.regs.r[members as usize]);
@@ -58,7 +70,7 @@ impl Warp {
             if inside {
                 valid |= 1 << i;
                 let from = source as usize;
-                if mask & masks[i] & 1 << from == 0 {
+                if strict && mask & masks[i] & 1 << from == 0 {
                     return Err(Trouble {
                         kind: FaultKind::InactiveLane,
                         detail: format!("shuffle: lane {i} takes the value of inactive lane {from}"),

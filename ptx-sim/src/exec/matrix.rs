@@ -1,107 +1,155 @@
 //! ldmatrix and mma. Fragment layouts are those of the PTX manual: with g = lane / 4 and t = lane % 4, register i of a
 //! fragment holds rows g or g + 8 and columns (or, of B, rows) 2t, 2t + 1 of each block of 8.
+//!
+//! So the 32 words of one register, seen as bytes, are a row-major 8x8 block of 16-bit elements: of A (i even: rows 0 to
+//! 7, i odd: rows 8 to 15; i / 2: columns), and of B transposed.
 
-use super::data::{BlockParts, Request};
+use super::data::at_lane;
+use super::requests::shared_counts;
 use super::*;
 use crate::ops::half2::{B, H, Half};
 
 impl Launch<'_> {
     pub(super) fn ldmatrix(
         &self,
-        regs: &[u16],
-        trans: bool,
-        addr: Addr,
+        (regs, trans, addr): (&[u16], bool, Addr),
         w: &mut Warp,
-        b: &mut BlockParts,
-        m: &mut Machine,
+        b: &mut Shared,
+        m: &mut Worker,
     ) -> Step<()> {
-        let mut out = [[0u32; 32]; 4];
-        for (k, out) in out[..regs.len()].iter_mut().enumerate() {
-            let mut rows = [[0u8; 16]; 8];
-            let mut request = Request::new();
-            for (r, row) in rows.iter_mut().enumerate() {
-                let lane = k * 8 + r;
-                let at = w.address(addr, lane);
-                let at = if at >> 56 == 1 { at - SHARED_WINDOW } else { at };
-                *row = b.shared.read(at, 16, w.who(lane, b.epoch, false)).map_err(at_lane(lane))?;
-                request.add(Space::Shared, at, r);
-            }
-            let before = m.counters.shared_load_requests;
-            request.count(&mut m.counters, false, 16);
-            m.counters.shared_load_requests = before;
-            for (lane, out) in out.iter_mut().enumerate() {
-                let element = |r: usize, c: usize| u16::from_le_bytes([rows[r][2 * c], rows[r][2 * c + 1]]) as u32;
-                let (g, t) = (lane / 4, lane % 4 * 2);
-                *out = if trans {
-                    element(t, g) | element(t + 1, g) << 16
-                } else {
-                    element(g, t) | element(g, t + 1) << 16
-                };
-            }
-        }
-        m.counters.shared_load_requests += 1;
-        for (reg, out) in regs.iter().zip(out) {
-            w.regs.r[*reg as usize] = out;
+        // Lanes 8k to 8k + 7 point to the rows of matrix k.
+        let mut addrs = w.addresses(addr);
+        addrs.iter_mut().for_each(|a| *a &= (1 << 56) - 1);
+        let mask = !0 >> (32 - 8 * regs.len());
+        let mut rows = Buf::new();
+        shared_counts(&mut m.counters, &addrs, mask, 16, false);
+        b.load(&addrs, mask, 16, w.who(false), &mut rows).map_err(at_lane)?;
+        for (k, &reg) in regs.iter().enumerate() {
+            let words = rows.matrix(k);
+            w.regs.r[reg as usize] = if trans { transposed(&words) } else { words };
         }
         Ok(())
     }
 }
 
+/// An 8x8 block of 16-bit elements, transposed.
+fn transposed(words: &[u32; 32]) -> [u32; 32] {
+    let element = |r: usize, c: usize| words[r * 4 + c / 2] >> (16 * (c % 2)) & 0xffff;
+    std::array::from_fn(|i| {
+        let (row, col) = (i / 4, i % 4 * 2);
+        element(col, row) | element(col + 1, row) << 16
+    })
+}
+
+/// How an mma reads its 32-bit registers: two halves, or one tf32.
+trait Element {
+    /// Elements of a register.
+    const PACK: usize;
+    fn wide(word: u32, k: usize) -> f32;
+}
+
+struct Tf32;
+
+impl Element for H {
+    const PACK: usize = 2;
+    #[inline(always)]
+    fn wide(word: u32, k: usize) -> f32 {
+        <H as Half>::wide(word >> (16 * k) & 0xffff)
+    }
+}
+
+impl Element for B {
+    const PACK: usize = 2;
+    #[inline(always)]
+    fn wide(word: u32, k: usize) -> f32 {
+        f32::from_bits(if k == 0 { word << 16 } else { word & 0xffff_0000 })
+    }
+}
+
+impl Element for Tf32 {
+    const PACK: usize = 1;
+    #[inline(always)]
+    fn wide(word: u32, _: usize) -> f32 {
+        f32::from_bits(word & !0x1fff)
+    }
+}
+
+/// Executes an mma; returns the floating-point operations done.
+pub(super) fn run(op: &Mma, w: &mut Warp, fast: bool) -> u64 {
+    #[cfg(target_arch = "x86_64")]
+    if fast {
+        // SAFETY: `fast` says that the processor has these features.
+        #[allow(unsafe_code)]
+        return unsafe { run_avx2(op, w) };
+    }
+    let _ = fast;
+    generic(op, w)
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma,f16c")]
+fn run_avx2(op: &Mma, w: &mut Warp) -> u64 {
+    generic(op, w)
+}
+
+#[inline(always)]
+fn generic(op: &Mma, w: &mut Warp) -> u64 {
+    match op.kind {
+        MmaKind::F16 => w.multiply::<H>(op),
+        MmaKind::Bf16 => w.multiply::<B>(op),
+        MmaKind::Tf32 => w.multiply::<Tf32>(op),
+    }
+}
+
 impl Warp {
-    pub(super) fn mma(&mut self, kind: MmaKind, d: &[u16; 4], a: &[u16], b: &[u16], c: &[u16; 4]) -> u64 {
-        let depth = match kind {
-            MmaKind::F16K16 | MmaKind::Bf16K16 => 16,
-            MmaKind::F16K8 | MmaKind::Bf16K8 | MmaKind::Tf32K8 => 8,
-            MmaKind::Tf32K4 => 4,
-        };
-        let tf32 = matches!(kind, MmaKind::Tf32K8 | MmaKind::Tf32K4);
-        let wide = |v: u32| match kind {
-            MmaKind::F16K16 | MmaKind::F16K8 => H::wide(v & 0xffff),
-            _ => B::wide(v & 0xffff),
-        };
-        let mut ma = [[0f32; 16]; 16];
-        let mut mb = [[0f32; 8]; 16];
-        for lane in 0..32 {
-            let (g, t) = (lane / 4, lane % 4);
-            for (i, &reg) in a.iter().enumerate() {
-                let v = self.regs.r[reg as usize][lane];
-                let (row, block) = (g + 8 * (i % 2), i / 2);
-                if tf32 {
-                    ma[row][4 * block + t] = f32::from_bits(v & !0x1fff);
-                } else {
-                    ma[row][8 * block + 2 * t] = wide(v);
-                    ma[row][8 * block + 2 * t + 1] = wide(v >> 16);
-                }
-            }
-            for (i, &reg) in b.iter().enumerate() {
-                let v = self.regs.r[reg as usize][lane];
-                if tf32 {
-                    mb[4 * i + t][g] = f32::from_bits(v & !0x1fff);
-                } else {
-                    mb[8 * i + 2 * t][g] = wide(v);
-                    mb[8 * i + 2 * t + 1][g] = wide(v >> 16);
+    #[inline(always)]
+    fn multiply<E: Element>(&mut self, op: &Mma) -> u64 {
+        let r = &self.regs.r;
+        // A block of a register has 8 rows of 4 words, so 4 * PACK of the depth.
+        let deep = 4 * E::PACK;
+        let mut a = [[0f32; 16]; 16];
+        let mut b = [[0f32; 8]; 16];
+        for (i, &reg) in op.a.iter().enumerate() {
+            let words = &r[reg as usize];
+            for row in 0..8 {
+                for k in 0..deep {
+                    a[row + 8 * (i % 2)][deep * (i / 2) + k] = E::wide(words[row * 4 + k / E::PACK], k % E::PACK);
                 }
             }
         }
-        let mut sum = [[0f32; 8]; 16];
-        for lane in 0..32 {
-            let (g, t) = (lane / 4, lane % 4);
-            for (i, &reg) in c.iter().enumerate() {
-                sum[g + 8 * (i / 2)][2 * t + i % 2] = f32::from_bits(self.regs.r[reg as usize][lane]);
-            }
-        }
-        for (row, sum) in sum.iter_mut().enumerate() {
-            for k in 0..depth {
-                for n in 0..8 {
-                    sum[n] += ma[row][k] * mb[k][n];
+        for (i, &reg) in op.b.iter().enumerate() {
+            let words = &r[reg as usize];
+            for k in 0..deep {
+                for col in 0..8 {
+                    b[deep * i + k][col] = E::wide(words[col * 4 + k / E::PACK], k % E::PACK);
                 }
             }
         }
-        for lane in 0..32 {
-            let (g, t) = (lane / 4, lane % 4);
-            for (i, &reg) in d.iter().enumerate() {
-                self.regs.r[reg as usize][lane] = crate::ops::float::c(sum[g + 8 * (i / 2)][2 * t + i % 2]);
+        let depth = deep * op.b.len();
+        let mut out = [[0u32; 32]; 4];
+        for half in 0..2 {
+            let (c0, c1) = (&r[op.c[2 * half] as usize], &r[op.c[2 * half + 1] as usize]);
+            for row in 0..8 {
+                let mut sum = [0f32; 8];
+                for t in 0..4 {
+                    sum[2 * t] = f32::from_bits(c0[row * 4 + t]);
+                    sum[2 * t + 1] = f32::from_bits(c1[row * 4 + t]);
+                }
+                for (k, b) in b[..depth].iter().enumerate() {
+                    let x = a[row + 8 * half][k];
+                    for (sum, b) in sum.iter_mut().zip(b) {
+                        // Products of halves are exact, so this is the same with and without fused multiply-add.
+                        *sum += x * b;
+                    }
+                }
+                for t in 0..4 {
+                    out[2 * half][row * 4 + t] = crate::ops::float::c(sum[2 * t]);
+                    out[2 * half + 1][row * 4 + t] = crate::ops::float::c(sum[2 * t + 1]);
+                }
             }
+        }
+        for (&reg, out) in op.d.iter().zip(out) {
+            self.regs.r[reg as usize] = out;
         }
         2 * 16 * 8 * depth as u64
     }

@@ -1,19 +1,30 @@
 //! The executor: blocks of warps, warps of 32 lanes in groups that stand at different instructions.
 
 mod alu;
+mod barrier;
+mod buf;
 mod collective;
 mod data;
+mod global;
 mod matrix;
+mod requests;
 mod schedule;
+mod step;
+mod warp;
 
 use crate::counters::Counters;
 use crate::device::DeviceOptions;
-use crate::error::FaultKind;
+use crate::error::{Fault, FaultKind};
 use crate::inst::*;
+use crate::local::Local;
 use crate::memory::{Global, MemFault};
-use crate::shared::{Local, Shared, Who};
+use crate::order::Order;
+use crate::races::Footprint;
+use crate::shared::{LaneFault, Shared, Who};
+use std::collections::HashMap;
 
-pub(crate) use alu::fast;
+pub(crate) use alu::{blend, fast};
+pub(crate) use buf::{Buf, copy};
 pub(crate) use schedule::run_launch;
 
 /// Register file of a warp.
@@ -25,27 +36,28 @@ pub(crate) struct Regs {
 
 /// Lanes that stand at one instruction.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Group {
+struct Group {
     pc: u32,
     mask: u32,
     /// Waits for other lanes of the warp.
     blocked: bool,
 }
 
-/// A cp.async under way.
-struct Copy {
-    lane: u8,
-    /// Number of the commit group of its thread.
-    group: u32,
-    addr: u64,
-    bytes: [u8; 16],
-    len: u8,
+/// The copies of one cp.async under way.
+struct Copies {
+    mask: u32,
+    /// Per lane, the number of its commit group.
+    group: [u32; 32],
+    addrs: [u64; 32],
+    data: Buf,
+    bytes: usize,
 }
 
 /// A warp at a block barrier.
 #[derive(Clone, Copy, Debug)]
 struct Arrival {
     id: u32,
+    /// Threads that the barrier waits for; None: all of the block.
     count: Option<u32>,
     pc: u32,
     mask: u32,
@@ -53,27 +65,28 @@ struct Arrival {
     votes: u32,
 }
 
-pub(crate) struct Warp {
+struct Warp {
     index: u32,
     regs: Regs,
     groups: Vec<Group>,
     live: u32,
     arrival: Option<Arrival>,
-    epoch: u32,
+    /// Barriers of the warp alone or of a part of the block that it has passed.
+    time: u32,
     local: Local,
-    copies: Vec<Copy>,
+    copies: Vec<Copies>,
     committed: [u32; 32],
     steps: u64,
-    /// The step budget ran out while lanes were apart, so the lowest pc no longer always runs first.
+    /// The turn ended while lanes were apart, so the lowest pc no longer always runs first.
     rotated: bool,
 }
 
-pub(crate) struct Block {
+/// A block under way.
+struct Block {
     index: u32,
     id: [u32; 3],
     shared: Shared,
     warps: Vec<Warp>,
-    epoch: u32,
 }
 
 /// What all blocks of a launch share.
@@ -82,23 +95,42 @@ pub(crate) struct Launch<'a> {
     pub options: &'a DeviceOptions,
     pub params: &'a [u8],
     pub globals: &'a [u64],
-    pub files: &'a std::collections::HashMap<u32, String>,
+    pub files: &'a HashMap<u32, String>,
     pub grid: [u32; 3],
     pub block: [u32; 3],
     pub shared_bytes: usize,
     pub dynamic_shared: usize,
+    /// The processor has what the vector code is compiled for.
     pub fast: bool,
 }
 
-/// Mutable state of a launch.
-pub(crate) struct Machine<'a> {
-    pub global: &'a mut Global,
-    pub counters: Counters,
-    pub clock: u64,
+/// Guesses of which allocation an instruction accesses.
+const RECENT: usize = 64;
+
+/// A host thread that runs blocks, and what it has counted.
+struct Worker<'a> {
+    global: &'a Global,
+    counters: Counters,
+    /// Per instruction: how often a warp issued it, and for how many threads.
+    hits: Vec<[u64; 2]>,
+    seen: Footprint,
+    /// Of kernels whose blocks may synchronise.
+    order: Option<Order>,
+    /// No other thread runs blocks of the launch.
+    alone: bool,
+    /// Index of the block that runs.
+    block: u32,
+    clock: u64,
+    recent: [usize; RECENT],
+    slot: usize,
+    /// Atomic operations at each address.
+    atomics: HashMap<u64, u64>,
+    /// Blocks that have ended, to be used again.
+    pool: Vec<Block>,
 }
 
 /// Something wrong in the current instruction, and the lane that did it.
-pub(crate) struct Trouble {
+struct Trouble {
     kind: FaultKind,
     detail: String,
     lane: Option<u32>,
@@ -110,25 +142,9 @@ fn trouble<T>(kind: FaultKind, detail: impl Into<String>) -> Step<T> {
     Err(Trouble { kind, detail: detail.into(), lane: None })
 }
 
-fn at_lane(lane: usize) -> impl Fn(MemFault) -> Trouble {
-    move |MemFault(kind, detail)| Trouble { kind, detail, lane: Some(lane as u32) }
-}
-
-/// What follows an instruction.
-enum Flow {
-    Next,
-    Jump(u32),
-    /// Lanes that go elsewhere; the others go on.
-    Split(Vec<Group>),
-    Exit,
-    /// Waits for other lanes of the warp at this instruction.
-    Wait,
-    Barrier,
-}
-
 /// The set bits of a mask, ascending.
 #[inline(always)]
-fn lanes(mask: u32) -> impl Iterator<Item = usize> {
+pub(crate) fn lanes(mask: u32) -> impl Iterator<Item = usize> {
     let mut m = mask;
     std::iter::from_fn(move || {
         (m != 0).then(|| {
@@ -171,19 +187,5 @@ impl Regs {
     fn set_pred(&mut self, slot: u16, v: u32, mask: u32) {
         let p = &mut self.p[slot as usize];
         *p = *p & !mask | v & mask;
-    }
-}
-
-impl Warp {
-    fn who(&self, lane: usize, block_epoch: u32, atomic: bool) -> Who {
-        Who { thread: self.index * 32 + lane as u32, epoch: block_epoch, warp_epoch: self.epoch, atomic }
-    }
-
-    fn address(&self, addr: Addr, lane: usize) -> u64 {
-        match addr.base {
-            None => addr.offset as u64,
-            Some(Reg::R(s)) => self.regs.r[s as usize][lane].wrapping_add(addr.offset as u32) as u64,
-            Some(reg) => self.regs.get(reg, lane).wrapping_add(addr.offset as u64),
-        }
     }
 }

@@ -1,16 +1,19 @@
-//! Who runs when: blocks one after the other unless they must wait for each other, warps to their next barrier, groups
-//! of lanes by lowest instruction.
+//! Which block and which warp runs when.
+//!
+//! Blocks start in an order drawn from the seed. A kernel whose blocks can't synchronise has the same result in whatever
+//! order and on however many host threads they run, or else it has a race, which the checks find. So such blocks run on
+//! all threads at once; where that meets a fault, what was written is undone and all blocks run again one after the
+//! other, so that the fault is the first one in the order. Kernels with strong accesses or atomics run on one thread,
+//! with several blocks resident that take turns.
 
-use super::collective::Gathered;
-use super::data::BlockParts;
 use super::*;
-use crate::error::Fault;
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 
 /// Steps after which a warp gives way to the others of its block, and a block to others.
 const TURN: u32 = 100_000;
 
-enum Stop {
+pub(super) enum Stop {
     Exited,
     Barrier,
     Turn,
@@ -20,6 +23,10 @@ enum Stop {
 struct Rng(u64);
 
 impl Rng {
+    fn new(seed: u64, stream: u64) -> Rng {
+        Rng((seed ^ 0x9e37_79b9_7f4a_7c15).wrapping_add(stream.wrapping_mul(0xd134_2543_de82_ef95)))
+    }
+
     fn shuffle<T>(&mut self, list: &mut [T]) {
         for i in (1..list.len()).rev() {
             self.0 = self.0.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
@@ -28,177 +35,162 @@ impl Rng {
     }
 }
 
-pub(crate) fn run_launch(launch: &Launch, machine: &mut Machine) -> Result<(), Box<Fault>> {
+/// Runs all blocks.
+pub(crate) fn run_launch(launch: &Launch, global: &mut Global) -> Result<Counters, Box<Fault>> {
     let total: u64 = launch.grid.iter().map(|&g| g as u64).product();
     let mut order: Vec<u32> = (0..total as u32).collect();
-    let mut rng = Rng(launch.options.seed ^ 0x9e37_79b9_7f4a_7c15);
     if launch.options.shuffle {
-        rng.shuffle(&mut order);
+        Rng::new(launch.options.seed, 0).shuffle(&mut order);
     }
-    let mut waiting = order.into_iter();
-    let mut resident: VecDeque<Block> = VecDeque::new();
-    loop {
-        // A block that gave way lets another one start; when all places are taken, the oldest goes on.
-        let mut block = match waiting.len() {
-            n if n > 0 && resident.len() < launch.options.resident_blocks.max(1) => {
-                launch.new_block(waiting.next().expect("one is waiting"), &mut machine.counters)
-            }
-            _ => match resident.pop_front() {
-                Some(block) => block,
-                None => return Ok(()),
-            },
-        };
-        if !launch.run_block(&mut block, machine, &mut rng)? {
-            resident.push_back(block);
+    let cores = || std::thread::available_parallelism().map_or(1, |n| n.get());
+    let wanted = if launch.options.threads == 0 { cores() } else { launch.options.threads };
+    let threads = wanted.min(order.len());
+    global.begin();
+    if threads > 1 && !launch.kernel.traits.communicates && global.check_races {
+        match launch.run_parallel(&order, threads, global) {
+            Some(counters) => return Ok(counters),
+            None => global.begin(),
         }
+    }
+    let mut worker = Worker::new(launch, global, true);
+    launch.run_serial(&order, &mut worker)?;
+    let mut counters = worker.counted(launch);
+    counters.unique_bytes = counters.unique_bytes.wrapping_add(global.detailed_bytes());
+    Ok(counters)
+}
+
+impl Worker<'_> {
+    fn new<'a>(launch: &Launch, global: &'a Global, alone: bool) -> Worker<'a> {
+        Worker {
+            global,
+            counters: Counters::default(),
+            hits: vec![[0; 2]; launch.kernel.code.len()],
+            seen: Footprint { saved: (!alone).then(Vec::new), ..Footprint::default() },
+            order: launch.kernel.traits.communicates.then(Order::default),
+            alone,
+            block: 0,
+            clock: 0,
+            recent: [0; RECENT],
+            slot: 0,
+            atomics: HashMap::new(),
+            pool: Vec::new(),
+        }
+    }
+
+    /// All that was counted.
+    fn counted(self, launch: &Launch) -> Counters {
+        let mut c = self.counters;
+        for (inst, [warps, threads]) in launch.kernel.code.iter().zip(self.hits) {
+            c.warp_instructions[inst.class as usize] += warps;
+            c.thread_instructions[inst.class as usize] += threads;
+            c.flops += inst.flops as u64 * threads;
+        }
+        c.unique_load_sectors = self.seen.read_sectors;
+        c.unique_store_sectors = self.seen.written_sectors;
+        c.unique_bytes = self.seen.bytes;
+        c.atomic_busiest_address = self.atomics.into_values().max().unwrap_or(0);
+        c
     }
 }
 
 impl Launch<'_> {
-    fn new_block(&self, index: u32, counters: &mut Counters) -> Block {
-        let [gx, gy, _] = self.grid;
-        let id = [index % gx, index / gx % gy, index / gx / gy];
-        let threads: u32 = self.block.iter().product();
-        let checks = &self.options.checks;
-        let warps = (0..threads.div_ceil(32)).map(|i| self.new_warp(i, id, threads)).collect::<Vec<_>>();
-        counters.blocks += 1;
-        counters.warps += warps.len() as u64;
-        counters.threads += threads as u64;
-        let shared =
-            Shared::new(self.shared_bytes, checks.has(FaultKind::SharedRace), checks.has(FaultKind::Uninitialised));
-        Block { index, id, shared, warps, epoch: 0 }
+    /// Runs blocks on several threads; None (and nothing written) if there was a fault.
+    fn run_parallel(&self, order: &[u32], threads: usize, global: &mut Global) -> Option<Counters> {
+        let (next, failed) = (AtomicUsize::new(0), AtomicBool::new(false));
+        let shared: &Global = global;
+        let run = || {
+            let mut m = Worker::new(self, shared, false);
+            while !failed.load(Relaxed) {
+                let Some(&index) = order.get(next.fetch_add(1, Relaxed)) else { break };
+                let mut block = self.new_block(index, &mut m);
+                loop {
+                    match self.run_block(&mut block, &mut m) {
+                        Ok(true) => break,
+                        Ok(false) => {}
+                        Err(_) => {
+                            failed.store(true, Relaxed);
+                            break;
+                        }
+                    }
+                }
+                m.pool.push(block);
+            }
+            let saved = m.seen.saved.take().unwrap_or_default();
+            (m.counted(self), saved)
+        };
+        let parts: Vec<_> = std::thread::scope(|scope| {
+            let handles: Vec<_> = (0..threads).map(|_| scope.spawn(run)).collect();
+            handles.into_iter().map(|h| h.join().expect("blocks don't panic")).collect()
+        });
+        if failed.load(Relaxed) {
+            parts.into_iter().for_each(|(_, saved)| global.restore(saved));
+            return None;
+        }
+        let mut counters = Counters::default();
+        parts.iter().for_each(|(c, _)| counters.add(c));
+        counters.unique_bytes = counters.unique_bytes.wrapping_add(global.detailed_bytes());
+        Some(counters)
     }
 
-    fn new_warp(&self, index: u32, id: [u32; 3], threads: u32) -> Warp {
-        let k = self.kernel;
-        let mut regs = Regs { r: vec![[0; 32]; k.n32], d: vec![[0; 32]; k.n64], p: vec![0; k.np] };
-        regs.p[0] = !0;
-        for &(slot, v) in &k.const32 {
-            regs.r[slot as usize] = [v; 32];
-        }
-        for &(slot, v) in &k.const64 {
-            regs.d[slot as usize] = [v; 32];
-        }
-        for &(slot, var, offset) in &k.globals {
-            match var {
-                usize::MAX => regs.d[slot as usize] = [(k.static_shared as u64).wrapping_add(offset as u64); 32],
-                v if v == usize::MAX - 1 => {
-                    regs.r[slot as usize] = [(k.static_shared as u32).wrapping_add(offset as u32); 32]
+    fn run_serial(&self, order: &[u32], m: &mut Worker) -> Result<(), Box<Fault>> {
+        let mut waiting = order.iter();
+        let mut resident: VecDeque<Block> = VecDeque::new();
+        loop {
+            // A block that gave way lets another one start; when all places are taken, the oldest goes on.
+            let room = resident.len() < self.options.resident_blocks.max(1);
+            let mut block = match waiting.as_slice().first() {
+                Some(&index) if room => {
+                    waiting.next();
+                    self.new_block(index, m)
                 }
-                v => regs.d[slot as usize] = [self.globals[v].wrapping_add(offset as u64); 32],
+                _ => match resident.pop_front() {
+                    Some(block) => block,
+                    None => return Ok(()),
+                },
+            };
+            if self.run_block(&mut block, m)? {
+                m.pool.push(block);
+            } else {
+                resident.push_back(block);
             }
-        }
-        let [bx, by, _] = self.block;
-        for &(slot, special) in &k.specials {
-            regs.r[slot as usize] = std::array::from_fn(|lane| {
-                let t = index * 32 + lane as u32;
-                match special {
-                    Special::Tid(i) => [t % bx, t / bx % by, t / bx / by][i as usize],
-                    Special::Ntid(i) => self.block[i as usize],
-                    Special::Ctaid(i) => id[i as usize],
-                    Special::Nctaid(i) => self.grid[i as usize],
-                    Special::LaneId => lane as u32,
-                    Special::WarpId => index,
-                    Special::Nwarps => threads.div_ceil(32),
-                    Special::LaneMaskEq => 1 << lane,
-                    Special::LaneMaskLt => (1 << lane) - 1,
-                    Special::LaneMaskLe => !0 >> (31 - lane),
-                    Special::LaneMaskGt => !(!0 >> (31 - lane)),
-                    Special::LaneMaskGe => !((1 << lane) - 1),
-                    Special::DynamicShared => self.dynamic_shared as u32,
-                    Special::TotalShared => self.shared_bytes as u32,
-                    Special::Zero => 0,
-                }
-            });
-        }
-        let here = (threads - index * 32).min(32);
-        let live = !0 >> (32 - here);
-        let mut local = Local::new(k.local_bytes, self.options.checks.has(FaultKind::Uninitialised));
-        local.clear();
-        Warp {
-            index,
-            regs,
-            groups: vec![Group { pc: 0, mask: live, blocked: false }],
-            live,
-            arrival: None,
-            epoch: 0,
-            local,
-            copies: Vec::new(),
-            committed: [0; 32],
-            steps: 0,
-            rotated: false,
         }
     }
 
     /// Runs a block until it ends (true) or has had its turn (false).
-    fn run_block(&self, block: &mut Block, m: &mut Machine, rng: &mut Rng) -> Result<bool, Box<Fault>> {
+    fn run_block(&self, block: &mut Block, m: &mut Worker) -> Result<bool, Box<Fault>> {
+        m.block = block.index;
+        let mut rng = Rng::new(self.options.seed, 1 + block.index as u64);
+        let mut ready: Vec<usize> = Vec::new();
         loop {
-            let mut order: Vec<usize> = (0..block.warps.len())
-                .filter(|&i| block.warps[i].live != 0 && block.warps[i].arrival.is_none())
-                .collect();
-            if order.is_empty() {
+            ready.clear();
+            ready.extend(
+                (0..block.warps.len()).filter(|&i| block.warps[i].live != 0 && block.warps[i].arrival.is_none()),
+            );
+            if ready.is_empty() {
                 if block.warps.iter().all(|w| w.live == 0) {
                     return Ok(true);
                 }
-                self.release(block)?;
+                if !self.release(block) {
+                    return Err(self.stuck(block));
+                }
                 continue;
             }
             if self.options.shuffle {
-                rng.shuffle(&mut order);
+                rng.shuffle(&mut ready);
             }
             let mut progressed = false;
-            for i in order {
+            for &i in &ready {
                 progressed |= !matches!(self.run_warp(block, i, m)?, Stop::Turn);
             }
-            if !progressed {
+            // Some may spin on what those behind a complete barrier of a part of the block do.
+            if !progressed && !self.release(block) {
                 return Ok(false);
             }
         }
     }
 
-    /// All live warps stand at barriers: lets those go on whose barrier is complete.
-    fn release(&self, block: &mut Block) -> Result<(), Box<Fault>> {
-        let live: Vec<usize> = (0..block.warps.len()).filter(|&i| block.warps[i].live != 0).collect();
-        let arrival = |w: &Warp| w.arrival.expect("every live warp arrived");
-        for &i in &live {
-            let a = arrival(&block.warps[i]);
-            let same: Vec<usize> = live.iter().copied().filter(|&j| arrival(&block.warps[j]).id == a.id).collect();
-            let threads: u32 = same.len() as u32 * 32;
-            if !a.count.map_or(same.len() == live.len(), |n| threads == n) {
-                continue;
-            }
-            let votes: Vec<(u32, u32)> =
-                same.iter().map(|&j| arrival(&block.warps[j])).map(|a| (a.votes, a.mask)).collect();
-            let popc: u32 = votes.iter().map(|v| v.0.count_ones()).sum();
-            let (all, any) = (votes.iter().all(|v| v.0 == v.1), popc > 0);
-            block.epoch += 1;
-            for j in same {
-                let w = &mut block.warps[j];
-                let a = w.arrival.take().expect("it arrived");
-                if let Op::Bar(_, _, Some((op, dst, _))) = &self.kernel.code[a.pc as usize].op {
-                    let v = [popc, all as u32, any as u32][*op as usize];
-                    for lane in lanes(a.mask) {
-                        w.regs.set(*dst, lane, v as u64);
-                    }
-                }
-            }
-            return Ok(());
-        }
-        let w = &block.warps[live[0]];
-        let a = arrival(w);
-        let stand = live.iter().map(|&i| {
-            format!(
-                "warp {i} at barrier {} (PTX line {})",
-                arrival(&block.warps[i]).id,
-                self.kernel.code[arrival(&block.warps[i]).pc as usize].line
-            )
-        });
-        let detail = format!("no barrier can complete: {}", stand.collect::<Vec<_>>().join(", "));
-        let lane = Some(w.live.trailing_zeros());
-        Err(self.fault(block, live[0], a.pc, Trouble { kind: FaultKind::Deadlock, detail, lane }))
-    }
-
-    fn fault(&self, block: &Block, warp: usize, pc: u32, t: Trouble) -> Box<Fault> {
+    #[cold]
+    pub(super) fn fault(&self, block: &Block, warp: usize, pc: u32, t: Trouble) -> Box<Fault> {
         let inst = &self.kernel.code[(pc as usize).min(self.kernel.code.len() - 1)];
         let [bx, by, _] = self.block;
         let thread = t.lane.map(|lane| {
@@ -210,26 +202,17 @@ impl Launch<'_> {
         Box::new(Fault { kind: t.kind, detail: t.detail, kernel, block: block.id, thread, line: inst.line, source })
     }
 
-    fn run_warp(&self, block: &mut Block, index: usize, m: &mut Machine) -> Result<Stop, Box<Fault>> {
+    fn run_warp(&self, block: &mut Block, index: usize, m: &mut Worker) -> Result<Stop, Box<Fault>> {
         let mut turn = TURN;
         // After a turn without end, lanes that stand apart swap places, so that none starves.
         let mut swap = block.warps[index].rotated;
         loop {
             let w = &mut block.warps[index];
+            let rank = |pc: u32| self.kernel.rank[pc as usize];
             let free = || w.groups.iter().enumerate().filter(|g| !g.1.blocked);
-            let pick = if swap { free().max_by_key(|g| g.1.pc) } else { free().min_by_key(|g| g.1.pc) };
+            let pick = if swap { free().max_by_key(|g| rank(g.1.pc)) } else { free().min_by_key(|g| rank(g.1.pc)) };
             let Some((i, _)) = pick else {
-                if w.live == 0 {
-                    return Ok(Stop::Exited);
-                }
-                let pc = w.groups[0].pc;
-                let lane = Some(w.groups[0].mask.trailing_zeros());
-                let detail = format!(
-                    "lanes {:#010x} wait for lanes {:#010x}, which wait elsewhere",
-                    w.groups[0].mask,
-                    w.live & !w.groups[0].mask
-                );
-                return Err(self.fault(block, index, pc, Trouble { kind: FaultKind::Deadlock, detail, lane }));
+                return if w.live == 0 { Ok(Stop::Exited) } else { Err(self.blocked(block, index)) };
             };
             let mut g = w.groups.swap_remove(i);
             loop {
@@ -238,7 +221,7 @@ impl Launch<'_> {
                     while let Some(j) = w.groups.iter().position(|o| o.pc == g.pc) {
                         g.mask |= w.groups.swap_remove(j).mask;
                     }
-                    if !swap && w.groups.iter().any(|o| !o.blocked && o.pc < g.pc) {
+                    if !swap && w.groups.iter().any(|o| !o.blocked && rank(o.pc) < rank(g.pc)) {
                         w.groups.push(g);
                         break;
                     }
@@ -251,10 +234,10 @@ impl Launch<'_> {
                 turn -= 1;
                 w.steps += 1;
                 if w.steps > self.options.step_budget {
+                    w.groups.push(g);
                     return Err(self.out_of_steps(block, index, g.pc));
                 }
-                let mut parts = BlockParts { index: block.index, epoch: block.epoch, shared: &mut block.shared };
-                let flow = match self.step(w, g, &mut parts, m) {
+                let flow = match self.step(w, g, &mut block.shared, m) {
                     Ok(flow) => flow,
                     Err(t) => return Err(self.fault(block, index, g.pc, t)),
                 };
@@ -294,202 +277,30 @@ impl Launch<'_> {
         }
     }
 
+    /// The groups of a warp wait for each other.
+    fn blocked(&self, block: &Block, index: usize) -> Box<Fault> {
+        let w = &block.warps[index];
+        let g = w.groups[0];
+        let detail = format!("lanes {:#010x} wait for lanes {:#010x}, which wait elsewhere", g.mask, w.live & !g.mask);
+        let lane = Some(g.mask.trailing_zeros());
+        self.fault(block, index, g.pc, Trouble { kind: FaultKind::Deadlock, detail, lane })
+    }
+
     fn out_of_steps(&self, block: &Block, index: usize, pc: u32) -> Box<Fault> {
-        let mut stand = vec![format!("warp {index} at PTX line {}", self.kernel.code[pc as usize].line)];
-        for w in block.warps.iter().filter(|w| w.index as usize != index).take(32) {
-            stand.push(match (w.arrival, w.groups.first()) {
-                (Some(a), _) => format!("warp {} at barrier {}", w.index, a.id),
-                (None, Some(g)) => format!("warp {} at PTX line {}", w.index, self.kernel.code[g.pc as usize].line),
-                (None, None) => format!("warp {} has exited", w.index),
-            });
-        }
-        let detail = format!("a warp took more than {} steps; {}", self.options.step_budget, stand.join(", "));
+        let stand: Vec<String> = block.warps.iter().map(|w| self.stand(w)).collect();
+        let detail = format!("warp {index} took more than {} steps; {}", self.options.step_budget, stand.join(", "));
         self.fault(block, index, pc, Trouble { kind: FaultKind::StepBudget, detail, lane: None })
     }
+}
 
-    /// All lanes of the warp must be at `pc`; false if they may still come, or exit on a way of their own.
-    fn aligned(&self, w: &Warp, pc: u32, mask: u32, what: &str) -> Step<bool> {
-        if mask == w.live {
-            return Ok(true);
-        }
-        let mut others = w.groups.iter().filter(|g| !g.blocked).peekable();
-        if others.peek().is_some() {
-            // Lanes that went past this instruction, into code that those here would execute next, left it out. Lanes that
-            // only exit did not.
-            let after = self.reachable(pc + 1);
-            let exit = |i: usize| matches!(self.kernel.code[i].op, Op::Exit);
-            let skipped = |g: &Group| {
-                let way = self.reachable(g.pc);
-                !way[pc as usize] && (0..way.len()).any(|i| way[i] && after[i] && !exit(i))
-            };
-            if w.rotated || !others.any(skipped) {
-                return Ok(false);
-            }
-        }
-        let missing = w.live & !mask;
-        Err(Trouble {
-            kind: FaultKind::Divergence,
-            detail: format!("{what} reached without lanes {missing:#010x} of the warp"),
-            lane: Some(missing.trailing_zeros()),
-        })
-    }
-
-    /// The instructions that can be executed from `pc` on.
-    fn reachable(&self, pc: u32) -> Vec<bool> {
-        let code = &self.kernel.code;
-        let mut seen = vec![false; code.len()];
-        let mut open = vec![pc as usize];
-        while let Some(i) = open.pop() {
-            if i >= code.len() || std::mem::replace(&mut seen[i], true) {
-                continue;
-            }
-            let goes_on = match &code[i].op {
-                Op::Bra(target) => {
-                    open.push(*target as usize);
-                    code[i].guard.0 != 0
-                }
-                Op::Brx(_, table) => {
-                    open.extend(table.iter().map(|t| *t as usize));
-                    code[i].guard.0 != 0
-                }
-                Op::Exit => code[i].guard.0 != 0,
-                _ => true,
-            };
-            if goes_on {
-                open.push(i + 1);
-            }
-        }
-        seen
-    }
-
-    fn step(&self, w: &mut Warp, g: Group, b: &mut BlockParts, m: &mut Machine) -> Step<Flow> {
-        let inst = &self.kernel.code[g.pc as usize];
-        let mask = g.mask & w.regs.pred(inst.guard);
-        let guard_off = mask == 0 && inst.guard.0 != 0;
-        let before = m.counters.warp_instructions[inst.class as usize];
-        m.counters.warp_instructions[inst.class as usize] += 1;
-        m.counters.thread_instructions[inst.class as usize] += mask.count_ones() as u64;
-        m.counters.flops += inst.flops as u64 * mask.count_ones() as u64;
-        m.clock += 1;
-        // An operation that waits issues when its lanes are there.
-        let skipped = guard_off && !matches!(inst.op, Op::Bra(_));
-        let flow = if skipped || alu::run(&inst.op, &mut w.regs, mask, self.fast) {
-            Flow::Next
-        } else {
-            self.special(&inst.op, w, g, mask, b, m)?
-        };
-        if matches!(flow, Flow::Wait) {
-            m.counters.warp_instructions[inst.class as usize] = before;
-            m.counters.thread_instructions[inst.class as usize] -= mask.count_ones() as u64;
-        }
-        Ok(flow)
-    }
-
-    fn special(&self, op: &Op, w: &mut Warp, g: Group, mask: u32, b: &mut BlockParts, m: &mut Machine) -> Step<Flow> {
-        let c = &mut m.counters;
-        match op {
-            Op::Bra(target) => {
-                let guarded = self.kernel.code[g.pc as usize].guard.0 != 0;
-                c.branches += guarded as u64;
-                if mask == g.mask {
-                    return Ok(Flow::Jump(*target));
-                }
-                if mask == 0 {
-                    return Ok(Flow::Next);
-                }
-                c.divergent_branches += 1;
-                return Ok(Flow::Split(vec![Group { pc: *target, mask, blocked: false }]));
-            }
-            Op::Brx(index, table) => {
-                let mut out: Vec<Group> = Vec::new();
-                for i in lanes(mask) {
-                    let k = w.regs.r[*index as usize][i];
-                    let Some(&pc) = table.get(k as usize) else {
-                        let detail = format!("branch index {k} of a table of {}", table.len());
-                        return Err(Trouble { kind: FaultKind::Undefined, detail, lane: Some(i as u32) });
-                    };
-                    match out.iter_mut().find(|o| o.pc == pc) {
-                        Some(o) => o.mask |= 1 << i,
-                        None => out.push(Group { pc, mask: 1 << i, blocked: false }),
-                    }
-                }
-                c.branches += 1;
-                c.divergent_branches += (out.len() > 1) as u64;
-                return Ok(Flow::Split(out));
-            }
-            Op::Exit => return Ok(Flow::Exit),
-            Op::Trap => {
-                let lane = Some(mask.trailing_zeros());
-                return Err(Trouble { kind: FaultKind::Trap, detail: "trap executed".into(), lane });
-            }
-            Op::Nop => {}
-            Op::Bar(id, count, reduce) => {
-                if !self.aligned(w, g.pc, mask, "barrier")? {
-                    return Ok(Flow::Wait);
-                }
-                let lane = mask.trailing_zeros() as usize;
-                let (id, count) = (w.regs.r[*id as usize][lane], count.map(|s| w.regs.r[s as usize][lane]));
-                if id > 15 || count.is_some_and(|n| n == 0 || n % 32 != 0) {
-                    return trouble(FaultKind::Undefined, format!("barrier {id} of {count:?} threads"));
-                }
-                let votes = reduce.map_or(0, |r| w.regs.pred(r.2) & mask);
-                w.arrival = Some(Arrival { id, count, pc: g.pc, mask, votes });
-                c.barriers += 1;
-                return Ok(Flow::Barrier);
-            }
-            Op::WarpSync(members) => match w.gather(*members, g.mask, mask)? {
-                Gathered::Wait => return Ok(Flow::Wait),
-                Gathered::Yes => w.epoch += 1,
-            },
-            Op::Shfl { members, .. } | Op::Vote(.., members) | Op::MatchAny(.., members) | Op::Redux(.., members) => {
-                if let Gathered::Wait = w.gather(*members, g.mask, mask)? {
-                    return Ok(Flow::Wait);
-                }
-                match op {
-                    Op::Shfl { mode, dst, ok, a, lane, clamp, members } => {
-                        w.shuffle(*mode, (*dst, *ok), (*a, *lane, *clamp, *members), mask)?
-                    }
-                    Op::Vote(mode, dst, p, members) => w.vote(*mode, *dst, *p, *members, mask),
-                    Op::MatchAny(d, a, members) => w.match_any(*d, *a, *members, mask),
-                    Op::Redux(op, d, a, members) => w.redux(*op, *d, *a, *members, mask),
-                    _ => unreachable!("the four of the outer arm"),
-                }
-            }
-            Op::ActiveMask(d) => lanes(mask).for_each(|i| w.regs.r[*d as usize][i] = mask),
-            Op::Clock(d) => lanes(mask).for_each(|i| w.regs.set(*d, i, m.clock)),
-            Op::Ld(a) => self.load(a, w, b, m, mask)?,
-            Op::St(a) => self.store(a, w, b, m, mask)?,
-            Op::Atom(a) => self.atom(a, w, b, m, mask)?,
-            Op::CpAsync(dst, src, len, size) => self.cp_async((*dst, *src, *len, *size), w, b, m, mask)?,
-            Op::CpCommit => lanes(mask).for_each(|i| w.committed[i] += 1),
-            Op::CpWait(n) => self.cp_wait(*n, w, b, mask)?,
-            Op::Fence => m.global.fence(b.index),
-            Op::LdMatrix(regs, trans, addr) => {
-                if !self.whole(w, g.pc, mask, "ldmatrix")? {
-                    return Ok(Flow::Wait);
-                }
-                self.ldmatrix(regs, *trans, *addr, w, b, m)?
-            }
-            Op::Mma(kind, d, a, bb, cc) => {
-                if !self.whole(w, g.pc, mask, "mma")? {
-                    return Ok(Flow::Wait);
-                }
-                m.counters.mma_instructions += 1;
-                m.counters.mma_flops += w.mma(*kind, d, a, bb, cc);
-            }
-            _ => return trouble(FaultKind::Undefined, "instruction without an executor"),
-        }
-        Ok(Flow::Next)
-    }
-
-    /// ldmatrix and mma take all 32 lanes, exited ones included.
-    fn whole(&self, w: &Warp, pc: u32, mask: u32, what: &str) -> Step<bool> {
-        if !self.aligned(w, pc, mask, what)? {
-            return Ok(false);
-        }
-        if mask != !0 {
-            return trouble(FaultKind::Divergence, format!("{what} by a warp of which only lanes {mask:#010x} live"));
-        }
-        Ok(true)
-    }
+/// What follows an instruction.
+pub(super) enum Flow {
+    Next,
+    Jump(u32),
+    /// Lanes that go elsewhere; the others go on.
+    Split(Vec<Group>),
+    Exit,
+    /// Waits for other lanes of the warp at this instruction.
+    Wait,
+    Barrier,
 }

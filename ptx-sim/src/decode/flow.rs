@@ -1,0 +1,53 @@
+//! Control flow of a kernel: which instructions follow which, where diverged lanes meet again, which registers may be
+//! read before they are written.
+
+use crate::inst::*;
+use std::sync::OnceLock;
+
+impl Kernel {
+    /// Calls `f` with the instructions that may come right after the one at `pc`.
+    fn follow(&self, pc: usize, mut f: impl FnMut(usize)) {
+        let inst = &self.code[pc];
+        let goes_on = match &inst.op {
+            Op::Bra(target) => {
+                f(*target as usize);
+                inst.guard.0 != 0
+            }
+            Op::Brx(_, table) => {
+                table.iter().for_each(|&t| f(t as usize));
+                inst.guard.0 != 0
+            }
+            Op::Exit | Op::Trap => inst.guard.0 != 0,
+            _ => true,
+        };
+        if goes_on && pc + 1 < self.code.len() {
+            f(pc + 1);
+        }
+    }
+
+    /// The instructions that can be executed from `pc` on.
+    pub fn reachable(&self, pc: u32) -> &[bool] {
+        self.reach[(pc as usize).min(self.code.len() - 1)].get_or_init(|| {
+            let mut seen = vec![false; self.code.len()];
+            let mut open = vec![pc as usize];
+            while let Some(i) = open.pop() {
+                if i < seen.len() && !std::mem::replace(&mut seen[i], true) {
+                    self.follow(i, |next| open.push(next));
+                }
+            }
+            seen.into()
+        })
+    }
+}
+
+pub(super) fn analyse(kernel: &mut Kernel) {
+    let n = kernel.code.len();
+    kernel.reach = (0..n).map(|_| OnceLock::new()).collect();
+    kernel.rank = (0..n as u32).collect();
+    let fixed32: Vec<u16> = kernel.const32.iter().map(|c| c.0).chain(kernel.specials.iter().map(|s| s.0)).collect();
+    let fixed64: Vec<u16> = kernel.const64.iter().map(|c| c.0).collect();
+    let address = |r: Reg| kernel.addresses.iter().any(|a| a.0 == r);
+    let r = (0..kernel.n32 as u16).filter(|s| !fixed32.contains(s)).map(Reg::R);
+    let d = (0..kernel.n64 as u16).filter(|s| !fixed64.contains(s)).map(Reg::D);
+    kernel.cleared = r.chain(d).chain((1..kernel.np as u16).map(Reg::P)).filter(|&r| !address(r)).collect();
+}

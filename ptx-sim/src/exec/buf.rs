@@ -1,0 +1,132 @@
+//! The data of one memory request, between memory and registers.
+
+use super::{Regs, lanes};
+use crate::inst::Reg;
+
+/// Up to 16 bytes of each lane, lane by lane at the distance of the request's width.
+#[repr(align(32))]
+pub(crate) struct Buf([u8; 512]);
+
+/// Copies between slices of one length, which is a power of two up to 16, without a call.
+#[inline(always)]
+pub(crate) fn copy(to: &mut [u8], from: &[u8]) {
+    fn fixed<const N: usize>(to: &mut [u8], from: &[u8]) {
+        let to: &mut [u8; N] = to.try_into().expect("N bytes");
+        *to = from.try_into().expect("N bytes");
+    }
+    match to.len() {
+        1 => fixed::<1>(to, from),
+        2 => fixed::<2>(to, from),
+        4 => fixed::<4>(to, from),
+        8 => fixed::<8>(to, from),
+        16 => fixed::<16>(to, from),
+        _ => to.copy_from_slice(from),
+    }
+}
+
+/// Whether all lanes are active and follow each other at a distance of `n`.
+#[inline(always)]
+pub(crate) fn contiguous(addrs: &[u64; 32], mask: u32, n: usize) -> bool {
+    let mut off = 0;
+    for (i, &a) in addrs.iter().enumerate() {
+        off |= a ^ addrs[0].wrapping_add((i * n) as u64);
+    }
+    mask == !0 && off == 0
+}
+
+impl Buf {
+    pub fn new() -> Buf {
+        Buf([0; 512])
+    }
+
+    #[inline(always)]
+    pub fn lane(&self, lane: usize, n: usize) -> &[u8] {
+        &self.0[lane * n..(lane + 1) * n]
+    }
+
+    #[inline(always)]
+    pub fn lane_mut(&mut self, lane: usize, n: usize) -> &mut [u8] {
+        &mut self.0[lane * n..(lane + 1) * n]
+    }
+
+    /// The first `n` lanes' bytes in a row.
+    pub fn all_mut(&mut self, n: usize) -> &mut [u8] {
+        &mut self.0[..32 * n]
+    }
+
+    /// Takes `n` bytes a lane from `data`, whose bounds the addresses keep.
+    #[inline(always)]
+    pub fn gather(&mut self, data: &[u8], addrs: &[u64; 32], mask: u32, n: usize) {
+        if contiguous(addrs, mask, n) {
+            let at = addrs[0] as usize;
+            return self.all_mut(n).copy_from_slice(&data[at..at + 32 * n]);
+        }
+        for lane in lanes(mask) {
+            let at = addrs[lane] as usize;
+            copy(self.lane_mut(lane, n), &data[at..at + n]);
+        }
+    }
+
+    /// The 128 bytes of eight lanes' 16, as the 32 words of a register.
+    pub fn matrix(&self, index: usize) -> [u32; 32] {
+        let bytes = &self.0[index * 128..(index + 1) * 128];
+        std::array::from_fn(|i| u32::from_le_bytes(bytes[4 * i..4 * i + 4].try_into().expect("four bytes")))
+    }
+
+    /// One 32-bit element of each lane, at an offset in the `N` bytes of the lane.
+    #[inline(always)]
+    fn words<const N: usize>(&self, at: usize) -> [u32; 32] {
+        assert!(at + 4 <= N);
+        std::array::from_fn(|i| u32::from_le_bytes(self.0[i * N + at..i * N + at + 4].try_into().expect("four bytes")))
+    }
+
+    /// Puts the elements of `e` bytes each into registers.
+    #[inline(always)]
+    pub fn put(&self, regs: &[Option<Reg>], e: usize, signed: bool, w: &mut Regs, mask: u32) {
+        let n = e * regs.len();
+        for (k, reg) in regs.iter().enumerate() {
+            match *reg {
+                None => {}
+                Some(Reg::R(slot)) if e == 4 => {
+                    let t = match n {
+                        4 => self.words::<4>(0),
+                        8 => self.words::<8>(4 * k),
+                        _ => self.words::<16>(4 * k),
+                    };
+                    super::blend(&mut w.r[slot as usize], &t, mask);
+                }
+                Some(reg) => {
+                    for i in lanes(mask) {
+                        let mut raw = [0; 8];
+                        copy(&mut raw[..e], &self.0[i * n + k * e..i * n + (k + 1) * e]);
+                        let v = u64::from_le_bytes(raw);
+                        let shift = 64 - 8 * e as u32;
+                        w.set(reg, i, if signed { ((v << shift) as i64 >> shift) as u64 } else { v });
+                    }
+                }
+            }
+        }
+    }
+
+    /// Takes the elements from registers; none stands for zero.
+    #[inline(always)]
+    pub fn take(&mut self, regs: &[Option<Reg>], e: usize, w: &Regs) {
+        let n = e * regs.len();
+        for (k, reg) in regs.iter().enumerate() {
+            match *reg {
+                Some(Reg::R(slot)) if e == 4 => {
+                    for (i, v) in w.r[slot as usize].iter().enumerate() {
+                        let at = i * n + 4 * k;
+                        self.0[at..at + 4].copy_from_slice(&v.to_le_bytes());
+                    }
+                }
+                reg => {
+                    for i in 0..32 {
+                        let v = reg.map_or(0, |reg| w.get(reg, i)).to_le_bytes();
+                        copy(&mut self.0[i * n + k * e..i * n + (k + 1) * e], &v[..e]);
+                    }
+                }
+            }
+        }
+    }
+}

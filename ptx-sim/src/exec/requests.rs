@@ -1,0 +1,90 @@
+//! Counts of memory requests: wavefronts of shared memory, lanes that meet at one address, local memory.
+
+use super::{Worker, lanes};
+use crate::counters::Counters;
+use crate::inst::Space;
+
+/// Passes that the banks of shared memory take for `n` bytes a lane, and how many they would without conflicts.
+///
+/// Lanes go in phases of 128 bytes: all 32 up to 4 bytes each, 16 of 8 bytes, 8 of 16. In a phase, a bank serves one
+/// word a pass, to all lanes that want it. Accesses of 8 and 16 bytes fill whole groups of banks, which then count as
+/// one.
+fn wavefronts(addrs: &[u64; 32], mask: u32, n: usize) -> (u64, u64) {
+    let unit = n.max(4);
+    let slots = 128 / unit;
+    let (mut total, mut ideal) = (0, 0);
+    for phase in 0..32 / slots {
+        let active = mask >> (phase * slots) & (((1u64 << slots) - 1) as u32);
+        if active == 0 {
+            continue;
+        }
+        ideal += 1;
+        let (mut first, mut used, mut clash) = ([0u64; 32], 0u32, 0u32);
+        for i in lanes(active) {
+            let word = addrs[phase * slots + i] / unit as u64;
+            let slot = word as usize % slots;
+            if used >> slot & 1 == 0 {
+                used |= 1 << slot;
+                first[slot] = word;
+            } else if first[slot] != word {
+                clash |= 1 << slot;
+            }
+        }
+        total += if clash == 0 { 1 } else { worst_slot(&addrs[phase * slots..], active, unit, slots) };
+    }
+    (total, ideal)
+}
+
+/// Most different words that one slot has to serve.
+fn worst_slot(addrs: &[u64], active: u32, unit: usize, slots: usize) -> u64 {
+    let mut words: Vec<u64> = lanes(active).map(|i| addrs[i] / unit as u64).collect();
+    words.sort_unstable();
+    words.dedup();
+    let mut per_slot = [0; 32];
+    for w in words {
+        per_slot[w as usize % slots] += 1;
+    }
+    per_slot.into_iter().max().unwrap_or(0)
+}
+
+/// Counts a request to shared memory.
+pub(super) fn shared_counts(c: &mut Counters, addrs: &[u64; 32], mask: u32, n: usize, store: bool) {
+    let (waves, ideal) = wavefronts(addrs, mask, n);
+    if store {
+        c.shared_store_requests += 1;
+        c.shared_store_wavefronts += waves;
+    } else {
+        c.shared_load_requests += 1;
+        c.shared_load_wavefronts += waves;
+    }
+    c.shared_ideal_wavefronts += ideal;
+}
+
+/// Most lanes that meet at one address.
+pub(super) fn busiest(addrs: &[u64; 32], mask: u32) -> u64 {
+    let mut list: Vec<u64> = lanes(mask).map(|i| addrs[i]).collect();
+    list.sort_unstable();
+    list.chunk_by(|a, b| a == b).map(|c| c.len() as u64).max().unwrap_or(0)
+}
+
+impl Worker<'_> {
+    pub(super) fn count_local(&mut self, space: Space, mask: u32, n: usize, store: bool) {
+        // The parameters of inlined calls are registers on a GPU.
+        if space == Space::CallParam {
+            return;
+        }
+        let c = &mut self.counters;
+        if store {
+            c.local_store_requests += 1;
+        } else {
+            c.local_load_requests += 1;
+        }
+        c.local_bytes += mask.count_ones() as u64 * n as u64;
+    }
+
+    pub(super) fn count_atomics(&mut self, addrs: &[u64; 32], mask: u32) {
+        for i in lanes(mask) {
+            *self.atomics.entry(addrs[i]).or_default() += 1;
+        }
+    }
+}
