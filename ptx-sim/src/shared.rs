@@ -5,7 +5,7 @@
 //! barriers; epochs count on from block to block, so that a new block needs no cleared memory.
 
 use crate::error::FaultKind;
-use crate::exec::{Buf, copy, lanes};
+use crate::exec::{Buf, contiguous, copy, lanes};
 use crate::memory::MemFault;
 
 /// The first lane at fault, and its fault.
@@ -154,10 +154,19 @@ impl Shared {
         Ok(())
     }
 
-    /// Enters the reads of a request in its cells.
+    /// Enters the reads of a request, of `N` cells a lane.
     #[inline(always)]
     fn read_cells<const N: usize>(&mut self, addrs: &[u64; 32], mask: u32, who: Who) -> Result<(), LaneFault> {
-        let (now, first, warp) = (self.now, self.first, 1 << who.warp);
+        let at = |lane: u32| (addrs[lane as usize] >> self.shift) as usize;
+        if N <= 4 && contiguous(addrs, mask, N << self.shift) {
+            let c = at(0);
+            // An array of all 32 lanes' cells, so that the loops have a fixed length.
+            return match N {
+                1 => self.read_run::<32>(c, who, |j| 1 << j),
+                2 => self.read_run::<64>(c, who, |j| 1 << (j / 2)),
+                _ => self.read_run::<128>(c, who, |j| 1 << (j / 4)),
+            };
+        }
         let mut left = mask;
         while left != 0 {
             let lane = left.trailing_zeros();
@@ -169,50 +178,60 @@ impl Shared {
                 next += 1;
             }
             left &= !bits;
-            let c = (addrs[lane as usize] >> self.shift) as usize;
-            let written: &[u32; N] = self.written[c..c + N].try_into().expect("N cells");
-            let mut doubt = false;
-            for &w in written {
-                doubt |= w.wrapping_sub(first) >= now.wrapping_sub(first);
-            }
-            if doubt {
-                self.check_read(c, N, bits, who).map_err(|e| (lane as usize, e))?;
-            }
-            if who.atomic {
-                continue;
-            }
-            let read: &mut [u32; N] = (&mut self.read[c..c + N]).try_into().expect("N cells");
-            let warps: &mut [u32; N] = (&mut self.warps[c..c + N]).try_into().expect("N cells");
-            let lanes: &mut [u32; N] = (&mut self.lanes[c..c + N]).try_into().expect("N cells");
-            let time: &mut [u32; N] = (&mut self.time[c..c + N]).try_into().expect("N cells");
+            self.read_run::<N>((addrs[lane as usize] >> self.shift) as usize, who, |_| bits)?;
+        }
+        Ok(())
+    }
+
+    /// Enters reads of `N` cells in a row; `bits` are the lanes that read the one at an index.
+    #[inline(always)]
+    fn read_run<const N: usize>(&mut self, c: usize, who: Who, bits: impl Fn(usize) -> u32) -> Result<(), LaneFault> {
+        let (now, first, warp) = (self.now, self.first, 1 << who.warp);
+        let written: &[u32; N] = self.written[c..c + N].try_into().expect("N cells");
+        let writer: &[u32; N] = self.writer[c..c + N].try_into().expect("N cells");
+        let mut doubt = false;
+        for k in 0..N {
+            // Written in this block before the last barrier, or by the one lane that reads.
+            let old = written[k].wrapping_sub(first) < now.wrapping_sub(first);
+            let own = (1u32 << (writer[k] & 31) == bits(k)) & (writer[k] >> 5 & 31 == who.warp);
+            doubt |= !(old | (own & (written[k] == now)));
+        }
+        if doubt {
             for k in 0..N {
-                let same = read[k] == now;
-                let alone = same & (warps[k] == warp) & (time[k] == who.time);
-                lanes[k] = bits | if alone { lanes[k] } else { 0 };
-                warps[k] = warp | if same { warps[k] } else { 0 };
-                read[k] = now;
-                time[k] = who.time;
+                self.check_read(c + k, bits(k), who).map_err(|e| (bits(k).trailing_zeros() as usize, e))?;
             }
-            if let Some(times) = &mut self.times {
-                for t in &mut times[c..c + N] {
-                    t[who.warp as usize] = who.time;
-                }
+        }
+        if who.atomic {
+            return Ok(());
+        }
+        let read: &mut [u32; N] = (&mut self.read[c..c + N]).try_into().expect("N cells");
+        let warps: &mut [u32; N] = (&mut self.warps[c..c + N]).try_into().expect("N cells");
+        let lanes: &mut [u32; N] = (&mut self.lanes[c..c + N]).try_into().expect("N cells");
+        let time: &mut [u32; N] = (&mut self.time[c..c + N]).try_into().expect("N cells");
+        for k in 0..N {
+            let same = read[k] == now;
+            let alone = same & (warps[k] == warp) & (time[k] == who.time);
+            lanes[k] = bits(k) | if alone { lanes[k] } else { 0 };
+            warps[k] = warp | if same { warps[k] } else { 0 };
+            read[k] = now;
+            time[k] = who.time;
+        }
+        if let Some(times) = &mut self.times {
+            for t in &mut times[c..c + N] {
+                t[who.warp as usize] = who.time;
             }
         }
         Ok(())
     }
 
     #[cold]
-    fn check_read(&self, c: usize, n: usize, bits: u32, who: Who) -> Result<(), MemFault> {
-        for c in c..c + n {
-            self.check_pending(c)?;
-            if self.check_init && self.written[c] < self.first {
-                let what = format!("read of shared address {:#x}, which nothing has written", c << self.shift);
-                return Err(MemFault(FaultKind::Uninitialised, what));
-            }
-            self.after_write(c, bits, who, "reads")?;
+    fn check_read(&self, c: usize, bits: u32, who: Who) -> Result<(), MemFault> {
+        self.check_pending(c)?;
+        if self.check_init && self.written[c] < self.first {
+            let what = format!("read of shared address {:#x}, which nothing has written", c << self.shift);
+            return Err(MemFault(FaultKind::Uninitialised, what));
         }
-        Ok(())
+        self.after_write(c, bits, who, "reads")
     }
 
     fn check_pending(&self, c: usize) -> Result<(), MemFault> {
@@ -304,32 +323,63 @@ impl Shared {
         who: Who,
         from: &Buf,
     ) -> Result<(), LaneFault> {
+        if N <= 4 && contiguous(addrs, mask, n) {
+            let at = addrs[0] as usize;
+            let c = at >> self.shift;
+            let clear = match N {
+                1 => self.write_run::<32>(c, who, |j| j as u32),
+                2 => self.write_run::<64>(c, who, |j| j as u32 / 2),
+                _ => self.write_run::<128>(c, who, |j| j as u32 / 4),
+            };
+            if clear {
+                self.data[at..at + 32 * n].copy_from_slice(from.all(n));
+                return Ok(());
+            }
+        }
         for lane in lanes(mask) {
             let at = addrs[lane] as usize;
             let c = at >> self.shift;
-            let written: &[u32; N] = self.written[c..c + N].try_into().expect("N cells");
-            let read: &[u32; N] = self.read[c..c + N].try_into().expect("N cells");
-            let mut doubt = false;
-            for k in 0..N {
-                // PENDING counts as later than now.
-                doubt |= (written[k] >= self.now) | (read[k] == self.now);
-            }
-            if doubt {
+            if !self.write_run::<N>(c, who, |_| lane as u32) {
                 let bytes = from.lane(lane, n);
                 self.check_write(c, N, lane as u32, who, &self.data[at..at + n] == bytes).map_err(|e| (lane, e))?;
+                self.enter_write::<N>(c, who, |_| lane as u32);
             }
-            self.enter_write::<N>(c, lane as u32, who);
             copy(&mut self.data[at..at + n], from.lane(lane, n));
         }
         Ok(())
     }
 
+    /// Enters writes of `N` cells in a row by the lanes that `lane` says for an index, if that is no race at first
+    /// sight: since the last barrier only the same lane has accessed each.
     #[inline(always)]
-    fn enter_write<const N: usize>(&mut self, c: usize, lane: u32, who: Who) {
+    fn write_run<const N: usize>(&mut self, c: usize, who: Who, lane: impl Fn(usize) -> u32) -> bool {
+        let now = self.now;
+        let written: &[u32; N] = self.written[c..c + N].try_into().expect("N cells");
+        let writer: &[u32; N] = self.writer[c..c + N].try_into().expect("N cells");
+        let read: &[u32; N] = self.read[c..c + N].try_into().expect("N cells");
+        let warps: &[u32; N] = self.warps[c..c + N].try_into().expect("N cells");
+        let readers: &[u32; N] = self.lanes[c..c + N].try_into().expect("N cells");
+        let mut clear = true;
+        for k in 0..N {
+            let own = writer[k] & 0x3ff == who.warp << 5 | lane(k);
+            let unwritten = (written[k] < now) | ((written[k] == now) & own);
+            let own = (warps[k] == 1 << who.warp) & (readers[k] == 1 << lane(k));
+            clear &= unwritten & ((read[k] != now) | own);
+        }
+        if clear {
+            self.enter_write::<N>(c, who, lane);
+        }
+        clear
+    }
+
+    #[inline(always)]
+    fn enter_write<const N: usize>(&mut self, c: usize, who: Who, lane: impl Fn(usize) -> u32) {
         let written: &mut [u32; N] = (&mut self.written[c..c + N]).try_into().expect("N cells");
         *written = [self.now; N];
         let writer: &mut [u32; N] = (&mut self.writer[c..c + N]).try_into().expect("N cells");
-        *writer = [pack(who, lane); N];
+        for (k, w) in writer.iter_mut().enumerate() {
+            *w = pack(who, lane(k));
+        }
     }
 
     /// `equal`: the bytes are there already.
@@ -348,16 +398,20 @@ impl Shared {
     }
 
     /// A cp.async to `n` bytes a lane starts: they must not be accessed before its wait.
+    #[inline(always)]
     pub fn begin_async(&mut self, addrs: &[u64; 32], mask: u32, n: usize, who: Who) -> Result<(), LaneFault> {
         self.place(addrs, mask, n)?;
         let cells = n >> self.shift;
         for lane in lanes(mask) {
             let c = addrs[lane] as usize >> self.shift;
-            for c in c..c + cells {
-                let check = self.check_pending(c).and_then(|()| self.after_reads(c, 1 << lane, who));
-                check
-                    .and_then(|()| self.after_write(c, 1 << lane, who, "overwrites by cp.async"))
-                    .map_err(|e| (lane, e))?;
+            let recent = |c: &usize| self.written[*c] >= self.now || self.read[*c] == self.now;
+            if (c..c + cells).any(|c| recent(&c)) {
+                for c in c..c + cells {
+                    let check = self.check_pending(c).and_then(|()| self.after_reads(c, 1 << lane, who));
+                    check
+                        .and_then(|()| self.after_write(c, 1 << lane, who, "overwrites by cp.async"))
+                        .map_err(|e| (lane, e))?;
+                }
             }
             if self.check_async {
                 self.written[c..c + cells].fill(PENDING);
@@ -367,6 +421,7 @@ impl Shared {
     }
 
     /// The wait for a cp.async: its data arrives.
+    #[inline(always)]
     pub fn end_async(&mut self, addrs: &[u64; 32], mask: u32, n: usize, who: Who, from: &Buf) {
         let cells = n >> self.shift;
         for lane in lanes(mask) {

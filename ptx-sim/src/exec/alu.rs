@@ -22,32 +22,6 @@ pub(crate) fn blend<T: Copy>(out: &mut [T; 32], new: &[T; 32], mask: u32) {
     }
 }
 
-/// Executes an arithmetic instruction; false if it is of another kind.
-pub(super) fn run(op: &Op, w: &mut Regs, mask: u32, fast: bool) -> bool {
-    #[cfg(target_arch = "x86_64")]
-    if fast {
-        // SAFETY: `fast` says that the processor has these features.
-        #[allow(unsafe_code)]
-        return unsafe { run_avx2(op, w, mask) };
-    }
-    let _ = fast;
-    generic(op, w, mask)
-}
-
-/// Whether the processor has what the fast path is compiled for.
-pub(crate) fn fast() -> bool {
-    #[cfg(target_arch = "x86_64")]
-    return is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") && is_x86_feature_detected!("f16c");
-    #[cfg(not(target_arch = "x86_64"))]
-    false
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2,fma,f16c")]
-fn run_avx2(op: &Op, w: &mut Regs, mask: u32) -> bool {
-    generic(op, w, mask)
-}
-
 macro_rules! lanes32 {
     ($w:ident, $mask:ident, $d:expr, |$i:ident| $e:expr) => {{
         let mut t = [0u32; 32];
@@ -58,8 +32,9 @@ macro_rules! lanes32 {
     }};
 }
 
+/// Executes an arithmetic instruction; false if it is of another kind.
 #[inline(always)]
-fn generic(op: &Op, w: &mut Regs, mask: u32) -> bool {
+pub(super) fn run(op: &Op, w: &mut Regs, mask: u32) -> bool {
     let (mut t, mut t64) = ([0u32; 32], [0u64; 32]);
     macro_rules! r {
         ($s:expr) => {
@@ -224,6 +199,7 @@ fn combine(op: BoolOp, a: u32, b: u32) -> u32 {
     }
 }
 
+#[inline(always)]
 fn set(w: &mut Regs, result: u32, p: u16, q: Option<u16>, op: BoolOp, with: Pred, mask: u32) {
     let with = w.pred(with);
     w.set_pred(p, combine(op, result, with), mask);

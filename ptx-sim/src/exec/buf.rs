@@ -49,7 +49,14 @@ impl Buf {
         &mut self.0[lane * n..(lane + 1) * n]
     }
 
-    /// The first `n` lanes' bytes in a row.
+    /// All lanes' bytes in a row.
+    #[inline(always)]
+    pub fn all(&self, n: usize) -> &[u8] {
+        &self.0[..32 * n]
+    }
+
+    /// All lanes' bytes in a row.
+    #[inline(always)]
     pub fn all_mut(&mut self, n: usize) -> &mut [u8] {
         &mut self.0[..32 * n]
     }
@@ -104,6 +111,24 @@ impl Buf {
                         w.set(reg, i, if signed { ((v << shift) as i64 >> shift) as u64 } else { v });
                     }
                 }
+            }
+        }
+    }
+
+    /// Puts the elements of one lane into the registers of all.
+    #[inline(always)]
+    pub fn splat(&self, lane: usize, regs: &[Option<Reg>], e: usize, signed: bool, w: &mut Regs, mask: u32) {
+        let n = e * regs.len();
+        for (k, reg) in regs.iter().enumerate() {
+            let mut raw = [0; 8];
+            copy(&mut raw[..e], &self.0[lane * n + k * e..lane * n + (k + 1) * e]);
+            let (v, shift) = (u64::from_le_bytes(raw), 64 - 8 * e as u32);
+            let v = if signed { ((v << shift) as i64 >> shift) as u64 } else { v };
+            match *reg {
+                Some(Reg::R(slot)) => super::blend(&mut w.r[slot as usize], &[v as u32; 32], mask),
+                Some(Reg::D(slot)) => super::blend(&mut w.d[slot as usize], &[v; 32], mask),
+                Some(reg) => lanes(mask).for_each(|i| w.set(reg, i, v)),
+                None => {}
             }
         }
     }

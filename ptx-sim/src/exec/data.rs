@@ -6,6 +6,7 @@ use crate::ops::float::{c, cz, z};
 use crate::ops::half2::{B, H, op2, x2};
 
 /// The parts of a request by space, with the addresses within it: usually one.
+#[inline(always)]
 fn by_space(space: Space, addrs: &mut [u64; 32], mask: u32) -> [(Space, u32); 3] {
     let whole = |s| [(s, mask), (s, 0), (s, 0)];
     match space {
@@ -27,13 +28,13 @@ pub(super) fn at_lane((lane, MemFault(kind, detail)): LaneFault) -> Trouble {
 }
 
 impl Launch<'_> {
+    #[inline(always)]
     pub(super) fn load(&self, a: &Access, w: &mut Warp, b: &mut Shared, m: &mut Worker, mask: u32) -> Step<()> {
         let n = a.bytes as usize * a.regs.len();
-        let mut out = Buf::new();
         if a.space == Space::Param {
             return self.load_param(a, w, mask);
         }
-        let mut addrs = w.addresses(a.addr);
+        let (mut addrs, who) = (w.addresses(a.addr), w.who(a.strong && !a.volatile));
         for (space, part) in by_space(a.space, &mut addrs, mask) {
             if part == 0 {
                 continue;
@@ -43,47 +44,51 @@ impl Launch<'_> {
                     if let Some(order) = m.order.as_mut().filter(|_| a.strong) {
                         lanes(part).for_each(|i| order.load(m.block, addrs[i], a.acquire));
                     }
-                    m.global_load(&addrs, part, n, a.strong, &mut out)
+                    m.global_load(&addrs, part, n, a.strong, &mut w.buf)
                 }
                 Space::Shared => {
                     shared_counts(&mut m.counters, &addrs, part, n, false);
-                    b.load(&addrs, part, n, w.who(a.strong && !a.volatile), &mut out)
+                    b.load(&addrs, part, n, who, &mut w.buf)
                 }
                 _ => {
                     m.count_local(a.space, part, n, false);
-                    w.local.load(&addrs, part, n, &mut out)
+                    w.local.load(&addrs, part, n, &mut w.buf)
                 }
             }
             .map_err(at_lane)?;
         }
-        out.put(&a.regs, a.bytes as usize, a.signed, &mut w.regs, mask);
+        w.buf.put(&a.regs, a.bytes as usize, a.signed, &mut w.regs, mask);
         Ok(())
     }
 
+    #[inline(always)]
     fn load_param(&self, a: &Access, w: &mut Warp, mask: u32) -> Step<()> {
         let (e, addrs) = (a.bytes as usize, w.addresses(a.addr));
-        let mut out = Buf::new();
         let n = e * a.regs.len();
-        for i in lanes(mask) {
+        // Mostly all lanes read the same.
+        let first = mask.trailing_zeros() as usize % 32;
+        let same = a.addr.base.is_none_or(|_| lanes(mask).all(|i| addrs[i] == addrs[first]));
+        for i in lanes(if same { mask & mask.wrapping_neg() } else { mask }) {
             let at = addrs[i] as usize;
-            match self.params.get(at..at.saturating_add(n)) {
-                Some(bytes) => copy(out.lane_mut(i, n), bytes),
-                None => {
-                    let what =
-                        format!("access to {n} bytes at offset {at} of {} bytes of parameters", self.params.len());
-                    return Err(at_lane((i, MemFault(FaultKind::OutOfBounds, what))));
-                }
-            }
+            let Some(bytes) = self.params.get(at..at.saturating_add(n)) else {
+                let what = format!("access to {n} bytes at offset {at} of {} bytes of parameters", self.params.len());
+                return Err(at_lane((i, MemFault(FaultKind::OutOfBounds, what))));
+            };
+            copy(w.buf.lane_mut(i, n), bytes);
         }
-        out.put(&a.regs, e, a.signed, &mut w.regs, mask);
+        if same {
+            w.buf.splat(first, &a.regs, e, a.signed, &mut w.regs, mask);
+        } else {
+            w.buf.put(&a.regs, e, a.signed, &mut w.regs, mask);
+        }
         Ok(())
     }
 
+    #[inline(always)]
     pub(super) fn store(&self, a: &Access, w: &mut Warp, b: &mut Shared, m: &mut Worker, mask: u32) -> Step<()> {
         let n = a.bytes as usize * a.regs.len();
-        let mut from = Buf::new();
-        from.take(&a.regs, a.bytes as usize, &w.regs);
-        let mut addrs = w.addresses(a.addr);
+        w.buf.take(&a.regs, a.bytes as usize, &w.regs);
+        let (mut addrs, who) = (w.addresses(a.addr), w.who(a.strong && !a.volatile));
         for (space, part) in by_space(a.space, &mut addrs, mask) {
             if part == 0 {
                 continue;
@@ -93,15 +98,15 @@ impl Launch<'_> {
                     if let Some(order) = m.order.as_mut().filter(|_| a.strong) {
                         lanes(part).for_each(|i| order.store(m.block, addrs[i], a.release, false));
                     }
-                    m.global_store(&addrs, part, n, a.strong, &from)
+                    m.global_store(&addrs, part, n, a.strong, &w.buf)
                 }
                 Space::Shared => {
                     shared_counts(&mut m.counters, &addrs, part, n, true);
-                    b.store(&addrs, part, n, w.who(a.strong && !a.volatile), &from)
+                    b.store(&addrs, part, n, who, &w.buf)
                 }
                 _ => {
                     m.count_local(a.space, part, n, true);
-                    w.local.store(&addrs, part, n, &from)
+                    w.local.store(&addrs, part, n, &w.buf)
                 }
             }
             .map_err(at_lane)?;
@@ -158,6 +163,7 @@ impl Launch<'_> {
         Ok(())
     }
 
+    #[inline(always)]
     pub(super) fn cp_async(&self, cp: &CpAsync, w: &mut Warp, b: &mut Shared, m: &mut Worker, mask: u32) -> Step<()> {
         let n = cp.bytes as usize;
         let (mut to, mut from) = (w.addresses(cp.dst), w.addresses(cp.src));
@@ -179,9 +185,8 @@ impl Launch<'_> {
             }
         }
         if whole != 0 {
-            let mut read = Buf::new();
-            m.global_load(&from, whole, n, false, &mut read).map_err(at_lane)?;
-            lanes(whole).for_each(|i| copy(data.lane_mut(i, n), read.lane(i, n)));
+            m.global_load(&from, whole, n, false, &mut w.buf).map_err(at_lane)?;
+            lanes(whole).for_each(|i| copy(data.lane_mut(i, n), w.buf.lane(i, n)));
         }
         shared_counts(&mut m.counters, &to, mask, n, true);
         b.begin_async(&to, mask, n, w.who(false)).map_err(at_lane)?;
@@ -201,6 +206,7 @@ impl Launch<'_> {
     }
 
     /// Ends the copies of all but the last `pending` committed groups (None: of everything).
+    #[inline(always)]
     pub(super) fn cp_wait(&self, pending: Option<u32>, w: &mut Warp, b: &mut Shared, mask: u32) {
         let mut copies = std::mem::take(&mut w.copies);
         copies.retain_mut(|c| {

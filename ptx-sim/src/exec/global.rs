@@ -1,39 +1,25 @@
 //! Requests of a warp to global memory: which sectors they touch, the checks of each, and the data.
 
-use super::buf::contiguous;
-use super::{Buf, Worker, lanes};
+use super::{Buf, Worker, contiguous, copy, lanes};
 use crate::error::FaultKind;
 use crate::memory::{Alloc, MemFault, SECTOR, mask};
 use crate::races::{Access, Race};
 use crate::shared::LaneFault;
 use std::sync::atomic::Ordering::Relaxed;
 
-/// The sectors of a request, with the bytes of each.
+/// The sectors of a request whose lanes lie anywhere, with the bytes of each.
 struct Sectors {
     list: [(u64, u32); 32],
     count: usize,
     /// Of which sector each lane is.
     of: [u8; 32],
-    /// All lanes, one after the other.
-    run: bool,
 }
 
 impl Sectors {
     /// `n` bytes a lane at aligned addresses, so that each lane lies in one sector.
     #[inline(always)]
     fn new(addrs: &[u64; 32], active: u32, n: usize) -> Sectors {
-        let mut s = Sectors { list: [(0, 0); 32], count: 0, of: [0; 32], run: contiguous(addrs, active, n) };
-        if s.run {
-            let (start, end) = (addrs[0], addrs[0] + 32 * n as u64);
-            let mut at = start;
-            while at < end {
-                let next = (at / SECTOR as u64 + 1) * SECTOR as u64;
-                s.list[s.count] = (at / SECTOR as u64, mask(at as usize % SECTOR, (next.min(end) - at) as usize));
-                s.count += 1;
-                at = next;
-            }
-            return s;
-        }
+        let mut s = Sectors { list: [(0, 0); 32], count: 0, of: [0; 32] };
         let mut highest = 0;
         for lane in lanes(active) {
             let (sector, bytes) = (addrs[lane] / SECTOR as u64, mask(addrs[lane] as usize % SECTOR, n));
@@ -82,61 +68,68 @@ fn race_fault(block: u32, write: bool, race: Race) -> MemFault {
     MemFault(FaultKind::GlobalRace, what)
 }
 
+/// Checks that addresses are multiples of the width.
+#[inline(always)]
+fn aligned(addrs: &[u64; 32], active: u32, n: usize) -> Result<(), LaneFault> {
+    let mut bad = 0u32;
+    for (i, &a) in addrs.iter().enumerate() {
+        bad |= ((a & (n as u64 - 1) != 0) as u32) << i;
+    }
+    if bad & active == 0 {
+        return Ok(());
+    }
+    let lane = (bad & active).trailing_zeros() as usize;
+    Err((lane, MemFault(FaultKind::Misaligned, format!("address {:#x} is no multiple of {n}", addrs[lane]))))
+}
+
+/// Bytes of a sector at fault, and the fault.
+type SectorFault = (u32, MemFault);
+
 impl Worker<'_> {
-    /// Checks the request and enters it where races are looked for. Returns the host's address of each sector.
+    /// Checks an access to bytes of a sector and enters it where races are looked for. Returns the host's address of
+    /// the sector.
     #[inline(always)]
-    fn enter(
-        &mut self,
-        s: &Sectors,
-        (addrs, active, n): (&[u64; 32], u32, usize),
-        mode: Mode,
-        strong: bool,
-    ) -> Result<[*mut u8; 32], LaneFault> {
+    fn enter(&mut self, sector: u64, bytes: u32, mode: Mode, strong: bool) -> Result<*mut u8, SectorFault> {
         let global = self.global;
-        let mut hosts = [std::ptr::null_mut(); 32];
-        for (k, &(sector, bytes)) in s.list[..s.count].iter().enumerate() {
-            let fault = |bytes: u32, f: MemFault| (lane_of(addrs, active, n, sector, bytes), f);
-            let first = sector * SECTOR as u64;
-            let low = first + bytes.trailing_zeros() as u64;
-            let found = global.find(low, 1, self.recent[self.slot]);
-            let a = found.map_err(|f| fault(bytes & bytes.wrapping_neg(), f))?;
-            self.recent[self.slot] = a;
-            let alloc = &global.allocs[a];
-            let left = alloc.base + alloc.len - first;
-            if left < SECTOR as u64 && bytes >> left != 0 {
-                let bad = bytes >> left << left;
-                let lane = lane_of(addrs, active, n, sector, bad);
-                let found = global.find(addrs[lane], n as u64, a);
-                return Err((lane, found.expect_err("it reaches over the end")));
-            }
-            let index = (first - alloc.base) as usize / SECTOR;
-            if mode != Mode::Load && alloc.read_only && global.check_read_only {
-                let at = low - alloc.base;
-                let what = format!("write to read-only memory, offset {at} of an allocation of {} bytes", alloc.len);
-                return Err(fault(bytes, MemFault(FaultKind::ReadOnly, what)));
-            }
-            if mode != Mode::Store && global.check_init {
-                let missing = bytes & !alloc.init[index].load(Relaxed);
-                if missing != 0 {
-                    let at = index * SECTOR + missing.trailing_zeros() as usize;
-                    let what = format!("read of offset {at} of an allocation of {} bytes, never written", alloc.len);
-                    return Err(fault(missing, MemFault(FaultKind::Uninitialised, what)));
-                }
-            }
-            for write in [false, true] {
-                if mode == if write { Mode::Load } else { Mode::Store } {
-                    continue;
-                }
-                let access = Access { block: self.block, bytes, write, strong };
-                let entered = global.touch((a, index), access, self.order.as_mut(), &mut self.seen, self.alone);
-                entered.map_err(|race| fault(bytes, race_fault(self.block, write, race)))?;
-            }
-            if mode != Mode::Load {
-                self.initialise(alloc, index, bytes);
-            }
-            hosts[k] = alloc.host(index);
+        let first = sector * SECTOR as u64;
+        let low = bytes.trailing_zeros() as u64;
+        let a = global.find(first + low, 1, self.recent[self.slot]).map_err(|f| (bytes & bytes.wrapping_neg(), f))?;
+        self.recent[self.slot] = a;
+        let alloc = &global.allocs[a];
+        let left = alloc.base + alloc.len - first;
+        if left < SECTOR as u64 && bytes >> left != 0 {
+            let fault = global.find(first + left, 1, a).expect_err("it lies behind the end");
+            return Err((bytes >> left << left, fault));
         }
-        Ok(hosts)
+        let index = (first - alloc.base) as usize / SECTOR;
+        if mode != Mode::Load && alloc.read_only && global.check_read_only {
+            let what = format!(
+                "write to read-only memory, offset {} of an allocation of {} bytes",
+                first + low - alloc.base,
+                alloc.len
+            );
+            return Err((bytes, MemFault(FaultKind::ReadOnly, what)));
+        }
+        if mode != Mode::Store && global.check_init {
+            let missing = bytes & !alloc.init[index].load(Relaxed);
+            if missing != 0 {
+                let at = index * SECTOR + missing.trailing_zeros() as usize;
+                let what = format!("read of offset {at} of an allocation of {} bytes, never written", alloc.len);
+                return Err((missing, MemFault(FaultKind::Uninitialised, what)));
+            }
+        }
+        for write in [false, true] {
+            if mode == if write { Mode::Load } else { Mode::Store } {
+                continue;
+            }
+            let access = Access { block: self.block, bytes, write, strong };
+            let entered = global.touch((a, index), access, self.order.as_mut(), &mut self.seen, self.alone);
+            entered.map_err(|race| (bytes, race_fault(self.block, write, race)))?;
+        }
+        if mode != Mode::Load {
+            self.initialise(alloc, index, bytes);
+        }
+        Ok(alloc.host(index))
     }
 
     #[inline(always)]
@@ -153,17 +146,49 @@ impl Worker<'_> {
         }
     }
 
+    /// Enters a request whose lanes follow each other. Returns the host's address of the first byte, and the number of
+    /// sectors.
     #[inline(always)]
-    fn aligned(addrs: &[u64; 32], active: u32, n: usize) -> Result<(), LaneFault> {
-        let mut bad = 0u32;
-        for (i, &a) in addrs.iter().enumerate() {
-            bad |= ((a & (n as u64 - 1) != 0) as u32) << i;
+    fn enter_run(
+        &mut self,
+        addrs: &[u64; 32],
+        n: usize,
+        mode: Mode,
+        strong: bool,
+    ) -> Result<(*mut u8, u64), LaneFault> {
+        let (mut at, end) = (addrs[0], addrs[0] + 32 * n as u64);
+        let (mut host, mut count) = (std::ptr::null_mut(), 0);
+        while at < end {
+            let sector = at / SECTOR as u64;
+            let next = (sector + 1) * SECTOR as u64;
+            let bytes = mask(at as usize % SECTOR, (next.min(end) - at) as usize);
+            let entered = self.enter(sector, bytes, mode, strong);
+            let here = entered.map_err(|(bytes, f)| (lane_of(addrs, !0, n, sector, bytes), f))?;
+            if count == 0 {
+                host = here.wrapping_add(at as usize % SECTOR);
+            }
+            count += 1;
+            at = next;
         }
-        if bad & active == 0 {
-            return Ok(());
+        Ok((host, count))
+    }
+
+    /// Enters a request. Returns the host's address of each lane's bytes, and the number of sectors.
+    #[inline(always)]
+    fn enter_lanes(
+        &mut self,
+        (addrs, active, n): (&[u64; 32], u32, usize),
+        mode: Mode,
+        strong: bool,
+    ) -> Result<([*mut u8; 32], u64), LaneFault> {
+        let s = Sectors::new(addrs, active, n);
+        let mut hosts = [std::ptr::null_mut(); 32];
+        for (host, &(sector, bytes)) in hosts.iter_mut().zip(&s.list[..s.count]) {
+            let entered = self.enter(sector, bytes, mode, strong);
+            *host = entered.map_err(|(bytes, f)| (lane_of(addrs, active, n, sector, bytes), f))?;
         }
-        let lane = (bad & active).trailing_zeros() as usize;
-        Err((lane, MemFault(FaultKind::Misaligned, format!("address {:#x} is no multiple of {n}", addrs[lane]))))
+        let host = |i: usize| hosts[s.of[i] as usize].wrapping_add(addrs[i] as usize % SECTOR);
+        Ok((std::array::from_fn(host), s.count as u64))
     }
 
     /// Reads `n` bytes a lane.
@@ -176,23 +201,22 @@ impl Worker<'_> {
         strong: bool,
         out: &mut Buf,
     ) -> Result<(), LaneFault> {
-        Self::aligned(addrs, active, n)?;
-        let s = Sectors::new(addrs, active, n);
-        let hosts = self.enter(&s, (addrs, active, n), Mode::Load, strong)?;
+        aligned(addrs, active, n)?;
         self.counters.global_load_requests += 1;
-        self.counters.global_load_sectors += s.count as u64;
-        // SAFETY: `enter` has checked that the bytes of each sector lie in its allocation, and has refused the request
-        // where another block writes them. Of a run, all sectors follow each other in one allocation.
+        // SAFETY: entering has checked that all bytes lie in an allocation, and has refused the request where another
+        // block writes them. All sectors of a run lie in one allocation, for there are gaps between two.
         #[allow(unsafe_code)]
         unsafe {
-            if s.run {
-                let from = hosts[0].add(addrs[0] as usize % SECTOR);
-                std::ptr::copy_nonoverlapping(from, out.all_mut(n).as_mut_ptr(), 32 * n);
+            if contiguous(addrs, active, n) {
+                let (host, count) = self.enter_run(addrs, n, Mode::Load, strong)?;
+                self.counters.global_load_sectors += count;
+                copy_run(out.all_mut(n), std::slice::from_raw_parts(host, 32 * n));
                 return Ok(());
             }
+            let (hosts, count) = self.enter_lanes((addrs, active, n), Mode::Load, strong)?;
+            self.counters.global_load_sectors += count;
             for lane in lanes(active) {
-                let from = hosts[s.of[lane] as usize].add(addrs[lane] as usize % SECTOR);
-                super::copy(out.lane_mut(lane, n), std::slice::from_raw_parts(from, n));
+                copy(out.lane_mut(lane, n), std::slice::from_raw_parts(hosts[lane], n));
             }
         }
         Ok(())
@@ -208,22 +232,21 @@ impl Worker<'_> {
         strong: bool,
         from: &Buf,
     ) -> Result<(), LaneFault> {
-        Self::aligned(addrs, active, n)?;
-        let s = Sectors::new(addrs, active, n);
-        let hosts = self.enter(&s, (addrs, active, n), Mode::Store, strong)?;
+        aligned(addrs, active, n)?;
         self.counters.global_store_requests += 1;
-        self.counters.global_store_sectors += s.count as u64;
-        // SAFETY: as in `global_load`; `enter` has refused the request where another block accesses the bytes.
+        // SAFETY: as in `global_load`; the request is refused where another block accesses the bytes.
         #[allow(unsafe_code)]
         unsafe {
-            if s.run {
-                let to = hosts[0].add(addrs[0] as usize % SECTOR);
-                std::ptr::copy_nonoverlapping(from.lane(0, n).as_ptr(), to, 32 * n);
+            if contiguous(addrs, active, n) {
+                let (host, count) = self.enter_run(addrs, n, Mode::Store, strong)?;
+                self.counters.global_store_sectors += count;
+                copy_run(std::slice::from_raw_parts_mut(host, 32 * n), from.all(n));
                 return Ok(());
             }
+            let (hosts, count) = self.enter_lanes((addrs, active, n), Mode::Store, strong)?;
+            self.counters.global_store_sectors += count;
             for lane in lanes(active) {
-                let to = hosts[s.of[lane] as usize].add(addrs[lane] as usize % SECTOR);
-                super::copy(std::slice::from_raw_parts_mut(to, n), from.lane(lane, n));
+                copy(std::slice::from_raw_parts_mut(hosts[lane], n), from.lane(lane, n));
             }
         }
         Ok(())
@@ -237,19 +260,26 @@ impl Worker<'_> {
         n: usize,
         mut f: impl FnMut(usize, u64) -> u64,
     ) -> Result<(), LaneFault> {
-        Self::aligned(addrs, active, n)?;
-        let s = Sectors::new(addrs, active, n);
-        let hosts = self.enter(&s, (addrs, active, n), Mode::Atomic, true)?;
-        self.counters.global_atomic_sectors += s.count as u64;
+        aligned(addrs, active, n)?;
+        let (hosts, count) = self.enter_lanes((addrs, active, n), Mode::Atomic, true)?;
+        self.counters.global_atomic_sectors += count;
         for lane in lanes(active) {
-            let which = if s.run { (addrs[lane] / SECTOR as u64 - s.list[0].0) as usize } else { s.of[lane] as usize };
             // SAFETY: as in `global_store`; kernels with atomics run on one thread.
             #[allow(unsafe_code)]
-            let bytes = unsafe { std::slice::from_raw_parts_mut(hosts[which].add(addrs[lane] as usize % SECTOR), n) };
+            let bytes = unsafe { std::slice::from_raw_parts_mut(hosts[lane], n) };
             let mut raw = [0; 8];
             raw[..n].copy_from_slice(bytes);
             bytes.copy_from_slice(&f(lane, u64::from_le_bytes(raw)).to_le_bytes()[..n]);
         }
         Ok(())
+    }
+}
+
+/// Copies 32 times 1, 2, 4, 8 or 16 bytes without a call.
+#[inline(always)]
+fn copy_run(to: &mut [u8], from: &[u8]) {
+    for (to, from) in to.chunks_exact_mut(32).zip(from.chunks_exact(32)) {
+        let to: &mut [u8; 32] = to.try_into().expect("32 bytes");
+        *to = from.try_into().expect("32 bytes");
     }
 }

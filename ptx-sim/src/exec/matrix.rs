@@ -10,6 +10,7 @@ use super::*;
 use crate::ops::half2::{B, H, Half};
 
 impl Launch<'_> {
+    #[inline(always)]
     pub(super) fn ldmatrix(
         &self,
         (regs, trans, addr): (&[u16], bool, Addr),
@@ -20,12 +21,11 @@ impl Launch<'_> {
         // Lanes 8k to 8k + 7 point to the rows of matrix k.
         let mut addrs = w.addresses(addr);
         addrs.iter_mut().for_each(|a| *a &= (1 << 56) - 1);
-        let mask = !0 >> (32 - 8 * regs.len());
-        let mut rows = Buf::new();
+        let (mask, who) = (!0 >> (32 - 8 * regs.len()), w.who(false));
         shared_counts(&mut m.counters, &addrs, mask, 16, false);
-        b.load(&addrs, mask, 16, w.who(false), &mut rows).map_err(at_lane)?;
+        b.load(&addrs, mask, 16, who, &mut w.buf).map_err(at_lane)?;
         for (k, &reg) in regs.iter().enumerate() {
-            let words = rows.matrix(k);
+            let words = w.buf.matrix(k);
             w.regs.r[reg as usize] = if trans { transposed(&words) } else { words };
         }
         Ok(())
@@ -74,77 +74,63 @@ impl Element for Tf32 {
     }
 }
 
-/// Executes an mma; returns the floating-point operations done.
-pub(super) fn run(op: &Mma, w: &mut Warp, fast: bool) -> u64 {
-    #[cfg(target_arch = "x86_64")]
-    if fast {
-        // SAFETY: `fast` says that the processor has these features.
-        #[allow(unsafe_code)]
-        return unsafe { run_avx2(op, w) };
-    }
-    let _ = fast;
-    generic(op, w)
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2,fma,f16c")]
-fn run_avx2(op: &Mma, w: &mut Warp) -> u64 {
-    generic(op, w)
-}
-
-#[inline(always)]
-fn generic(op: &Mma, w: &mut Warp) -> u64 {
-    match op.kind {
-        MmaKind::F16 => w.multiply::<H>(op),
-        MmaKind::Bf16 => w.multiply::<B>(op),
-        MmaKind::Tf32 => w.multiply::<Tf32>(op),
-    }
-}
-
 impl Warp {
+    /// Executes an mma; returns the floating-point operations done.
+    #[inline(always)]
+    pub(super) fn mma(&mut self, op: &Mma) -> u64 {
+        match op.kind {
+            MmaKind::F16 => self.multiply::<H>(op),
+            MmaKind::Bf16 => self.multiply::<B>(op),
+            MmaKind::Tf32 => self.multiply::<Tf32>(op),
+        }
+    }
     #[inline(always)]
     fn multiply<E: Element>(&mut self, op: &Mma) -> u64 {
         let r = &self.regs.r;
         // A block of a register has 8 rows of 4 words, so 4 * PACK of the depth.
         let deep = 4 * E::PACK;
+        let depth = deep * op.b.len();
+        // A as [k][row of 16]; B as [k][column], even columns first: so are the sums' two registers joined.
         let mut a = [[0f32; 16]; 16];
         let mut b = [[0f32; 8]; 16];
         for (i, &reg) in op.a.iter().enumerate() {
             let words = &r[reg as usize];
-            for row in 0..8 {
-                for k in 0..deep {
-                    a[row + 8 * (i % 2)][deep * (i / 2) + k] = E::wide(words[row * 4 + k / E::PACK], k % E::PACK);
+            for t in 0..4 {
+                for k in 0..E::PACK {
+                    for row in 0..8 {
+                        a[deep * (i / 2) + E::PACK * t + k][8 * (i % 2) + row] = E::wide(words[row * 4 + t], k);
+                    }
                 }
             }
         }
         for (i, &reg) in op.b.iter().enumerate() {
             let words = &r[reg as usize];
-            for k in 0..deep {
-                for col in 0..8 {
-                    b[deep * i + k][col] = E::wide(words[col * 4 + k / E::PACK], k % E::PACK);
+            for t in 0..4 {
+                for k in 0..E::PACK {
+                    for col in 0..8 {
+                        b[deep * i + E::PACK * t + k][col / 2 + 4 * (col % 2)] = E::wide(words[col * 4 + t], k);
+                    }
                 }
             }
         }
-        let depth = deep * op.b.len();
+        let c = op.c.map(|reg| &r[reg as usize]);
         let mut out = [[0u32; 32]; 4];
-        for half in 0..2 {
-            let (c0, c1) = (&r[op.c[2 * half] as usize], &r[op.c[2 * half + 1] as usize]);
-            for row in 0..8 {
-                let mut sum = [0f32; 8];
-                for t in 0..4 {
-                    sum[2 * t] = f32::from_bits(c0[row * 4 + t]);
-                    sum[2 * t + 1] = f32::from_bits(c1[row * 4 + t]);
-                }
-                for (k, b) in b[..depth].iter().enumerate() {
-                    let x = a[row + 8 * half][k];
-                    for (sum, b) in sum.iter_mut().zip(b) {
-                        // Products of halves are exact, so this is the same with and without fused multiply-add.
-                        *sum += x * b;
+        for row in (0..16).step_by(4) {
+            let mut sums: [[f32; 8]; 4] = std::array::from_fn(|i| {
+                let (half, at) = ((row + i) / 8 * 2, (row + i) % 8 * 4);
+                std::array::from_fn(|j| f32::from_bits(c[half + j / 4][at + j % 4]))
+            });
+            for k in 0..depth {
+                for (i, sum) in sums.iter_mut().enumerate() {
+                    for (sum, b) in sum.iter_mut().zip(&b[k]) {
+                        *sum = a[k][row + i].mul_add(*b, *sum);
                     }
                 }
-                for t in 0..4 {
-                    out[2 * half][row * 4 + t] = crate::ops::float::c(sum[2 * t]);
-                    out[2 * half + 1][row * 4 + t] = crate::ops::float::c(sum[2 * t + 1]);
+            }
+            for (i, sum) in sums.iter().enumerate() {
+                let (half, at) = ((row + i) / 8 * 2, (row + i) % 8 * 4);
+                for (j, &v) in sum.iter().enumerate() {
+                    out[half + j / 4][at + j % 4] = crate::ops::float::c(v);
                 }
             }
         }

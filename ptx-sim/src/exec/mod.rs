@@ -23,9 +23,9 @@ use crate::races::Footprint;
 use crate::shared::{LaneFault, Shared, Who};
 use std::collections::HashMap;
 
-pub(crate) use alu::{blend, fast};
-pub(crate) use buf::{Buf, copy};
-pub(crate) use schedule::run_launch;
+pub(crate) use alu::blend;
+pub(crate) use buf::{Buf, contiguous, copy};
+pub(crate) use schedule::{fast, run_launch};
 
 /// Register file of a warp.
 pub(crate) struct Regs {
@@ -74,9 +74,13 @@ struct Warp {
     /// Barriers of the warp alone or of a part of the block that it has passed.
     time: u32,
     local: Local,
+    /// The data of the request under way.
+    buf: Box<Buf>,
     copies: Vec<Copies>,
     committed: [u32; 32],
     steps: u64,
+    /// Steps up to the current instruction: the clock.
+    now: u64,
     /// The turn ended while lanes were apart, so the lowest pc no longer always runs first.
     rotated: bool,
 }
@@ -120,7 +124,6 @@ struct Worker<'a> {
     alone: bool,
     /// Index of the block that runs.
     block: u32,
-    clock: u64,
     recent: [usize; RECENT],
     slot: usize,
     /// Atomic operations at each address.

@@ -1,6 +1,6 @@
 //! Counts of memory requests: wavefronts of shared memory, lanes that meet at one address, local memory.
 
-use super::{Worker, lanes};
+use super::{Worker, contiguous, lanes};
 use crate::counters::Counters;
 use crate::inst::Space;
 
@@ -9,35 +9,38 @@ use crate::inst::Space;
 /// Lanes go in phases of 128 bytes: all 32 up to 4 bytes each, 16 of 8 bytes, 8 of 16. In a phase, a bank serves one
 /// word a pass, to all lanes that want it. Accesses of 8 and 16 bytes fill whole groups of banks, which then count as
 /// one.
+#[inline(always)]
 fn wavefronts(addrs: &[u64; 32], mask: u32, n: usize) -> (u64, u64) {
-    let unit = n.max(4);
-    let slots = 128 / unit;
+    // Powers of two, so shifts: a division per lane would cost more than all the rest.
+    let shift = n.max(4).trailing_zeros();
+    let slots = 128 >> shift;
+    if contiguous(addrs, mask, n) {
+        return (32 / slots as u64, 32 / slots as u64);
+    }
     let (mut total, mut ideal) = (0, 0);
-    for phase in 0..32 / slots {
-        let active = mask >> (phase * slots) & (((1u64 << slots) - 1) as u32);
+    for phase in (0..32).step_by(slots) {
+        let active = mask >> phase & (((1u64 << slots) - 1) as u32);
         if active == 0 {
             continue;
         }
         ideal += 1;
-        let (mut first, mut used, mut clash) = ([0u64; 32], 0u32, 0u32);
+        let (mut first, mut used, mut clash) = ([0u64; 32], 0u32, false);
         for i in lanes(active) {
-            let word = addrs[phase * slots + i] / unit as u64;
-            let slot = word as usize % slots;
-            if used >> slot & 1 == 0 {
-                used |= 1 << slot;
-                first[slot] = word;
-            } else if first[slot] != word {
-                clash |= 1 << slot;
-            }
+            let word = addrs[phase + i] >> shift;
+            let slot = word as usize & (slots - 1);
+            clash |= used >> slot & 1 == 1 && first[slot] != word;
+            used |= 1 << slot;
+            first[slot] = word;
         }
-        total += if clash == 0 { 1 } else { worst_slot(&addrs[phase * slots..], active, unit, slots) };
+        total += if clash { worst_slot(&addrs[phase..], active, shift, slots) } else { 1 };
     }
     (total, ideal)
 }
 
 /// Most different words that one slot has to serve.
-fn worst_slot(addrs: &[u64], active: u32, unit: usize, slots: usize) -> u64 {
-    let mut words: Vec<u64> = lanes(active).map(|i| addrs[i] / unit as u64).collect();
+#[cold]
+fn worst_slot(addrs: &[u64], active: u32, shift: u32, slots: usize) -> u64 {
+    let mut words: Vec<u64> = lanes(active).map(|i| addrs[i] >> shift).collect();
     words.sort_unstable();
     words.dedup();
     let mut per_slot = [0; 32];
@@ -48,6 +51,7 @@ fn worst_slot(addrs: &[u64], active: u32, unit: usize, slots: usize) -> u64 {
 }
 
 /// Counts a request to shared memory.
+#[inline(always)]
 pub(super) fn shared_counts(c: &mut Counters, addrs: &[u64; 32], mask: u32, n: usize, store: bool) {
     let (waves, ideal) = wavefronts(addrs, mask, n);
     if store {

@@ -13,6 +13,20 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 /// Steps after which a warp gives way to the others of its block, and a block to others.
 const TURN: u32 = 100_000;
 
+/// Whether the processor has what the executor is compiled for apart.
+pub(crate) fn fast() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    return is_x86_feature_detected!("avx2")
+        && is_x86_feature_detected!("fma")
+        && is_x86_feature_detected!("f16c")
+        && is_x86_feature_detected!("bmi1")
+        && is_x86_feature_detected!("bmi2")
+        && is_x86_feature_detected!("lzcnt")
+        && is_x86_feature_detected!("popcnt");
+    #[cfg(not(target_arch = "x86_64"))]
+    false
+}
+
 pub(super) enum Stop {
     Exited,
     Barrier,
@@ -69,7 +83,6 @@ impl Worker<'_> {
             order: launch.kernel.traits.communicates.then(Order::default),
             alone,
             block: 0,
-            clock: 0,
             recent: [0; RECENT],
             slot: 0,
             atomics: HashMap::new(),
@@ -203,20 +216,56 @@ impl Launch<'_> {
     }
 
     fn run_warp(&self, block: &mut Block, index: usize, m: &mut Worker) -> Result<Stop, Box<Fault>> {
-        let mut turn = TURN;
+        let (w, shared) = (&mut block.warps[index], &mut block.shared);
+        let stop = if self.fast { self.run_warp_fast(w, shared, m) } else { self.run_warp_anywhere(w, shared, m) };
+        stop.map_err(|(pc, mut t)| {
+            if t.kind == FaultKind::StepBudget {
+                let stand: Vec<String> = block.warps.iter().map(|w| self.stand(w)).collect();
+                t.detail = format!("{}; {}", t.detail, stand.join(", "));
+            }
+            self.fault(block, index, pc, t)
+        })
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    fn run_warp_fast(&self, w: &mut Warp, shared: &mut Shared, m: &mut Worker) -> Result<Stop, (u32, Trouble)> {
+        /// The executor compiled for AVX2: all that is inlined into it loops over lanes eight at a time.
+        #[target_feature(enable = "avx2,fma,f16c,bmi1,bmi2,lzcnt,popcnt")]
+        fn avx2(launch: &Launch, w: &mut Warp, shared: &mut Shared, m: &mut Worker) -> Result<Stop, (u32, Trouble)> {
+            launch.run_warp_anywhere(w, shared, m)
+        }
+        // SAFETY: `Launch::fast` says that the processor has these features.
+        #[allow(unsafe_code)]
+        unsafe {
+            avx2(self, w, shared, m)
+        }
+    }
+
+    #[cfg(not(target_arch = "x86_64"))]
+    fn run_warp_fast(&self, w: &mut Warp, shared: &mut Shared, m: &mut Worker) -> Result<Stop, (u32, Trouble)> {
+        self.run_warp_anywhere(w, shared, m)
+    }
+
+    /// Runs a warp until it exits, arrives at a barrier, or has had its turn. An error comes with the instruction.
+    #[inline(always)]
+    fn run_warp_anywhere(&self, w: &mut Warp, shared: &mut Shared, m: &mut Worker) -> Result<Stop, (u32, Trouble)> {
+        let code = &self.kernel.code[..];
+        let rank = |pc: u32| self.kernel.rank[pc as usize];
+        // One step more than the budget, to find that it is spent.
+        let left = self.options.step_budget.saturating_sub(w.steps) + 1;
+        let mut turn = left.min(TURN as u64) as u32;
+        w.steps += turn as u64;
         // After a turn without end, lanes that stand apart swap places, so that none starves.
-        let mut swap = block.warps[index].rotated;
+        let mut swap = w.rotated;
         loop {
-            let w = &mut block.warps[index];
-            let rank = |pc: u32| self.kernel.rank[pc as usize];
             let free = || w.groups.iter().enumerate().filter(|g| !g.1.blocked);
             let pick = if swap { free().max_by_key(|g| rank(g.1.pc)) } else { free().min_by_key(|g| rank(g.1.pc)) };
             let Some((i, _)) = pick else {
-                return if w.live == 0 { Ok(Stop::Exited) } else { Err(self.blocked(block, index)) };
+                w.steps -= turn as u64;
+                return if w.live == 0 { Ok(Stop::Exited) } else { Err(blocked(w)) };
             };
             let mut g = w.groups.swap_remove(i);
             loop {
-                let w = &mut block.warps[index];
                 if !w.groups.is_empty() {
                     while let Some(j) = w.groups.iter().position(|o| o.pc == g.pc) {
                         g.mask |= w.groups.swap_remove(j).mask;
@@ -229,19 +278,24 @@ impl Launch<'_> {
                 if turn == 0 {
                     w.rotated |= !w.groups.is_empty();
                     w.groups.push(g);
+                    if w.steps > self.options.step_budget {
+                        let detail = format!("warp {} took more than {} steps", w.index, self.options.step_budget);
+                        return Err((g.pc, Trouble { kind: FaultKind::StepBudget, detail, lane: None }));
+                    }
                     return Ok(Stop::Turn);
                 }
                 turn -= 1;
-                w.steps += 1;
-                if w.steps > self.options.step_budget {
-                    w.groups.push(g);
-                    return Err(self.out_of_steps(block, index, g.pc));
+                let inst = &code[g.pc as usize];
+                let mask = g.mask & w.regs.pred(inst.guard);
+                let hits = &mut m.hits[g.pc as usize];
+                hits[0] += 1;
+                hits[1] += mask.count_ones() as u64;
+                if alu::run(&inst.op, &mut w.regs, mask) {
+                    g.pc += 1;
+                    continue;
                 }
-                let flow = match self.step(w, g, &mut block.shared, m) {
-                    Ok(flow) => flow,
-                    Err(t) => return Err(self.fault(block, index, g.pc, t)),
-                };
-                match flow {
+                w.now = w.steps - turn as u64;
+                match self.step(w, g, mask, shared, m).map_err(|t| (g.pc, t))? {
                     Flow::Next => g.pc += 1,
                     Flow::Jump(t) => g.pc = t,
                     Flow::Split(others) => {
@@ -253,9 +307,8 @@ impl Launch<'_> {
                         }
                     }
                     Flow::Exit => {
-                        let gone = g.mask & w.regs.pred(self.kernel.code[g.pc as usize].guard);
-                        w.live &= !gone;
-                        g.mask &= !gone;
+                        w.live &= !mask;
+                        g.mask &= !mask;
                         g.pc += 1;
                         w.groups.iter_mut().for_each(|o| o.blocked = false);
                         if g.mask == 0 {
@@ -263,6 +316,10 @@ impl Launch<'_> {
                         }
                     }
                     Flow::Wait => {
+                        // It issues when the lanes that it needs are there.
+                        let hits = &mut m.hits[g.pc as usize];
+                        hits[0] -= 1;
+                        hits[1] -= mask.count_ones() as u64;
                         w.groups.push(Group { blocked: true, ..g });
                         swap = false;
                         break;
@@ -270,27 +327,21 @@ impl Launch<'_> {
                     Flow::Barrier => {
                         g.pc += 1;
                         w.groups.push(g);
+                        w.steps -= turn as u64;
                         return Ok(Stop::Barrier);
                     }
                 }
             }
         }
     }
+}
 
-    /// The groups of a warp wait for each other.
-    fn blocked(&self, block: &Block, index: usize) -> Box<Fault> {
-        let w = &block.warps[index];
-        let g = w.groups[0];
-        let detail = format!("lanes {:#010x} wait for lanes {:#010x}, which wait elsewhere", g.mask, w.live & !g.mask);
-        let lane = Some(g.mask.trailing_zeros());
-        self.fault(block, index, g.pc, Trouble { kind: FaultKind::Deadlock, detail, lane })
-    }
-
-    fn out_of_steps(&self, block: &Block, index: usize, pc: u32) -> Box<Fault> {
-        let stand: Vec<String> = block.warps.iter().map(|w| self.stand(w)).collect();
-        let detail = format!("warp {index} took more than {} steps; {}", self.options.step_budget, stand.join(", "));
-        self.fault(block, index, pc, Trouble { kind: FaultKind::StepBudget, detail, lane: None })
-    }
+/// The groups of a warp wait for each other.
+#[cold]
+fn blocked(w: &Warp) -> (u32, Trouble) {
+    let g = w.groups[0];
+    let detail = format!("lanes {:#010x} wait for lanes {:#010x}, which wait elsewhere", g.mask, w.live & !g.mask);
+    (g.pc, Trouble { kind: FaultKind::Deadlock, detail, lane: Some(g.mask.trailing_zeros()) })
 }
 
 /// What follows an instruction.

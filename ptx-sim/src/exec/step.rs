@@ -30,29 +30,16 @@ impl Launch<'_> {
         !way[at as usize] && (0..way.len()).any(|i| way[i] && after[i] && !exit(i))
     }
 
+    /// Executes an instruction that is no arithmetic, by lanes `mask` of group `g`.
     #[inline(always)]
-    pub(super) fn step(&self, w: &mut Warp, g: Group, b: &mut Shared, m: &mut Worker) -> Step<Flow> {
+    pub(super) fn step(&self, w: &mut Warp, g: Group, mask: u32, b: &mut Shared, m: &mut Worker) -> Step<Flow> {
         let inst = &self.kernel.code[g.pc as usize];
-        let mask = g.mask & w.regs.pred(inst.guard);
-        m.clock += 1;
+        let op = &inst.op;
         // A branch that no lane takes is still one that the warp met.
-        let skipped = mask == 0 && inst.guard.0 != 0 && !matches!(inst.op, Op::Bra(_));
-        let flow = if skipped || alu::run(&inst.op, &mut w.regs, mask, self.fast) {
-            Flow::Next
-        } else {
-            m.slot = g.pc as usize % RECENT;
-            self.special(&inst.op, w, g, mask, b, m)?
-        };
-        // An operation that waits issues when its lanes are there.
-        if !matches!(flow, Flow::Wait) {
-            let hits = &mut m.hits[g.pc as usize];
-            hits[0] += 1;
-            hits[1] += mask.count_ones() as u64;
+        if mask == 0 && !matches!(op, Op::Bra(_)) {
+            return Ok(Flow::Next);
         }
-        Ok(flow)
-    }
-
-    fn special(&self, op: &Op, w: &mut Warp, g: Group, mask: u32, b: &mut Shared, m: &mut Worker) -> Step<Flow> {
+        m.slot = g.pc as usize % RECENT;
         let c = &mut m.counters;
         match op {
             Op::Bra(target) => {
@@ -124,7 +111,7 @@ impl Launch<'_> {
                 }
             }
             Op::ActiveMask(d) => lanes(mask).for_each(|i| w.regs.r[*d as usize][i] = mask),
-            Op::Clock(d) => lanes(mask).for_each(|i| w.regs.set(*d, i, m.clock)),
+            Op::Clock(d) => lanes(mask).for_each(|i| w.regs.set(*d, i, w.now)),
             Op::Ld(a) => self.load(a, w, b, m, mask)?,
             Op::St(a) => self.store(a, w, b, m, mask)?,
             Op::Atom(a) => self.atom(a, w, b, m, mask)?,
@@ -147,7 +134,7 @@ impl Launch<'_> {
                     return Ok(Flow::Wait);
                 }
                 m.counters.mma_instructions += 1;
-                m.counters.mma_flops += matrix::run(op, w, self.fast);
+                m.counters.mma_flops += w.mma(op);
             }
             _ => return trouble(FaultKind::Undefined, "instruction without an executor"),
         }

@@ -73,9 +73,11 @@ impl Launch<'_> {
             arrival: None,
             time: 0,
             local,
+            buf: Box::new(Buf::new()),
             copies: Vec::new(),
             committed: [0; 32],
             steps: 0,
+            now: 0,
             rotated: false,
         }
     }
