@@ -17,3 +17,5 @@ mod shared;
 pub use counters::{CLASSES, Class, Counters};
 pub use device::{Checks, Device, DeviceOptions, Entry, Module};
 pub use error::{Error, Fault, FaultKind, Result};
+#[doc(hidden)]
+pub use ops::opcodes;
