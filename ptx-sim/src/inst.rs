@@ -2,8 +2,10 @@
 
 use crate::counters::Class;
 use crate::device::Param;
-use crate::ops::cmp::Cmp;
+use crate::ops::carry::Carry;
+use crate::ops::cmp::{Cmp, Test};
 use crate::ops::cvt::Cvt;
+use crate::ops::rare::Rare;
 use crate::ops::table32::*;
 use crate::ops::table64::*;
 use std::sync::OnceLock;
@@ -165,6 +167,13 @@ pub(crate) enum Op {
     C64(Tri64, u16, u16, u16, u16),
     Shift64(Shift64, u16, u16, u16),
     Count64(Count64, u16, u16),
+    Wide1(Wide1, u16, u16),
+    /// d, and up to three operands (those that the operation lacks repeat the first).
+    Rare(Rare, u16, u16, u16, u16),
+    /// d, a, b, c (of mad), and the predicate that holds the carry.
+    Carry(Carry, Reg, Reg, Reg, Option<Reg>, u16),
+    /// testp and isspacep: p, a.
+    Test(Test, u16, Reg),
     Wide2(Wide2, u16, u16, u16),
     Wide3(Wide3, u16, u16, u16, u16),
     Lop3(u8, u16, u16, u16, u16),
@@ -179,10 +188,12 @@ pub(crate) enum Op {
     /// p, q (the complement), a, b, and what the result is combined with.
     Set32(Cmp, u16, Option<u16>, u16, u16, BoolOp, Pred),
     Set64(Cmp, u16, Option<u16>, u16, u16, BoolOp, Pred),
-    /// set with a value as result: true value, d, a, b.
-    SetValue(Cmp, u32, u16, u16, u16),
-    /// set on packed halves: true value, d, a, b.
-    SetHalf2(Cmp, u32, u16, u16, u16),
+    /// set with a value as result: true value, d, a, b, and what the comparison is combined with.
+    SetValue(Cmp, u32, u16, Reg, Reg, BoolOp, Pred),
+    /// set on packed halves: true value, d, a, b, and what both comparisons are combined with.
+    SetHalf2(Cmp, u32, u16, u16, u16, BoolOp, Pred),
+    /// setp on packed halves: predicate of the lower and of the upper one, a, b, and what both are combined with.
+    SetpHalf2(Cmp, u16, u16, u16, u16, BoolOp, Pred),
     Sel32(u16, u16, u16, Pred),
     Sel64(u16, u16, u16, Pred),
     Logic(BoolOp, u16, Pred, Pred),

@@ -22,3 +22,5 @@ pub use counters::{CLASSES, Class, Counters};
 pub use device::{Device, DeviceOptions, Entry, Module, Param};
 pub use error::{Error, Fault, FaultKind, Result};
 pub use launch::{Arg, Checks, Shape};
+#[doc(hidden)]
+pub use ops::opcodes;

@@ -1,14 +1,17 @@
 //! Decoding of arithmetic, comparison, conversion and moves.
 
-use super::Decoder;
+use super::{Decoder, Symbol};
 use crate::counters::Class;
 use crate::error::Result;
 use crate::inst::*;
-use crate::ops::cmp::Cmp;
+use crate::ops::carry::Carry;
+use crate::ops::cmp::{Cmp, Test};
 use crate::ops::cvt::{Cvt, Kind};
+use crate::ops::float::Round;
+use crate::ops::rare::Rare;
 use crate::ops::table32::*;
 use crate::ops::table64::*;
-use crate::parse::ast::Operand;
+use crate::parse::ast::{Operand, Ty};
 
 impl<'a> Decoder<'a> {
     pub(super) fn arithmetic(&mut self, key: &str, mods: &[&str], args: &'a [Operand]) -> Result<bool> {
@@ -35,23 +38,49 @@ impl<'a> Decoder<'a> {
                 }
             }
             ("setp", _) => return self.setp(mods, args),
-            ("set", [d, a, b]) => {
-                let [_, cmp, to, from] = mods else { return Ok(false) };
+            ("set", [d, a, b, with @ ..]) => {
+                let [_, cmp, middle @ .., to, from] = mods else { return Ok(false) };
+                let Some((op, with, ftz)) = self.combination(middle, with)? else { return Ok(false) };
                 let half2 = matches!(*from, "f16x2" | "bf16x2");
-                let Some(c) = Cmp::parse(cmp, false, from.trim_end_matches("x2")) else { return Ok(false) };
+                let Some(c) = Cmp::parse(cmp, ftz, from.trim_end_matches("x2")) else { return Ok(false) };
                 let yes = match *to {
                     "u32" | "s32" if half2 => 0xffff,
                     "u32" | "s32" => !0,
+                    "u16" | "s16" if matches!(*from, "f16" | "bf16") => 0xffff,
                     "f32" => 0x3f80_0000,
-                    "f16" | "f16x2" => 0x3c00,
-                    "bf16" | "bf16x2" => 0x3f80,
+                    "f16" if !half2 => 0x3c00,
+                    "f16x2" if half2 => 0x3c00,
+                    "bf16" if *from == "bf16" => 0x3f80,
+                    "bf16x2" if *from == "bf16x2" => 0x3f80,
                     _ => return Ok(false),
                 };
-                if c.wide() || half2 != (to.ends_with("x2") || half2 && yes == 0xffff) {
-                    return Ok(false);
+                let d = self.r(d)?;
+                if half2 {
+                    if *to == "f32" || *to == "f16x2" && *from == "bf16x2" {
+                        return Ok(false);
+                    }
+                    Op::SetHalf2(c, yes, d, self.r(a)?, self.r(b)?, op, with)
+                } else if c.wide() {
+                    Op::SetValue(c, yes, d, Reg::D(self.d(a)?), Reg::D(self.d(b)?), op, with)
+                } else {
+                    let w = if from.ends_with("16") { 2 } else { 4 };
+                    Op::SetValue(c, yes, d, Reg::R(self.narrow(a, w)?), Reg::R(self.narrow(b, w)?), op, with)
                 }
-                let (d, a, b) = (self.r(d)?, self.r(a)?, self.r(b)?);
-                if half2 { Op::SetHalf2(c, yes, d, a, b) } else { Op::SetValue(c, yes, d, a, b) }
+            }
+            ("testp", [p, a]) => {
+                let [_, test, ty @ ("f32" | "f64")] = mods else { return Ok(false) };
+                let Some(test) = Test::parse(test) else { return Ok(false) };
+                let a = if *ty == "f64" { Reg::D(self.d(a)?) } else { Reg::R(self.r(a)?) };
+                Op::Test(test, self.pred(p)?.0, a)
+            }
+            ("isspacep", [p, a]) => {
+                let window = match mods {
+                    [_, "global"] => 0,
+                    [_, "shared" | "shared::cta"] => SHARED_WINDOW,
+                    [_, "local"] => LOCAL_WINDOW,
+                    _ => return Ok(false),
+                };
+                Op::Test(Test::Window((window >> 56) as u8), self.pred(p)?.0, Reg::D(self.d(a)?))
             }
             ("selp", [d, a, b, p]) => {
                 let p = self.pred(p)?;
@@ -74,7 +103,7 @@ impl<'a> Decoder<'a> {
             ("bfe", [d, a, pos, len]) if key == "bfe.u64" || key == "bfe.s64" => {
                 Op::Bfe64(key == "bfe.s64", self.d(d)?, self.d(a)?, self.r(pos)?, self.r(len)?)
             }
-            ("cvt", _) => return self.cvt(mods, args),
+            ("cvt", _) => return self.cvt(key, mods, args),
             ("cvta", [d, a]) => {
                 let (to, space) = match mods {
                     [_, "to", s, "u64"] => (true, *s),
@@ -98,6 +127,9 @@ impl<'a> Decoder<'a> {
     }
 
     fn table(&mut self, key: &str, args: &[Operand]) -> Result<bool> {
+        if let Some(f) = Carry::parse(key) {
+            return self.carry(f, args);
+        }
         // 16-bit immediates keep the upper half of their register zero.
         let half = [".s16", ".u16", ".b16", ".f16", ".bf16"].iter().any(|t| key.ends_with(t));
         let w = if half && !key.contains(".wide") { 2 } else { 4 };
@@ -115,7 +147,7 @@ impl<'a> Decoder<'a> {
                 } else if let Some(f) = Count64::from_key(key) {
                     Op::Count64(f, r(self, 0)?, d(self, 1)?)
                 } else {
-                    return Ok(false);
+                    return self.rarely(key, args);
                 }
             }
             3 => {
@@ -128,7 +160,7 @@ impl<'a> Decoder<'a> {
                 } else if let Some(f) = Wide2::from_key(key) {
                     Op::Wide2(f, d(self, 0)?, r(self, 1)?, r(self, 2)?)
                 } else {
-                    return Ok(false);
+                    return self.rarely(key, args);
                 }
             }
             4 => {
@@ -139,7 +171,7 @@ impl<'a> Decoder<'a> {
                 } else if let Some(f) = Wide3::from_key(key) {
                     Op::Wide3(f, d(self, 0)?, r(self, 1)?, r(self, 2)?, d(self, 3)?)
                 } else {
-                    return Ok(false);
+                    return self.rarely(key, args);
                 }
             }
             _ => return Ok(false),
@@ -148,50 +180,80 @@ impl<'a> Decoder<'a> {
         Ok(true)
     }
 
-    fn setp(&mut self, mods: &[&str], args: &[Operand]) -> Result<bool> {
-        let [_, cmp, middle @ .., ty] = mods else { return Ok(false) };
-        let (mut ftz, mut op) = (false, None);
-        for m in middle {
-            match *m {
-                "ftz" => ftz = true,
-                "and" => op = Some(BoolOp::And),
-                "or" => op = Some(BoolOp::Or),
-                "xor" => op = Some(BoolOp::Xor),
-                _ => return Ok(false),
-            }
+    fn rarely(&mut self, key: &str, args: &[Operand]) -> Result<bool> {
+        match Rare::parse(key) {
+            Some(f) => self.rare(f, args),
+            None => Ok(false),
         }
-        let Some(cmp) = Cmp::parse(cmp, ftz, ty) else { return Ok(false) };
-        let (p, q) = match args {
-            [Operand::Pair(p, q), ..] => (self.pred_reg(p)?, Some(self.pred_reg(q)?)),
-            [p, ..] => (self.pred(p)?.0, None),
-            _ => return Ok(false),
+    }
+
+    /// A register of 32 bits, or an immediate of `bytes` in one.
+    fn narrow(&mut self, arg: &Operand, bytes: u8) -> Result<u16> {
+        match self.any(arg, bytes)? {
+            Reg::R(slot) => Ok(slot),
+            _ => self.err("expected a 32-bit operand"),
+        }
+    }
+
+    /// What set and setp combine their comparison with, and whether they flush subnormals.
+    fn combination(&mut self, mods: &[&str], with: &[Operand]) -> Result<Option<(BoolOp, Pred, bool)>> {
+        let (op, ftz) = match mods {
+            [] => (None, false),
+            ["ftz"] => (None, true),
+            [op] => (Some(*op), false),
+            [op, "ftz"] => (Some(*op), true),
+            _ => return Ok(None),
         };
-        let combine = match (op, &args[1..]) {
-            (None, [_, _]) => ALWAYS,
-            (Some(_), [_, _, c]) => self.pred(c)?,
-            _ => return Ok(false),
+        let op = match op {
+            None => None,
+            Some("and") => Some(BoolOp::And),
+            Some("or") => Some(BoolOp::Or),
+            Some("xor") => Some(BoolOp::Xor),
+            Some(_) => return Ok(None),
         };
-        let op = op.unwrap_or(BoolOp::And);
-        let op = if cmp.wide() {
-            Op::Set64(cmp, p, q, self.d(&args[1])?, self.d(&args[2])?, op, combine)
+        Ok(match (op, with) {
+            (None, []) => Some((BoolOp::And, ALWAYS, ftz)),
+            (Some(op), [with]) => Some((op, self.pred(with)?, ftz)),
+            _ => None,
+        })
+    }
+
+    fn setp(&mut self, mods: &[&str], args: &[Operand]) -> Result<bool> {
+        let ([_, cmp, middle @ .., ty], [dst, a, b, with @ ..]) = (mods, args) else { return Ok(false) };
+        let Some((op, with, ftz)) = self.combination(middle, with)? else { return Ok(false) };
+        let half2 = matches!(*ty, "f16x2" | "bf16x2");
+        let Some(cmp) = Cmp::parse(cmp, ftz, ty.trim_end_matches("x2")) else { return Ok(false) };
+        let (p, q) = match dst {
+            Operand::Pair(p, q) => (self.pred_reg(p)?, Some(self.pred_reg(q)?)),
+            p => (self.pred(p)?.0, None),
+        };
+        let op = if half2 {
+            let Some(q) = q else { return self.err("setp of packed halves takes two predicates") };
+            Op::SetpHalf2(cmp, p, q, self.r(a)?, self.r(b)?, op, with)
+        } else if cmp.wide() {
+            Op::Set64(cmp, p, q, self.d(a)?, self.d(b)?, op, with)
         } else {
             let w = if ty.ends_with("16") { 2 } else { 4 };
-            let (Reg::R(a), Reg::R(b)) = (self.any(&args[1], w)?, self.any(&args[2], w)?) else {
-                return self.err("expected 32-bit operands");
-            };
-            Op::Set32(cmp, p, q, a, b, op, combine)
+            Op::Set32(cmp, p, q, self.narrow(a, w)?, self.narrow(b, w)?, op, with)
         };
         self.emit(op)?;
         Ok(true)
     }
 
-    fn cvt(&mut self, mods: &[&str], args: &[Operand]) -> Result<bool> {
+    fn cvt(&mut self, key: &str, mods: &[&str], args: &[Operand]) -> Result<bool> {
         let mods = &mods[1..];
-        if let ([head @ .., to @ ("f16x2" | "bf16x2"), from], [d, a, b]) = (mods, args) {
-            let one: Vec<&str> = head.iter().copied().chain([to.trim_end_matches("x2"), from]).collect();
+        if let ([head @ .., to @ ("f16x2" | "bf16x2"), "f32"], [d, a, b]) = (mods, args) {
+            let one: Vec<&str> = head.iter().copied().chain([to.trim_end_matches("x2"), "f32"]).collect();
             let Some(c) = Cvt::parse(&one) else { return Ok(false) };
-            let op = Op::CvtPack(c, self.r(d)?, self.r(a)?, self.r(b)?);
-            self.emit(op)?;
+            // The pair is rounded as a single value may be, to nearest or towards zero.
+            if !matches!(c.round, Round::Near | Round::Zero) || c.sat || c.ftz {
+                return Ok(false);
+            }
+            let (d, a, b) = (self.r(d)?, self.r(a)?, self.r(b)?);
+            self.emit(match Bin32::from_key(key) {
+                Some(f) => Op::B32(f, d, a, b),
+                None => Op::CvtPack(c, d, a, b),
+            })?;
             return Ok(true);
         }
         let [d, a] = args else { return Ok(false) };
@@ -205,7 +267,49 @@ impl<'a> Decoder<'a> {
         if !fits(d, c.to) || !fits(a, c.from) {
             return self.err("register too narrow for the type");
         }
-        self.emit(Op::Cvt(c, d, a))?;
+        // Most have an entry in a table; it holds for registers as wide as the types.
+        let fast = match (d, a) {
+            (Reg::R(d), Reg::R(a)) => Un32::from_key(key).map(|f| Op::A32(f, d, a)),
+            (Reg::D(d), Reg::R(a)) if c.to.bytes() == 8 => Wide1::from_key(key).map(|f| Op::Wide1(f, d, a)),
+            (Reg::R(d), Reg::D(a)) if c.from.bytes() == 8 => Count64::from_key(key).map(|f| Op::Count64(f, d, a)),
+            _ => None,
+        };
+        self.emit(fast.unwrap_or(Op::Cvt(c, d, a)))?;
+        Ok(true)
+    }
+
+    /// add.cc and its kin: the carry is a predicate that no name reaches.
+    fn carry(&mut self, f: Carry, args: &[Operand]) -> Result<bool> {
+        const NAME: &str = "carry flag";
+        if args.len() != f.arity() + 1 {
+            return Ok(false);
+        }
+        let flag = match self.lookup(NAME) {
+            Some(Symbol::Reg(Reg::P(slot))) => slot,
+            _ => {
+                let reg = self.fresh(Ty::Pred)?;
+                self.scopes[0].insert(NAME, Symbol::Reg(reg));
+                let Reg::P(slot) = reg else { unreachable!("a predicate was asked for") };
+                slot
+            }
+        };
+        let mut regs = Vec::new();
+        for arg in args {
+            regs.push(if f.wide { Reg::D(self.d(arg)?) } else { Reg::R(self.r(arg)?) });
+        }
+        self.emit(Op::Carry(f, regs[0], regs[1], regs[2], regs.get(3).copied(), flag))?;
+        Ok(true)
+    }
+
+    fn rare(&mut self, f: Rare, args: &[Operand]) -> Result<bool> {
+        let [d, rest @ ..] = args else { return Ok(false) };
+        if rest.len() != f.arity() {
+            return Ok(false);
+        }
+        let d = self.r(d)?;
+        let regs = rest.iter().map(|a| self.narrow(a, f.bytes())).collect::<Result<Vec<_>>>()?;
+        let at = |i: usize| regs.get(i).copied().unwrap_or(regs[0]);
+        self.emit(Op::Rare(f, d, at(0), at(1), at(2)))?;
         Ok(true)
     }
 
@@ -250,7 +354,11 @@ impl<'a> Decoder<'a> {
 /// Class of an instruction, and the floating-point operations it does per thread.
 pub(super) fn classify(op: &Op) -> (Class, u8) {
     let fp = |name: String, wide: bool| -> (Class, u8) {
-        let two = if name.contains('2') && !wide { 2 } else { 1 };
+        if name.starts_with("Cvt") {
+            return (Class::Convert, 0);
+        }
+        let packed = name.trim_start_matches("Ex2").trim_start_matches("Lg2").contains('2');
+        let two = if packed && !wide { 2 } else { 1 };
         let is = |p: &str| name.starts_with(p);
         if is("Sqrt") || is("Rcp") || is("Rsqrt") || is("Ex2") || is("Lg2") || is("Sin") || is("Cos") || is("Tanh") {
             return (Class::Special, two);
@@ -281,8 +389,14 @@ pub(super) fn classify(op: &Op) -> (Class, u8) {
         Op::A64(f, ..) => fp(format!("{f:?}"), true),
         Op::B64(f, ..) => fp(format!("{f:?}"), true),
         Op::C64(f, ..) => fp(format!("{f:?}"), true),
-        Op::Cvt(..) | Op::CvtPack(..) => (Class::Convert, 0),
-        Op::Set32(..) | Op::Set64(..) | Op::SetValue(..) | Op::SetHalf2(..) | Op::Logic(..) => (Class::Compare, 0),
+        Op::Rare(f, ..) => match f.cost() {
+            (true, flops) => (Class::Special, flops),
+            (false, flops) => (Class::Float, flops),
+        },
+        Op::Cvt(..) | Op::CvtPack(..) | Op::Wide1(..) => (Class::Convert, 0),
+        Op::Count64(f, ..) if format!("{f:?}").starts_with("Cvt") => (Class::Convert, 0),
+        Op::Set32(..) | Op::Set64(..) | Op::SetValue(..) | Op::SetHalf2(..) | Op::SetpHalf2(..) => (Class::Compare, 0),
+        Op::Logic(..) | Op::Test(..) => (Class::Compare, 0),
         Op::Bra(_) | Op::Brx(..) | Op::Exit | Op::Trap | Op::Nop => (Class::Control, 0),
         Op::Bar(..) | Op::WarpSync(_) | Op::Shfl { .. } | Op::Vote(..) | Op::MatchAny(..) => (Class::Sync, 0),
         Op::Redux(..) | Op::ActiveMask(_) | Op::CpCommit | Op::CpWait(_) | Op::Fence(_) => (Class::Sync, 0),

@@ -13,7 +13,21 @@ impl<'a> Decoder<'a> {
             ("atom", [d, addr, rest @ ..]) => self.atom(mods, Some(d), addr, rest),
             ("red", [addr, rest @ ..]) => self.atom(mods, None, addr, rest),
             ("cp", _) => self.cp_async(mods, args),
-            ("prefetch" | "prefetchu", [_]) => {
+            // Hints and pauses change no result.
+            ("prefetch" | "prefetchu", [Operand::Addr(..)]) => {
+                let known = match &mods[1..] {
+                    ["L1" | "L2"] | ["global" | "local", "L1" | "L2"] => mods[0] == "prefetch" || mods[1..] == ["L1"],
+                    ["global", "L2::evict_last" | "L2::evict_normal"] => mods[0] == "prefetch",
+                    _ => false,
+                };
+                if known {
+                    self.addr(&args[0])?;
+                    self.emit(Op::Nop)?;
+                }
+                Ok(known)
+            }
+            ("nanosleep", [time]) if mods[1..] == ["u32"] => {
+                self.r(time)?;
                 self.emit(Op::Nop)?;
                 Ok(true)
             }
@@ -48,7 +62,8 @@ impl<'a> Decoder<'a> {
                 "weak" | "gpu" | "sys" | "cluster" => {}
                 // Cache hints change no result.
                 "nc" | "ca" | "cg" | "cs" | "lu" | "cv" | "wb" | "wt" => {}
-                m if m.starts_with("L1::") || m.starts_with("L2::") && !m.contains("cache_hint") => {}
+                "L1::evict_normal" | "L1::evict_unchanged" | "L1::evict_first" | "L1::evict_last" => {}
+                "L1::no_allocate" | "L2::64B" | "L2::128B" | "L2::256B" => {}
                 m => match Self::space(m) {
                     Some(s) => space = s,
                     None => return Ok(false),
@@ -93,10 +108,11 @@ impl<'a> Decoder<'a> {
     fn atom(&mut self, mods: &[&str], d: Option<&Operand>, addr: &Operand, rest: &[Operand]) -> Result<bool> {
         let [_, middle @ .., ty] = mods else { return Ok(false) };
         let (mut space, mut name, mut narrow) = (Space::Generic, None, false);
-        let (mut acquire, mut release) = (false, false);
+        let (mut acquire, mut release, mut noftz) = (false, false, false);
         for m in middle {
             match *m {
-                "relaxed" | "gpu" | "sys" | "noftz" => {}
+                "relaxed" | "gpu" | "sys" => {}
+                "noftz" => noftz = true,
                 "cta" => narrow = true,
                 "acquire" => acquire = true,
                 "release" => release = true,
@@ -118,8 +134,10 @@ impl<'a> Decoder<'a> {
             ("add", "u32" | "s32" | "u64") => AtomOp::AddInt,
             ("add", "f32") => AtomOp::AddF32,
             ("add", "f64") => AtomOp::AddF64,
-            ("add", "f16x2") => AtomOp::AddF16x2,
-            ("add", "bf16x2") => AtomOp::AddBf16x2,
+            // A single half is the lower one of a pair, of which only its bytes are stored.
+            ("add", "f16" | "f16x2") if noftz => AtomOp::AddF16x2,
+            ("add", "bf16" | "bf16x2") if noftz => AtomOp::AddBf16x2,
+            _ if noftz => return Ok(false),
             ("inc", "u32") => AtomOp::Inc,
             ("dec", "u32") => AtomOp::Dec,
             ("min", "u32" | "s32" | "u64" | "s64") => {

@@ -3,50 +3,12 @@
 use super::Decoder;
 use crate::error::Result;
 use crate::inst::*;
-use crate::parse::ast::Operand;
+use crate::ops::cmp::Cmp;
+use crate::parse::ast::{Operand, Ty};
 
 impl<'a> Decoder<'a> {
     pub(super) fn synchronise(&mut self, key: &str, mods: &[&str], args: &'a [Operand]) -> Result<bool> {
         let op = match (key, args) {
-            (
-                "bar.sync"
-                | "bar.cta.sync"
-                | "barrier.sync"
-                | "barrier.cta.sync"
-                | "barrier.sync.aligned"
-                | "barrier.cta.sync.aligned",
-                [id],
-            ) => Op::Bar(self.r(id)?, None, None),
-            (
-                "bar.sync"
-                | "bar.cta.sync"
-                | "barrier.sync"
-                | "barrier.cta.sync"
-                | "barrier.sync.aligned"
-                | "barrier.cta.sync.aligned",
-                [id, n],
-            ) => Op::Bar(self.r(id)?, Some(self.r(n)?), None),
-            (
-                "bar.red.popc.u32"
-                | "barrier.cta.red.popc.aligned.u32"
-                | "barrier.cta.red.popc.u32"
-                | "barrier.red.popc.aligned.u32",
-                [d, id, p],
-            ) => Op::Bar(self.r(id)?, None, Some((0, Reg::R(self.r(d)?), self.pred(p)?))),
-            (
-                "bar.red.and.pred"
-                | "barrier.cta.red.and.aligned.pred"
-                | "barrier.cta.red.and.pred"
-                | "barrier.red.and.aligned.pred",
-                [d, id, p],
-            ) => Op::Bar(self.r(id)?, None, Some((1, Reg::P(self.pred(d)?.0), self.pred(p)?))),
-            (
-                "bar.red.or.pred"
-                | "barrier.cta.red.or.aligned.pred"
-                | "barrier.cta.red.or.pred"
-                | "barrier.red.or.aligned.pred",
-                [d, id, p],
-            ) => Op::Bar(self.r(id)?, None, Some((2, Reg::P(self.pred(d)?.0), self.pred(p)?))),
             ("bar.warp.sync", [m]) => Op::WarpSync(self.r(m)?),
             ("activemask.b32", [d]) => Op::ActiveMask(self.r(d)?),
             ("match.any.sync.b32", [d, a, m]) => Op::MatchAny(self.r(d)?, Reg::R(self.r(a)?), self.r(m)?),
@@ -64,12 +26,18 @@ impl<'a> Decoder<'a> {
             }
             _ => match mods[0] {
                 "membar" | "fence" => {
-                    let known = |m: &&str| matches!(*m, "sc" | "acq_rel" | "cta" | "gpu" | "gl" | "sys");
-                    if !mods[1..].iter().all(known) || !args.is_empty() {
+                    let known = match &mods[1..] {
+                        ["cta" | "gl" | "sys"] if mods[0] == "membar" => true,
+                        ["cta" | "gpu" | "sys"] | ["sc" | "acq_rel", "cta" | "gpu" | "sys"] => mods[0] == "fence",
+                        _ => false,
+                    };
+                    if !known || !args.is_empty() {
                         return Ok(false);
                     }
                     Op::Fence(!mods[1..].contains(&"cta"))
                 }
+                "bar" | "barrier" => return self.barrier(mods, args),
+                "match" => return self.match_all(key, args),
                 "shfl" => return self.shfl(mods, args),
                 "redux" => {
                     let ([_, "sync", op, ty], [d, a, m]) = (mods, args) else { return Ok(false) };
@@ -92,6 +60,62 @@ impl<'a> Decoder<'a> {
             },
         };
         self.emit(op)?;
+        Ok(true)
+    }
+
+    /// bar and barrier, of all threads or of a number, with a reduction or without.
+    fn barrier(&mut self, mods: &[&str], args: &[Operand]) -> Result<bool> {
+        let rest = match mods {
+            ["bar" | "barrier", "cta", rest @ ..] | ["bar" | "barrier", rest @ ..] => rest,
+            _ => return Ok(false),
+        };
+        // `bar` implies `.aligned`.
+        let rest: Vec<&str> = match rest {
+            ["sync", "aligned"] if mods[0] == "barrier" => vec!["sync"],
+            ["red", op, "aligned", ty] if mods[0] == "barrier" => vec!["red", op, ty],
+            rest => rest.to_vec(),
+        };
+        let op = match (&rest[..], args) {
+            (["sync"], [id]) => Op::Bar(self.r(id)?, None, None),
+            (["sync"], [id, n]) => Op::Bar(self.r(id)?, Some(self.r(n)?), None),
+            (["red", op, ty], [d, id, n @ .., p]) if n.len() < 2 => {
+                let reduce = match (*op, *ty) {
+                    ("popc", "u32") => (0, Reg::R(self.r(d)?), self.pred(p)?),
+                    ("and", "pred") => (1, Reg::P(self.pred(d)?.0), self.pred(p)?),
+                    ("or", "pred") => (2, Reg::P(self.pred(d)?.0), self.pred(p)?),
+                    _ => return Ok(false),
+                };
+                let n = n.first().map(|n| self.r(n)).transpose()?;
+                Op::Bar(self.r(id)?, n, Some(reduce))
+            }
+            _ => return Ok(false),
+        };
+        self.emit(op)?;
+        Ok(true)
+    }
+
+    /// match.all: every member has the same value exactly where match.any gives all members.
+    fn match_all(&mut self, key: &str, args: &[Operand]) -> Result<bool> {
+        let [d, a, m] = args else { return Ok(false) };
+        let value = match key {
+            "match.all.sync.b32" => Reg::R(self.r(a)?),
+            "match.all.sync.b64" => Reg::D(self.d(a)?),
+            _ => return Ok(false),
+        };
+        let (d, p) = match d {
+            Operand::Pair(d, p) => (self.r(&Operand::Name(d.clone(), 0))?, self.pred_reg(p)?),
+            d => (self.r(d)?, self.pred_reg("_")?),
+        };
+        let members = self.r(m)?;
+        let Reg::R(alike) = self.fresh(Ty::Bits(4))? else { unreachable!("32 bits were asked for") };
+        let none = self.const32(0)?;
+        // The guard may be `p` itself, so that changes last.
+        let same = self.pred_reg("_")?;
+        let Some(equal) = Cmp::parse("eq", false, "b32") else { unreachable!("setp.eq.b32 exists") };
+        self.emit(Op::MatchAny(alike, value, members))?;
+        self.emit(Op::Set32(equal, same, None, alike, members, BoolOp::And, ALWAYS))?;
+        self.emit(Op::Sel32(d, members, none, Pred(same, false)))?;
+        self.emit(Op::Logic(BoolOp::And, p, Pred(same, false), ALWAYS))?;
         Ok(true)
     }
 

@@ -6,7 +6,6 @@
 use super::Regs;
 use crate::inst::*;
 use crate::ops::cmp::Cmp;
-use crate::ops::half2::x2;
 use crate::ops::table32::{bfi, lop3};
 
 #[inline(always)]
@@ -89,6 +88,32 @@ pub(super) fn run(op: &Op, w: &mut Regs, mask: u32) -> bool {
             f.run(d!(a), &mut t);
             put32!(d);
         }
+        Op::Wide1(f, d, a) => {
+            f.run(r!(a), &mut t64);
+            put64!(d);
+        }
+        Op::Rare(f, d, a, b, c) => {
+            let (a, b, c) = (*r!(a), *r!(b), *r!(c));
+            lanes32!(w, mask, d, |i| f.run(a[i], b[i], c[i]));
+        }
+        Op::Carry(f, d, a, b, c, flag) => {
+            for i in super::lanes(mask) {
+                let c = c.map_or(0, |c| w.get(c, i));
+                let carry = w.p[*flag as usize] >> i & 1 == 1;
+                let (v, out) = f.run(w.get(*a, i), w.get(*b, i), c, carry);
+                w.set(*d, i, v);
+                if f.leaves {
+                    w.set(Reg::P(*flag), i, out as u64);
+                }
+            }
+        }
+        Op::Test(test, p, a) => {
+            let wide = matches!(a, Reg::D(_));
+            for i in super::lanes(mask) {
+                let yes = test.run(w.get(*a, i), wide);
+                w.set(Reg::P(*p), i, yes as u64);
+            }
+        }
         Op::Wide2(f, d, a, b) => {
             f.run(r!(a), r!(b), &mut t64);
             put64!(d);
@@ -99,7 +124,8 @@ pub(super) fn run(op: &Op, w: &mut Regs, mask: u32) -> bool {
         }
         Op::Lop3(table, d, a, b, c) => {
             let (a, b, c) = (*r!(a), *r!(b), *r!(c));
-            lanes32!(w, mask, d, |i| lop3(a[i], b[i], c[i], *table));
+            lop3(&a, &b, &c, *table, &mut t);
+            put32!(d);
         }
         Op::Bfi32(d, a, b, pos, len) => {
             let (a, b, pos, len) = (*r!(a), *r!(b), *r!(pos), *r!(len));
@@ -139,14 +165,27 @@ pub(super) fn run(op: &Op, w: &mut Regs, mask: u32) -> bool {
         }
         Op::Set32(cmp, p, q, a, b, op, with) => set(w, cmp.run32(r!(a), r!(b)), *p, *q, *op, *with, mask),
         Op::Set64(cmp, p, q, a, b, op, with) => set(w, cmp.run64(d!(a), d!(b)), *p, *q, *op, *with, mask),
-        Op::SetValue(cmp, yes, d, a, b) => {
-            let m = cmp.run32(r!(a), r!(b));
+        Op::SetValue(cmp, yes, d, a, b, op, with) => {
+            let m = match (a, b) {
+                (Reg::R(a), Reg::R(b)) => cmp.run32(r!(a), r!(b)),
+                (Reg::D(a), Reg::D(b)) => cmp.run64(d!(a), d!(b)),
+                _ => return false,
+            };
+            let m = combine(*op, m, w.pred(*with));
             lanes32!(w, mask, d, |i| if m >> i & 1 == 1 { *yes } else { 0 });
         }
-        Op::SetHalf2(cmp, yes, d, a, b) => {
-            let (a, b) = (*r!(a), *r!(b));
-            let one = |c: &Cmp, a, b| if c.one32(a, b) { *yes } else { 0 };
-            lanes32!(w, mask, d, |i| x2(a[i], b[i], |a, b| one(cmp, a, b)));
+        Op::SetHalf2(cmp, yes, d, a, b, op, with) => {
+            let (low, high) = halves(*cmp, r!(a), r!(b));
+            let with = w.pred(*with);
+            let (low, high) = (combine(*op, low, with), combine(*op, high, with));
+            let half = |m: u32, i: usize| if m >> i & 1 == 1 { *yes } else { 0 };
+            lanes32!(w, mask, d, |i| half(low, i) | half(high, i) << 16);
+        }
+        Op::SetpHalf2(cmp, p, q, a, b, op, with) => {
+            let (low, high) = halves(*cmp, r!(a), r!(b));
+            let with = w.pred(*with);
+            w.set_pred(*p, combine(*op, low, with), mask);
+            w.set_pred(*q, combine(*op, high, with), mask);
         }
         Op::Sel32(d, a, b, p) => {
             let (a, b, m) = (*r!(a), *r!(b), w.pred(*p));
@@ -188,6 +227,12 @@ pub(super) fn run(op: &Op, w: &mut Regs, mask: u32) -> bool {
         _ => return false,
     }
     true
+}
+
+/// Comparisons of the lower and of the upper halves.
+#[inline(always)]
+fn halves(cmp: Cmp, a: &[u32; 32], b: &[u32; 32]) -> (u32, u32) {
+    (cmp.run32(a, b), cmp.run32(&a.map(|v| v >> 16), &b.map(|v| v >> 16)))
 }
 
 #[inline(always)]

@@ -14,6 +14,7 @@ pub(crate) enum CmpTy {
     S16,
     U16,
     F16,
+    F16Ftz,
     Bf16,
     S32,
     U32,
@@ -60,6 +61,7 @@ impl Cmp {
         let ty = match ty {
             "s16" => CmpTy::S16,
             "u16" | "b16" => CmpTy::U16,
+            "f16" if ftz => CmpTy::F16Ftz,
             "f16" => CmpTy::F16,
             "bf16" => CmpTy::Bf16,
             "s32" => CmpTy::S32,
@@ -72,61 +74,100 @@ impl Cmp {
             _ => return None,
         };
         let fits = matches!(ty, CmpTy::U16 | CmpTy::U32 | CmpTy::U64);
-        let flushes = matches!(ty, CmpTy::F32Ftz | CmpTy::F16);
-        if (unsigned && !fits) || (ftz && !flushes) || (ftz && ty == CmpTy::F16) {
+        let flushes = matches!(ty, CmpTy::F32Ftz | CmpTy::F16Ftz);
+        if (unsigned && !fits) || (ftz && !flushes) {
             return None;
         }
         Some(Cmp { ty, mask })
     }
 
+    /// The lanes where the relation holds of `f(a)` and `f(b)`. What is compared and how is decided once, so that the
+    /// loops become vector comparisons.
     #[inline(always)]
-    fn test<T: PartialOrd>(self, a: T, b: T) -> bool {
-        let (lt, eq, gt) = (a < b, a == b, a > b);
-        let un = !(lt | eq | gt);
-        let m = self.mask;
-        (lt & (m & LT != 0)) | (eq & (m & EQ != 0)) | (gt & (m & GT != 0)) | (un & (m & UN != 0))
-    }
-
-    /// The comparison of two registers of at most 32 bits.
-    #[inline(always)]
-    pub fn one32(self, a: u32, b: u32) -> bool {
-        match self.ty {
-            CmpTy::S16 => self.test(a as i16, b as i16),
-            CmpTy::U16 => self.test(a as u16, b as u16),
-            CmpTy::F16 => self.test(H::wide(a), H::wide(b)),
-            CmpTy::Bf16 => self.test(B::wide(a), B::wide(b)),
-            CmpTy::S32 => self.test(a as i32, b as i32),
-            CmpTy::F32 => self.test(f32::from_bits(a), f32::from_bits(b)),
-            CmpTy::F32Ftz => self.test(z(a), z(b)),
-            _ => self.test(a, b),
+    fn lanes<R: Copy, T: PartialOrd>(self, a: &[R; 32], b: &[R; 32], f: impl Fn(R) -> T) -> u32 {
+        let (mut lt, mut eq, mut gt) = (0, 0, 0);
+        for i in 0..32 {
+            lt |= if f(a[i]) < f(b[i]) { 1 << i } else { 0 };
         }
+        for i in 0..32 {
+            eq |= if f(a[i]) == f(b[i]) { 1 << i } else { 0 };
+        }
+        for i in 0..32 {
+            gt |= if f(a[i]) > f(b[i]) { 1 << i } else { 0 };
+        }
+        let keep = |bit: u8, v: u32| if self.mask & bit != 0 { v } else { 0 };
+        keep(LT, lt) | keep(EQ, eq) | keep(GT, gt) | keep(UN, !(lt | eq | gt))
     }
 
     #[inline(always)]
     pub fn run32(self, a: &[u32; 32], b: &[u32; 32]) -> u32 {
-        let mut out = 0;
-        for i in 0..32 {
-            out |= (self.one32(a[i], b[i]) as u32) << i;
+        match self.ty {
+            CmpTy::S16 => self.lanes(a, b, |v| v as i16),
+            CmpTy::U16 => self.lanes(a, b, |v| v as u16),
+            CmpTy::F16 => self.lanes(a, b, H::wide),
+            CmpTy::F16Ftz => self.lanes(a, b, |v| H::wide(H::flush(v))),
+            CmpTy::Bf16 => self.lanes(a, b, B::wide),
+            CmpTy::S32 => self.lanes(a, b, |v| v as i32),
+            CmpTy::F32 => self.lanes(a, b, f32::from_bits),
+            CmpTy::F32Ftz => self.lanes(a, b, z),
+            _ => self.lanes(a, b, |v| v),
         }
-        out
     }
 
     #[inline(always)]
     pub fn run64(self, a: &[u64; 32], b: &[u64; 32]) -> u32 {
-        let mut out = 0;
-        for i in 0..32 {
-            let (a, b) = (a[i], b[i]);
-            let yes = match self.ty {
-                CmpTy::S64 => self.test(a as i64, b as i64),
-                CmpTy::F64 => self.test(f64::from_bits(a), f64::from_bits(b)),
-                _ => self.test(a, b),
-            };
-            out |= (yes as u32) << i;
+        match self.ty {
+            CmpTy::S64 => self.lanes(a, b, |v| v as i64),
+            CmpTy::F64 => self.lanes(a, b, f64::from_bits),
+            _ => self.lanes(a, b, |v| v),
         }
-        out
     }
 
     pub fn wide(self) -> bool {
         matches!(self.ty, CmpTy::S64 | CmpTy::U64 | CmpTy::F64)
+    }
+}
+
+/// What testp and isspacep ask of one register.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Test {
+    Finite,
+    Infinite,
+    Number,
+    NotANumber,
+    Normal,
+    Subnormal,
+    /// The upper byte of a generic address, which tells its space.
+    Window(u8),
+}
+
+impl Test {
+    pub fn parse(name: &str) -> Option<Test> {
+        Some(match name {
+            "finite" => Test::Finite,
+            "infinite" => Test::Infinite,
+            "number" => Test::Number,
+            "notanumber" => Test::NotANumber,
+            "normal" => Test::Normal,
+            "subnormal" => Test::Subnormal,
+            _ => return None,
+        })
+    }
+
+    /// Of a float, or an address.
+    #[inline(always)]
+    pub fn run(self, bits: u64, wide: bool) -> bool {
+        let x = if wide { f64::from_bits(bits) } else { f32::from_bits(bits as u32) as f64 };
+        // In f64, subnormals of f32 are normal.
+        let normal = if wide { x.is_normal() } else { f32::from_bits(bits as u32).is_normal() };
+        match self {
+            Test::Finite => x.is_finite(),
+            Test::Infinite => x.is_infinite(),
+            Test::Number => !x.is_nan(),
+            Test::NotANumber => x.is_nan(),
+            Test::Normal => normal,
+            Test::Subnormal => x.is_finite() && x != 0.0 && !normal,
+            Test::Window(byte) => bits >> 56 == byte as u64,
+        }
     }
 }

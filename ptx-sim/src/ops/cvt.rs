@@ -88,12 +88,34 @@ impl Cvt {
                 _ => return None,
             }
         }
-        let float_to_int = !from.is_int() && to.is_int();
-        let narrows = !to.is_int() && (from.is_int() || to.bytes() < from.bytes() || to == Kind::Tf32);
-        if float_to_int && !integral || narrows && (integral || round.is_none()) || from == Kind::Tf32 {
+        let (int_from, int_to) = (from.is_int(), to.is_int());
+        let same = to == from;
+        // What the manual asks for: a rounding where the result may be inexact, none where it can't be.
+        let rounds = match (int_from, int_to) {
+            (true, true) => round.is_none(),
+            (true, false) => round.is_some() && !integral,
+            (false, true) => integral,
+            (false, false) if same => round.is_none() || integral,
+            (false, false) if to.bytes() < from.bytes() || to == Kind::Tf32 => round.is_some() && !integral,
+            (false, false) => round.is_none(),
+        };
+        let single = from == Kind::F32 || to == Kind::F32;
+        // f16 and bf16 are converted to each other by way of f32 before sm_90.
+        let halves =
+            matches!((from, to), (Kind::F16, Kind::Bf16) | (Kind::Bf16, Kind::F16)) || same && to == Kind::Bf16;
+        let tf32 = to == Kind::Tf32 && (from != Kind::F32 || sat || ftz);
+        let from_single = from == Kind::F32 && matches!(to, Kind::F16 | Kind::Bf16 | Kind::Tf32);
+        let relu_fits = from_single && matches!(round, Some(Round::Near | Round::Zero)) && !ftz && !sat;
+        if !rounds || ftz && !single || relu && !relu_fits || halves || tf32 || from == Kind::Tf32 {
             return None;
         }
-        if round == Some(Round::Away) && to != Kind::Tf32 || relu && (to.is_int() || to == Kind::F64) {
+        if round == Some(Round::Away) && to != Kind::Tf32
+            || to == Kind::Tf32 && matches!(round, Some(Round::Down | Round::Up))
+        {
+            return None;
+        }
+        // bf16 is rounded to nearest or towards zero, and never saturated.
+        if to == Kind::Bf16 && (sat || ftz || from_single && matches!(round, Some(Round::Down | Round::Up))) {
             return None;
         }
         Some(Cvt { to, from, round: round.unwrap_or(Round::Near), integral, sat, relu, ftz })
@@ -110,11 +132,11 @@ impl Cvt {
             (Kind::Int(n, signed), _) => self.int_to_float(extend(a, n, signed)),
             (_, Kind::Int(m, signed)) => {
                 let x = integral(self.widen(a), self.round);
-                // Out of range clamps; NaN is 0 for what fits 32 bits.
-                if x.is_nan() {
-                    return if m == 8 { 1 << 63 } else { 0 };
-                }
                 let bits = m as u32 * 8;
+                // Out of range clamps; NaN is 0 unless one of the types has 64 bits.
+                if x.is_nan() {
+                    return if m == 8 || self.from == Kind::F64 { 1 << (bits - 1) } else { 0 };
+                }
                 let (low, high) =
                     if signed { (-(1i128 << (bits - 1)), (1i128 << (bits - 1)) - 1) } else { (0, (1i128 << bits) - 1) };
                 (x as i128).clamp(low, high) as u64

@@ -74,33 +74,18 @@ pub(crate) fn narrow(x: f64, format: Format, round: Round) -> u32 {
     sign_bit | bits as u32
 }
 
-/// `a * b + c` in f64 rounded to odd, so that a second rounding to a format of at most 24 bits (whose products are
-/// exact in f64) is right in every mode.
-pub(crate) fn fma_odd(a: f64, b: f64, c: f64) -> f64 {
-    let p = a * b;
+/// `p + c` rounded to odd, so that a second rounding to a format of at most 24 bits is right in every mode. The product
+/// of two numbers of such formats is exact in f64.
+#[inline(always)]
+pub(crate) fn odd_sum(p: f64, c: f64) -> f64 {
     let s = p + c;
-    if !s.is_finite() {
-        return s;
-    }
     let t = s - p;
     let err = (p - (s - t)) + (c - t);
-    if err != 0.0 && s.to_bits() & 1 == 0 {
-        let grow = (err > 0.0) == (s > 0.0);
-        return f64::from_bits(if grow { s.to_bits() + 1 } else { s.to_bits() - 1 });
-    }
-    s
-}
-
-pub(crate) fn fma_f32(a: u32, b: u32, c: u32, round: Round) -> u32 {
-    let [a, b, c] = [a, b, c].map(|v| f32::from_bits(v) as f64);
-    let s = fma_odd(a, b, c);
-    if s == 0.0 {
-        // An exact zero of different signs is -0 only when rounding down.
-        let (p, both) = (a * b, (a * b).is_sign_negative() == c.is_sign_negative());
-        let negative = if both { p.is_sign_negative() } else { round == Round::Down };
-        return (negative as u32) << 31;
-    }
-    narrow(s, F32, round)
+    // The comparisons are false for infinities and NaN, whose error is NaN.
+    let fix = ((err > 0.0) | (err < 0.0)) & (s.to_bits() & 1 == 0);
+    let grow = (err > 0.0) == (s > 0.0);
+    let step = if grow { 1 } else { !0u64 };
+    f64::from_bits(s.to_bits().wrapping_add(if fix { step } else { 0 }))
 }
 
 /// Bits of an f32 result, NaN made canonical.
@@ -131,35 +116,31 @@ pub(crate) fn sat(x: f32) -> u32 {
     if x > 0.0 { x.min(1.0).to_bits() } else { 0 }
 }
 
-/// The smaller one; a NaN loses, -0 is below +0.
+/// The smaller one; a NaN loses, -0 is below +0. All of it are choices without branches.
 #[inline(always)]
 pub(crate) fn min(a: f32, b: f32) -> u32 {
-    if a.is_nan() {
-        return c(b);
-    }
-    if b.is_nan() {
-        return c(a);
-    }
-    let zero = a == b && a.is_sign_negative();
-    if a < b || zero { a.to_bits() } else { b.to_bits() }
+    // Equal numbers differ at most in the sign of zero.
+    let number = if a == b { a.to_bits() | b.to_bits() } else { (if a < b { a } else { b }).to_bits() };
+    choose(a, b, number)
 }
 
 /// The larger one; a NaN loses, +0 is above -0.
 #[inline(always)]
 pub(crate) fn max(a: f32, b: f32) -> u32 {
-    if a.is_nan() {
-        return c(b);
-    }
-    if b.is_nan() {
-        return c(a);
-    }
-    let zero = a == b && a.is_sign_positive();
-    if a > b || zero { a.to_bits() } else { b.to_bits() }
+    let number = if a == b { a.to_bits() & b.to_bits() } else { (if a > b { a } else { b }).to_bits() };
+    choose(a, b, number)
+}
+
+#[inline(always)]
+fn choose(a: f32, b: f32, number: u32) -> u32 {
+    let one = if a.is_nan() { b.to_bits() } else { number };
+    let other = if b.is_nan() { a.to_bits() } else { one };
+    if a.is_nan() & b.is_nan() { NAN32 } else { other }
 }
 
 #[inline(always)]
 pub(crate) fn nan_or(a: f32, b: f32, other: u32) -> u32 {
-    if a.is_nan() || b.is_nan() { NAN32 } else { other }
+    if a.is_nan() | b.is_nan() { NAN32 } else { other }
 }
 
 pub(crate) fn min64(a: f64, b: f64) -> u64 {

@@ -1,57 +1,102 @@
 //! f16 and bf16 arithmetic, one or two values in a 32-bit register.
 
-use super::float::{BF16, F16, Format, Round, fma_odd, narrow};
-use half::{bf16, f16};
+use super::float::odd_sum;
 
-/// A 16-bit float format.
+/// A 16-bit float format. Both conversions are exact or rounded once, and without branches, so that the loops over the
+/// lanes become vector instructions; half's own look for F16C at each call.
 pub(crate) trait Half {
-    const FORMAT: Format;
+    /// The lower 16 bits of `a`; those above are ignored.
     fn wide(a: u32) -> f32;
+    /// To nearest, ties to even; NaN as the GPU writes it.
     fn bits(x: f32) -> u32;
+    /// `a * b + c` as an f32 that rounds to this format as the exact value does.
+    fn fma(a: f32, b: f32, c: f32) -> f32;
+    /// Subnormals flushed to zero of the same sign.
+    fn flush(a: u32) -> u32;
 }
 
 pub(crate) struct H;
 pub(crate) struct B;
 
+/// One of two values: as a choice of bits, it never becomes a branch.
+#[inline(always)]
+fn pick(yes: bool, a: u32, b: u32) -> u32 {
+    let m = 0u32.wrapping_sub(yes as u32);
+    a & m | b & !m
+}
+
 impl Half for H {
-    const FORMAT: Format = F16;
     #[inline(always)]
     fn wide(a: u32) -> f32 {
-        f16::from_bits(a as u16).to_f32()
+        let (sign, magnitude) = ((a & 0x8000) << 16, (a & 0x7fff) << 13);
+        // The exponent's bias differs by 112, so a product with 2^112 is the value, subnormals included. Infinity and NaN
+        // have the largest exponent of their own.
+        let scaled = (f32::from_bits(magnitude) * f32::from_bits((127 + 112) << 23)).to_bits();
+        f32::from_bits(sign | pick(magnitude >= 0x0f80_0000, magnitude | 0x7f80_0000, scaled))
     }
     #[inline(always)]
     fn bits(x: f32) -> u32 {
-        if x.is_nan() { 0x7fff } else { f16::from_f32(x).to_bits() as u32 }
+        let magnitude = x.to_bits() & 0x7fff_ffff;
+        // Normal results: the bias changes, and an addition rounds the 13 bits that go.
+        let normal = magnitude.wrapping_sub(112 << 23).wrapping_add(0xfff + (magnitude >> 13 & 1)) >> 13;
+        // Subnormal ones: in the sum with 0.5, whose last bit stands for 2^-24, the addition of floats rounds.
+        let tiny = (f32::from_bits(magnitude) + 0.5).to_bits().wrapping_sub(0x3f00_0000);
+        let small = pick(magnitude < 113 << 23, tiny, normal);
+        // From 65520 on, the nearest is infinity.
+        let finite = pick(magnitude >= 0x477f_f000, 0x7c00, small) | x.to_bits() >> 16 & 0x8000;
+        pick(magnitude > 0x7f80_0000, 0x7fff, finite)
+    }
+    #[inline(always)]
+    fn fma(a: f32, b: f32, c: f32) -> f32 {
+        // The product is exact, and the sum in f64 errs only where it does not matter: more than 53 bits apart stand a
+        // product above 2^28, where the result is infinite, or one below 2^-30 of c, which is no midpoint itself.
+        odd(a as f64 * b as f64 + c as f64)
+    }
+    #[inline(always)]
+    fn flush(a: u32) -> u32 {
+        pick(a & 0x7c00 == 0, a & 0x8000, a)
     }
 }
 
 impl Half for B {
-    const FORMAT: Format = BF16;
     #[inline(always)]
     fn wide(a: u32) -> f32 {
         f32::from_bits(a << 16)
     }
     #[inline(always)]
     fn bits(x: f32) -> u32 {
-        if x.is_nan() { 0x7fff } else { bf16::from_f32(x).to_bits() as u32 }
+        let v = x.to_bits();
+        pick(v & 0x7fff_ffff > 0x7f80_0000, 0x7fff, v.wrapping_add(0x7fff + (v >> 16 & 1)) >> 16)
     }
+    #[inline(always)]
+    fn fma(a: f32, b: f32, c: f32) -> f32 {
+        odd(odd_sum(a as f64 * b as f64, c as f64))
+    }
+    #[inline(always)]
+    fn flush(a: u32) -> u32 {
+        pick(a & 0x7f80 == 0, a & 0x8000, a)
+    }
+}
+
+/// `x` rounded to odd: of two neighbours the one whose last bit is set, unless `x` is an f32. The next rounding, to a
+/// format of at most 22 bits, is then right.
+#[inline(always)]
+fn odd(x: f64) -> f32 {
+    let near = x as f32;
+    let (bits, back) = (near.to_bits(), (near as f64).abs());
+    let fix = (back != x.abs()) & (bits & 1 == 0) & !x.is_nan();
+    f32::from_bits(bits.wrapping_add(pick(fix, pick(back < x.abs(), 1, !0), 0)))
 }
 
 /// f32 holds more than twice the bits of both formats, so rounding twice is innocuous for +, -, *.
 #[inline(always)]
 pub(crate) fn op2<T: Half>(a: u32, b: u32, f: impl Fn(f32, f32) -> f32) -> u32 {
-    T::bits(f(T::wide(a & 0xffff), T::wide(b & 0xffff)))
+    T::bits(f(T::wide(a), T::wide(b)))
 }
 
 #[inline(always)]
 pub(crate) fn fma<T: Half>(a: u32, b: u32, c: u32) -> u32 {
-    let [a, b, c] = [a, b, c].map(|v| T::wide(v & 0xffff) as f64);
-    let s = fma_odd(a, b, c);
-    if s == 0.0 {
-        // The f64 sum has the sign of zero that IEEE asks for.
-        return if s.is_sign_negative() { 0x8000 } else { 0 };
-    }
-    narrow(s, T::FORMAT, Round::Near)
+    T::bits(T::fma(T::wide(a), T::wide(b), T::wide(c)))
 }
 
 /// Clamped to [0, 1]; NaN becomes 0.
@@ -63,13 +108,7 @@ pub(crate) fn sat<T: Half>(a: u32) -> u32 {
 /// max(x, 0) that keeps NaN, of fma.relu.
 #[inline(always)]
 pub(crate) fn relu<T: Half>(a: u32) -> u32 {
-    if T::wide(a).is_nan() {
-        0x7fff
-    } else if a & 0x8000 != 0 {
-        0
-    } else {
-        a
-    }
+    pick(T::wide(a).is_nan(), 0x7fff, pick(a & 0x8000 != 0, 0, a))
 }
 
 #[inline(always)]
@@ -94,10 +133,10 @@ pub(crate) fn max(a: f32, b: f32) -> f32 {
 
 #[inline(always)]
 pub(crate) fn min_nan(a: f32, b: f32) -> f32 {
-    if a.is_nan() || b.is_nan() { f32::NAN } else { min(a, b) }
+    if a.is_nan() | b.is_nan() { f32::NAN } else { min(a, b) }
 }
 
 #[inline(always)]
 pub(crate) fn max_nan(a: f32, b: f32) -> f32 {
-    if a.is_nan() || b.is_nan() { f32::NAN } else { max(a, b) }
+    if a.is_nan() | b.is_nan() { f32::NAN } else { max(a, b) }
 }

@@ -1,10 +1,12 @@
 //! What each arithmetic instruction does to one lane. The tables pair PTX names with Rust expressions; an opcode that
 //! no table lists is an error at load.
 
+pub(crate) mod carry;
 pub(crate) mod cmp;
 pub(crate) mod cvt;
 pub(crate) mod float;
 pub(crate) mod half2;
+pub(crate) mod rare;
 pub(crate) mod table32;
 pub(crate) mod table64;
 
@@ -14,6 +16,8 @@ macro_rules! lane_ops {
         #[derive(Clone, Copy, Debug, PartialEq)]
         pub(crate) enum $name { $($v),+ }
         impl $name {
+            /// The PTX names of the table.
+            pub const KEYS: &[&str] = &[$($($key),+),+];
             pub fn from_key(key: &str) -> Option<Self> {
                 match key { $($($key)|+ => Some(Self::$v),)+ _ => None }
             }
@@ -52,3 +56,24 @@ macro_rules! lane_ops {
     };
 }
 pub(crate) use lane_ops;
+
+/// The PTX names of all tables, for the test that each has cases.
+#[doc(hidden)]
+pub fn opcodes() -> Vec<&'static str> {
+    use table32::*;
+    use table64::*;
+    let tables = [
+        Un32::KEYS,
+        Bin32::KEYS,
+        Tri32::KEYS,
+        Un64::KEYS,
+        Bin64::KEYS,
+        Tri64::KEYS,
+        Shift64::KEYS,
+        Count64::KEYS,
+        Wide1::KEYS,
+        Wide2::KEYS,
+        Wide3::KEYS,
+    ];
+    tables.concat()
+}

@@ -34,14 +34,57 @@ fn bfind(a: u32) -> u32 {
 
 fn prmt(a: u32, b: u32, c: u32) -> u32 {
     let all = (b as u64) << 32 | a as u64;
-    let mut out = 0;
-    for i in 0..4 {
-        let sel = c >> (4 * i) & 15;
+    let one = |i: u32| {
+        let sel = c >> (4 * i);
         let byte = (all >> (8 * (sel & 7))) as u32 & 255;
-        let byte = if sel & 8 == 0 { byte } else { (byte >> 7) * 255 };
-        out |= byte << (8 * i);
+        let sign = (byte >> 7) * 255;
+        (if sel & 8 == 0 { byte } else { sign }) << (8 * i)
+    };
+    one(0) | one(1) | one(2) | one(3)
+}
+
+fn bmsk(a: u32, b: u32, clamp: bool) -> u32 {
+    if clamp && a > 31 {
+        return 0;
     }
-    out
+    let (a, sum) = (a & 31, (a & 31) + (b & 31));
+    let above = if sum > 31 || clamp && b > 31 { 0 } else { !0 << sum };
+    !0 << a & !above
+}
+
+fn szext(a: u32, b: u32, clamp: bool, signed: bool) -> u32 {
+    if clamp && b > 31 {
+        return a;
+    }
+    let n = b & 31;
+    if n == 0 {
+        return 0;
+    }
+    if signed { ((a << (32 - n)) as i32 >> (32 - n)) as u32 } else { a << (32 - n) >> (32 - n) }
+}
+
+/// The product of the lower 24 bits.
+fn mul24(a: u32, b: u32) -> u64 {
+    (a & 0xff_ffff) as u64 * (b & 0xff_ffff) as u64
+}
+
+fn mul24s(a: u32, b: u32) -> i64 {
+    ((a << 8) as i32 >> 8) as i64 * ((b << 8) as i32 >> 8) as i64
+}
+
+/// `n` bits at `at`, sign- or zero-extended.
+fn part(a: u32, at: u32, n: u32, signed: bool) -> u32 {
+    let v = a << (32 - n - at);
+    if signed { (v as i32 >> (32 - n)) as u32 } else { v >> (32 - n) }
+}
+
+fn dp4a(a: u32, b: u32, d: u32, sa: bool, sb: bool) -> u32 {
+    (0..4).fold(d, |s, i| s.wrapping_add(part(a, 8 * i, 8, sa).wrapping_mul(part(b, 8 * i, 8, sb))))
+}
+
+/// Two halves of `a` with two bytes of `b`, from bit `at` on.
+fn dp2a(a: u32, b: u32, d: u32, sa: bool, sb: bool, at: u32) -> u32 {
+    (0..2).fold(d, |s, i| s.wrapping_add(part(a, 16 * i, 16, sa).wrapping_mul(part(b, at + 8 * i, 8, sb))))
 }
 
 fn ex2(x: f32) -> f32 {
@@ -49,7 +92,7 @@ fn ex2(x: f32) -> f32 {
 }
 
 lane_ops! { Un32(a: u32) -> u32 {
-    Mov: "mov.b32" | "mov.u32" | "mov.s32" | "mov.f32" | "mov.b16" | "mov.u16" | "mov.s16" | "mov.f16" | "mov.bf16" => a;
+    Mov: "mov.b32" | "mov.u32" | "mov.s32" | "mov.f32" | "mov.b16" | "mov.u16" | "mov.s16" => a;
     Neg: "neg.s32" => a.wrapping_neg();
     Neg16: "neg.s16" => h16(a.wrapping_neg());
     Not: "not.b32" => !a;
@@ -57,6 +100,7 @@ lane_ops! { Un32(a: u32) -> u32 {
     Cnot: "cnot.b32" => (a == 0) as u32;
     Abs: "abs.s32" => (a as i32).unsigned_abs();
     Abs16: "abs.s16" => (a as i16).unsigned_abs() as u32;
+    Cnot16: "cnot.b16" => (h16(a) == 0) as u32;
     Popc: "popc.b32" => a.count_ones();
     Clz: "clz.b32" => a.leading_zeros();
     Brev: "brev.b32" => a.reverse_bits();
@@ -92,8 +136,34 @@ lane_ops! { Un32(a: u32) -> u32 {
     AbsH2: "abs.f16x2" | "abs.bf16x2" => a & 0x7fff_7fff;
     Ex2H: "ex2.approx.f16" => H::bits(ex2(H::wide(a)));
     Ex2H2: "ex2.approx.f16x2" => x2(a, 0, |v, _| H::bits(ex2(H::wide(v))));
+    Ex2B: "ex2.approx.ftz.bf16" => B::flush(B::bits(ex2(B::wide(B::flush(a)))));
+    Ex2B2: "ex2.approx.ftz.bf16x2" => x2(a, 0, |v, _| B::flush(B::bits(ex2(B::wide(B::flush(v))))));
+    TanhB: "tanh.approx.bf16" => B::bits(via64(B::wide(a), f64::tanh));
+    TanhB2: "tanh.approx.bf16x2" => x2(a, 0, |v, _| B::bits(via64(B::wide(v), f64::tanh)));
     TanhH: "tanh.approx.f16" => H::bits(via64(H::wide(a), f64::tanh));
     TanhH2: "tanh.approx.f16x2" => x2(a, 0, |v, _| H::bits(via64(H::wide(v), f64::tanh)));
+    CvtHF: "cvt.rn.f16.f32" => H::bits(f(a));
+    CvtBF: "cvt.rn.bf16.f32" => B::bits(f(a));
+    CvtHFrelu: "cvt.rn.relu.f16.f32" => relu::<H>(H::bits(f(a)));
+    CvtBFrelu: "cvt.rn.relu.bf16.f32" => relu::<B>(B::bits(f(a)));
+    CvtFH: "cvt.f32.f16" => c(H::wide(a));
+    CvtFB: "cvt.f32.bf16" => c(B::wide(a));
+    CvtFS: "cvt.rn.f32.s32" => (a as i32 as f32).to_bits();
+    CvtFU: "cvt.rn.f32.u32" => (a as f32).to_bits();
+    CvtSFz: "cvt.rzi.s32.f32" => f(a) as i32 as u32;
+    CvtUFz: "cvt.rzi.u32.f32" => f(a) as u32;
+    CvtSFn: "cvt.rni.s32.f32" => f(a).round_ties_even() as i32 as u32;
+    CvtFsat: "cvt.sat.f32.f32" => sat(f(a));
+    CvtFn: "cvt.rni.f32.f32" => c(f(a).round_ties_even());
+    CvtFz: "cvt.rzi.f32.f32" => c(f(a).trunc());
+    CvtFm: "cvt.rmi.f32.f32" => c(f(a).floor());
+    CvtFp: "cvt.rpi.f32.f32" => c(f(a).ceil());
+    CvtLow8: "cvt.u8.u8" | "cvt.u16.u8" | "cvt.u32.u8" | "cvt.s16.u8" | "cvt.s32.u8" | "cvt.u8.u16" | "cvt.u8.s16"
+        | "cvt.u8.u32" | "cvt.u8.s32" => a & 255;
+    CvtLow8S: "cvt.s16.s8" | "cvt.s32.s8" | "cvt.s8.s32" | "cvt.s8.s16" | "cvt.s8.u32" | "cvt.s8.u16" | "cvt.u32.s8"
+        => a as i8 as u32;
+    CvtLow16: "cvt.u32.u16" | "cvt.s32.u16" | "cvt.u16.u32" | "cvt.u16.s32" => h16(a);
+    CvtLow16S: "cvt.s32.s16" | "cvt.u32.s16" | "cvt.s16.s32" | "cvt.s16.u32" => a as i16 as u32;
 }}
 
 lane_ops! { Bin32(a: u32, b: u32) -> u32 {
@@ -121,6 +191,20 @@ lane_ops! { Bin32(a: u32, b: u32) -> u32 {
     MinS: "min.s32" => (a as i32).min(b as i32) as u32;
     MaxU: "max.u32" => a.max(b);
     MaxS: "max.s32" => (a as i32).max(b as i32) as u32;
+    BmskC: "bmsk.clamp.b32" => bmsk(a, b, true);
+    BmskW: "bmsk.wrap.b32" => bmsk(a, b, false);
+    SzextCU: "szext.clamp.u32" => szext(a, b, true, false);
+    SzextCS: "szext.clamp.s32" => szext(a, b, true, true);
+    SzextWU: "szext.wrap.u32" => szext(a, b, false, false);
+    SzextWS: "szext.wrap.s32" => szext(a, b, false, true);
+    Mul24U: "mul24.lo.u32" => mul24(a, b) as u32;
+    Mul24S: "mul24.lo.s32" => mul24s(a, b) as u32;
+    Mul24HiU: "mul24.hi.u32" => (mul24(a, b) >> 16) as u32;
+    Mul24HiS: "mul24.hi.s32" => (mul24s(a, b) >> 16) as u32;
+    CvtHF2: "cvt.rn.f16x2.f32" => H::bits(f(a)) << 16 | H::bits(f(b));
+    CvtBF2: "cvt.rn.bf16x2.f32" => B::bits(f(a)) << 16 | B::bits(f(b));
+    CvtHFrelu2: "cvt.rn.relu.f16x2.f32" => relu::<H>(H::bits(f(a))) << 16 | relu::<H>(H::bits(f(b)));
+    CvtBFrelu2: "cvt.rn.relu.bf16x2.f32" => relu::<B>(B::bits(f(a))) << 16 | relu::<B>(B::bits(f(b)));
     Add16: "add.s16" | "add.u16" => h16(a.wrapping_add(b));
     Sub16: "sub.s16" | "sub.u16" => h16(a.wrapping_sub(b));
     Mul16: "mul.lo.s16" | "mul.lo.u16" => h16(a.wrapping_mul(b));
@@ -141,24 +225,20 @@ lane_ops! { Bin32(a: u32, b: u32) -> u32 {
     AddFz: "add.ftz.f32" | "add.rn.ftz.f32" => cz(z(a) + z(b));
     AddFsat: "add.sat.f32" | "add.rn.sat.f32" => sat(f(a) + f(b));
     AddFzsat: "add.ftz.sat.f32" | "add.rn.ftz.sat.f32" => sat(f(cz(z(a) + z(b))));
-    AddRz: "add.rz.f32" => fma_f32(a, 0x3f80_0000, b, Round::Zero);
-    AddRm: "add.rm.f32" => fma_f32(a, 0x3f80_0000, b, Round::Down);
-    AddRp: "add.rp.f32" => fma_f32(a, 0x3f80_0000, b, Round::Up);
     SubF: "sub.f32" | "sub.rn.f32" => c(f(a) - f(b));
     SubFz: "sub.ftz.f32" | "sub.rn.ftz.f32" => cz(z(a) - z(b));
     SubFsat: "sub.sat.f32" | "sub.rn.sat.f32" => sat(f(a) - f(b));
     MulF: "mul.f32" | "mul.rn.f32" => c(f(a) * f(b));
     MulFz: "mul.ftz.f32" | "mul.rn.ftz.f32" => cz(z(a) * z(b));
     MulFsat: "mul.sat.f32" | "mul.rn.sat.f32" => sat(f(a) * f(b));
-    MulRz: "mul.rz.f32" => narrow(f(a) as f64 * f(b) as f64, F32, Round::Zero);
-    MulRm: "mul.rm.f32" => narrow(f(a) as f64 * f(b) as f64, F32, Round::Down);
-    MulRp: "mul.rp.f32" => narrow(f(a) as f64 * f(b) as f64, F32, Round::Up);
     DivF: "div.rn.f32" | "div.full.f32" => c(f(a) / f(b));
     DivFz: "div.rn.ftz.f32" | "div.full.ftz.f32" => cz(z(a) / z(b));
     DivA: "div.approx.f32" => c(div_approx(f(a), f(b)));
     DivAz: "div.approx.ftz.f32" => cz(div_approx(z(a), z(b)));
     MinF: "min.f32" => min(f(a), f(b));
     MinFz: "min.ftz.f32" => min(z(a), z(b));
+    MinFznan: "min.ftz.NaN.f32" => nan_or(z(a), z(b), min(z(a), z(b)));
+    MaxFznan: "max.ftz.NaN.f32" => nan_or(z(a), z(b), max(z(a), z(b)));
     MinFnan: "min.NaN.f32" => nan_or(f(a), f(b), min(f(a), f(b)));
     MaxF: "max.f32" => max(f(a), f(b));
     MaxFz: "max.ftz.f32" => max(z(a), z(b));
@@ -171,8 +251,6 @@ lane_ops! { Bin32(a: u32, b: u32) -> u32 {
     AddH2: "add.f16x2" | "add.rn.f16x2" => x2(a, b, |a, b| op2::<H>(a, b, |a, b| a + b));
     SubH2: "sub.f16x2" | "sub.rn.f16x2" => x2(a, b, |a, b| op2::<H>(a, b, |a, b| a - b));
     MulH2: "mul.f16x2" | "mul.rn.f16x2" => x2(a, b, |a, b| op2::<H>(a, b, |a, b| a * b));
-    AddHsat2: "add.sat.f16x2" | "add.rn.sat.f16x2" => x2(a, b, |a, b| h2::sat::<H>(op2::<H>(a, b, |a, b| a + b)));
-    MulHsat2: "mul.sat.f16x2" | "mul.rn.sat.f16x2" => x2(a, b, |a, b| h2::sat::<H>(op2::<H>(a, b, |a, b| a * b)));
     MinH: "min.f16" => op2::<H>(a, b, h2::min);
     MaxH: "max.f16" => op2::<H>(a, b, h2::max);
     MinH2: "min.f16x2" => x2(a, b, |a, b| op2::<H>(a, b, h2::min));
@@ -191,6 +269,8 @@ lane_ops! { Bin32(a: u32, b: u32) -> u32 {
     MaxB: "max.bf16" => op2::<B>(a, b, h2::max);
     MinB2: "min.bf16x2" => x2(a, b, |a, b| op2::<B>(a, b, h2::min));
     MaxB2: "max.bf16x2" => x2(a, b, |a, b| op2::<B>(a, b, h2::max));
+    MinBnan: "min.NaN.bf16" => op2::<B>(a, b, h2::min_nan);
+    MaxBnan: "max.NaN.bf16" => op2::<B>(a, b, h2::max_nan);
     MinBnan2: "min.NaN.bf16x2" => x2(a, b, |a, b| op2::<B>(a, b, h2::min_nan));
     MaxBnan2: "max.NaN.bf16x2" => x2(a, b, |a, b| op2::<B>(a, b, h2::max_nan));
 }}
@@ -211,23 +291,36 @@ lane_ops! { Tri32(a: u32, b: u32, d: u32) -> u32 {
     ShfRc: "shf.r.clamp.b32" => (((b as u64) << 32 | a as u64) >> d.min(32)) as u32;
     SadU: "sad.u32" => a.abs_diff(b).wrapping_add(d);
     SadS: "sad.s32" => (a as i32).abs_diff(b as i32).wrapping_add(d);
-    Dp4aU: "dp4a.u32.u32" => (0..4).fold(d, |s, i| s.wrapping_add((a >> (8 * i) & 255) * (b >> (8 * i) & 255)));
-    Dp4aS: "dp4a.s32.s32" => (0..4).fold(d, |s, i| {
-        s.wrapping_add(((a >> (8 * i)) as i8 as i32 * (b >> (8 * i)) as i8 as i32) as u32)
-    });
+    Dp4aUU: "dp4a.u32.u32" => dp4a(a, b, d, false, false);
+    Dp4aUS: "dp4a.u32.s32" => dp4a(a, b, d, false, true);
+    Dp4aSU: "dp4a.s32.u32" => dp4a(a, b, d, true, false);
+    Dp4aSS: "dp4a.s32.s32" => dp4a(a, b, d, true, true);
+    Dp2aLUU: "dp2a.lo.u32.u32" => dp2a(a, b, d, false, false, 0);
+    Dp2aLUS: "dp2a.lo.u32.s32" => dp2a(a, b, d, false, true, 0);
+    Dp2aLSU: "dp2a.lo.s32.u32" => dp2a(a, b, d, true, false, 0);
+    Dp2aLSS: "dp2a.lo.s32.s32" => dp2a(a, b, d, true, true, 0);
+    Dp2aHUU: "dp2a.hi.u32.u32" => dp2a(a, b, d, false, false, 16);
+    Dp2aHUS: "dp2a.hi.u32.s32" => dp2a(a, b, d, false, true, 16);
+    Dp2aHSU: "dp2a.hi.s32.u32" => dp2a(a, b, d, true, false, 16);
+    Dp2aHSS: "dp2a.hi.s32.s32" => dp2a(a, b, d, true, true, 16);
+    Mad24U: "mad24.lo.u32" => (mul24(a, b) as u32).wrapping_add(d);
+    Mad24S: "mad24.lo.s32" => (mul24s(a, b) as u32).wrapping_add(d);
+    Mad24HiU: "mad24.hi.u32" => ((mul24(a, b) >> 16) as u32).wrapping_add(d);
+    Mad24HiS: "mad24.hi.s32" => ((mul24s(a, b) >> 16) as u32).wrapping_add(d);
+    SadU16: "sad.u16" => h16(h16(a).abs_diff(h16(b)).wrapping_add(d));
+    SadS16: "sad.s16" => h16(((a as i16).abs_diff(b as i16) as u32).wrapping_add(d));
+    MadHi16: "mad.hi.u16" => h16(((h16(a) * h16(b)) >> 16).wrapping_add(d));
+    MadHiS16: "mad.hi.s16" => h16(((a as i16 as i32 * b as i16 as i32) >> 16) as u32).wrapping_add(d) & 0xffff;
+    MadHiSsat: "mad.hi.sat.s32" => {
+        (((a as i32 as i64 * b as i32 as i64) >> 32) as i32).saturating_add(d as i32) as u32
+    };
     Fma: "fma.rn.f32" | "mad.rn.f32" => c(f(a).mul_add(f(b), f(d)));
     FmaZ: "fma.rn.ftz.f32" | "mad.rn.ftz.f32" => cz(z(a).mul_add(z(b), z(d)));
-    FmaSat: "fma.rn.sat.f32" => sat(f(a).mul_add(f(b), f(d)));
-    FmaZsat: "fma.rn.ftz.sat.f32" => sat(f(cz(z(a).mul_add(z(b), z(d)))));
-    FmaRm: "fma.rm.f32" => fma_f32(a, b, d, Round::Down);
-    FmaRz: "fma.rz.f32" => fma_f32(a, b, d, Round::Zero);
-    FmaRp: "fma.rp.f32" => fma_f32(a, b, d, Round::Up);
-    FmaRmZ: "fma.rm.ftz.f32" => cz(f(fma_f32(z(a).to_bits(), z(b).to_bits(), z(d).to_bits(), Round::Down)));
+    FmaSat: "fma.rn.sat.f32" | "mad.rn.sat.f32" => sat(f(a).mul_add(f(b), f(d)));
+    FmaZsat: "fma.rn.ftz.sat.f32" | "mad.rn.ftz.sat.f32" => sat(f(cz(z(a).mul_add(z(b), z(d)))));
     FmaH: "fma.rn.f16" => fma::<H>(a, b, d);
-    FmaHsat: "fma.rn.sat.f16" => h2::sat::<H>(fma::<H>(a, b, d));
     FmaHrelu: "fma.rn.relu.f16" => relu::<H>(fma::<H>(a, b, d));
     FmaH2: "fma.rn.f16x2" => x3(a, b, d, fma::<H>);
-    FmaHsat2: "fma.rn.sat.f16x2" => x3(a, b, d, |a, b, d| h2::sat::<H>(fma::<H>(a, b, d)));
     FmaHrelu2: "fma.rn.relu.f16x2" => x3(a, b, d, |a, b, d| relu::<H>(fma::<H>(a, b, d)));
     FmaB: "fma.rn.bf16" => fma::<B>(a, b, d);
     FmaBrelu: "fma.rn.relu.bf16" => relu::<B>(fma::<B>(a, b, d));
@@ -235,17 +328,16 @@ lane_ops! { Tri32(a: u32, b: u32, d: u32) -> u32 {
     FmaBrelu2: "fma.rn.relu.bf16x2" => x3(a, b, d, |a, b, d| relu::<B>(fma::<B>(a, b, d)));
 }}
 
-/// lop3: any function of three bits, by its truth table.
+/// lop3: any function of three bits, by its truth table. Bit by bit: `c` chooses within pairs of the table's entries, `b`
+/// between the chosen, `a` between those.
 #[inline(always)]
-pub(crate) fn lop3(a: u32, b: u32, c: u32, table: u8) -> u32 {
-    let mut out = 0;
-    for i in 0..8 {
-        if table >> i & 1 == 1 {
-            let pick = |v: u32, bit: u8| if i & bit != 0 { v } else { !v };
-            out |= pick(a, 4) & pick(b, 2) & pick(c, 1);
-        }
+pub(crate) fn lop3(a: &[u32; 32], b: &[u32; 32], c: &[u32; 32], table: u8, out: &mut [u32; 32]) {
+    let t: [u32; 8] = std::array::from_fn(|i| 0u32.wrapping_sub((table >> i & 1) as u32));
+    let mux = |s: u32, one: u32, zero: u32| zero ^ s & (one ^ zero);
+    for i in 0..32 {
+        let pair = |k: usize| mux(c[i], t[k + 1], t[k]);
+        out[i] = mux(a[i], mux(b[i], pair(6), pair(4)), mux(b[i], pair(2), pair(0)));
     }
-    out
 }
 
 /// bfi: `len` bits of `a` put at `pos` of `b`.
