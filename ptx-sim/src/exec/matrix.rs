@@ -41,37 +41,58 @@ fn transposed(words: &[u32; 32]) -> [u32; 32] {
     })
 }
 
-/// How an mma reads its 32-bit registers: two halves, or one tf32.
+/// Elements of an mma's inputs: two to a register, or one.
 trait Element {
-    /// Elements of a register.
+    /// Elements of a register of one lane.
     const PACK: usize;
+    /// The elements of 4 * PACK columns and 8 rows, row by row.
+    fn rows(words: &[u32; 32]) -> [f32; 64];
+    /// Element `k` of a word.
     fn wide(word: u32, k: usize) -> f32;
 }
 
 struct Tf32;
 
-impl Element for H {
-    const PACK: usize = 2;
-    #[inline(always)]
-    fn wide(word: u32, k: usize) -> f32 {
-        <H as Half>::wide(word >> (16 * k) & 0xffff)
-    }
+macro_rules! half_element {
+    ($t:ident) => {
+        impl Element for $t {
+            const PACK: usize = 2;
+            #[inline(always)]
+            fn rows(words: &[u32; 32]) -> [f32; 64] {
+                bytemuck::cast::<[u32; 32], [u16; 64]>(*words).map(|v| <$t as Half>::wide(v as u32))
+            }
+            #[inline(always)]
+            fn wide(word: u32, k: usize) -> f32 {
+                <$t as Half>::wide(word >> (16 * k) & 0xffff)
+            }
+        }
+    };
 }
-
-impl Element for B {
-    const PACK: usize = 2;
-    #[inline(always)]
-    fn wide(word: u32, k: usize) -> f32 {
-        f32::from_bits(if k == 0 { word << 16 } else { word & 0xffff_0000 })
-    }
-}
+half_element!(H);
+half_element!(B);
 
 impl Element for Tf32 {
     const PACK: usize = 1;
     #[inline(always)]
+    fn rows(words: &[u32; 32]) -> [f32; 64] {
+        std::array::from_fn(|i| if i < 32 { Self::wide(words[i], 0) } else { 0.0 })
+    }
+    #[inline(always)]
     fn wide(word: u32, _: usize) -> f32 {
         f32::from_bits(word & !0x1fff)
     }
+}
+
+/// The words of 8 rows of 4, column by column, of each the even rows first.
+#[inline(always)]
+fn columns(words: &[u32; 32]) -> [[u32; 8]; 4] {
+    let mut out = [[0; 8]; 4];
+    for (i, rows) in words.chunks_exact(8).enumerate() {
+        for (t, out) in out.iter_mut().enumerate() {
+            (out[i], out[i + 4]) = (rows[t], rows[t + 4]);
+        }
+    }
+    out
 }
 
 impl Warp {
@@ -79,64 +100,67 @@ impl Warp {
     #[inline(always)]
     pub(super) fn mma(&mut self, op: &Mma) -> u64 {
         match op.kind {
-            MmaKind::F16 => self.multiply::<H>(op),
-            MmaKind::Bf16 => self.multiply::<B>(op),
-            MmaKind::Tf32 => self.multiply::<Tf32>(op),
+            MmaKind::F16 if op.b.len() == 2 => self.multiply::<H, 16>(op),
+            MmaKind::F16 => self.multiply::<H, 8>(op),
+            MmaKind::Bf16 if op.b.len() == 2 => self.multiply::<B, 16>(op),
+            MmaKind::Bf16 => self.multiply::<B, 8>(op),
+            MmaKind::Tf32 if op.b.len() == 2 => self.multiply::<Tf32, 8>(op),
+            MmaKind::Tf32 => self.multiply::<Tf32, 4>(op),
         }
     }
+    /// `K`: the depth.
     #[inline(always)]
-    fn multiply<E: Element>(&mut self, op: &Mma) -> u64 {
+    fn multiply<E: Element, const K: usize>(&mut self, op: &Mma) -> u64 {
         let r = &self.regs.r;
         // A block of a register has 8 rows of 4 words, so 4 * PACK of the depth.
         let deep = 4 * E::PACK;
-        let depth = deep * op.b.len();
-        // A as [k][row of 16]; B as [k][column], even columns first: so are the sums' two registers joined.
-        let mut a = [[0f32; 16]; 16];
-        let mut b = [[0f32; 8]; 16];
+        // A as [row][k]; B as [k][column], even columns first, as in the two registers of a sum.
+        let mut a = [[0f32; K]; 16];
+        let mut b = [[0f32; 8]; K];
         for (i, &reg) in op.a.iter().enumerate() {
-            let words = &r[reg as usize];
-            for t in 0..4 {
-                for k in 0..E::PACK {
-                    for row in 0..8 {
-                        a[deep * (i / 2) + E::PACK * t + k][8 * (i % 2) + row] = E::wide(words[row * 4 + t], k);
-                    }
+            let block = E::rows(&r[reg as usize]);
+            for row in 0..8 {
+                for k in 0..deep {
+                    a[8 * (i % 2) + row][deep * (i / 2) + k] = block[deep * row + k];
                 }
             }
         }
         for (i, &reg) in op.b.iter().enumerate() {
-            let words = &r[reg as usize];
-            for t in 0..4 {
+            for (t, words) in columns(&r[reg as usize]).iter().enumerate() {
                 for k in 0..E::PACK {
-                    for col in 0..8 {
-                        b[deep * i + E::PACK * t + k][col / 2 + 4 * (col % 2)] = E::wide(words[col * 4 + t], k);
-                    }
+                    b[deep * i + E::PACK * t + k] = words.map(|w| E::wide(w, k));
                 }
             }
         }
-        let c = op.c.map(|reg| &r[reg as usize]);
         let mut out = [[0u32; 32]; 4];
-        for row in (0..16).step_by(4) {
-            let mut sums: [[f32; 8]; 4] = std::array::from_fn(|i| {
-                let (half, at) = ((row + i) / 8 * 2, (row + i) % 8 * 4);
-                std::array::from_fn(|j| f32::from_bits(c[half + j / 4][at + j % 4]))
-            });
-            for k in 0..depth {
-                for (i, sum) in sums.iter_mut().enumerate() {
-                    for (sum, b) in sum.iter_mut().zip(&b[k]) {
-                        *sum = a[k][row + i].mul_add(*b, *sum);
+        for half in 0..2 {
+            let (c0, c1) = (&r[op.c[2 * half] as usize], &r[op.c[2 * half + 1] as usize]);
+            for group in 0..2 {
+                // Four rows at a time, so that their sums stay in registers.
+                let at = |i: usize| (4 * group + i) * 4;
+                let sum = |i: usize| -> [f32; 8] {
+                    std::array::from_fn(|j| f32::from_bits(if j < 4 { c0[at(i) + j] } else { c1[at(i) + j - 4] }))
+                };
+                let (mut s0, mut s1, mut s2, mut s3) = (sum(0), sum(1), sum(2), sum(3));
+                let rows = &a[8 * half + 4 * group..8 * half + 4 * group + 4];
+                for k in 0..K {
+                    for j in 0..8 {
+                        s0[j] = rows[0][k].mul_add(b[k][j], s0[j]);
+                        s1[j] = rows[1][k].mul_add(b[k][j], s1[j]);
+                        s2[j] = rows[2][k].mul_add(b[k][j], s2[j]);
+                        s3[j] = rows[3][k].mul_add(b[k][j], s3[j]);
                     }
                 }
-            }
-            for (i, sum) in sums.iter().enumerate() {
-                let (half, at) = ((row + i) / 8 * 2, (row + i) % 8 * 4);
-                for (j, &v) in sum.iter().enumerate() {
-                    out[half + j / 4][at + j % 4] = crate::ops::float::c(v);
+                for (i, s) in [s0, s1, s2, s3].iter().enumerate() {
+                    for j in 0..8 {
+                        out[2 * half + j / 4][at(i) + j % 4] = crate::ops::float::c(s[j]);
+                    }
                 }
             }
         }
         for (&reg, out) in op.d.iter().zip(out) {
             self.regs.r[reg as usize] = out;
         }
-        2 * 16 * 8 * depth as u64
+        2 * 16 * 8 * K as u64
     }
 }
