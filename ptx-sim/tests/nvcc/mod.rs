@@ -64,7 +64,11 @@ fn install() -> Result<PathBuf, String> {
         eprintln!("installing nvcc {RELEASE} into {}", venv.display());
         output(Command::new("python3").args(["-m", "venv"]).arg(&venv))?;
         let wheels = WHEELS.map(|wheel| format!("{wheel}=={RELEASE}.*"));
-        output(Command::new(venv.join("bin/pip")).args(["install", "--disable-pip-version-check"]).args(wheels))?;
+        output(
+            Command::new(venv.join("bin/pip"))
+                .args(["install", "--disable-pip-version-check", "--retries=2"])
+                .args(wheels),
+        )?;
         fs::write(&done, "").map_err(|e| e.to_string())?;
     }
     let python = fs::read_dir(venv.join("lib")).ok().and_then(|mut entries| entries.next()?.ok());
