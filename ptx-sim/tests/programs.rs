@@ -21,7 +21,7 @@ macro_rules! cases {
 
 cases! {
     control: control shapes;
-    elementwise: halves numbers;
+    elementwise: axpy halves numbers;
     matrix: gemm_f32 gemm_bf16 conv_bf16 mma;
     parallel: reductions scans compactions histograms softmaxes philox;
 }

@@ -6,6 +6,24 @@ use crate::host::{Element, Host, Random, cover, line};
 use crate::reference;
 use half::{bf16, f16};
 
+pub fn axpy(host: &mut Host, seed: u64) {
+    let mut random = Random(seed);
+    for n in [8, 96, 1000] {
+        let (a, x, y) = (random.float(-2.0, 2.0), random.floats(n, -4.0, 4.0), random.floats(n, -4.0, 4.0));
+        let (px, py) = (host.input(&x), host.inout(&y));
+        host.run("elementwise", "saxpy", cover(n, 96), &args![a, px, py, n as i32]);
+        assert_eq!(host.read::<f32>(py, n), x.iter().zip(&y).map(|(x, y)| a.mul_add(*x, *y)).collect::<Vec<_>>());
+
+        let [x, y] = [x, y].map(|v| v.into_iter().map(bf16::from_f32).collect::<Vec<_>>());
+        let (px, py) = (host.input(&x), host.inout(&y));
+        host.run("elementwise", "bf16_axpy", cover(n / 8, 32), &args![a, px, py, n as i32]);
+        let a = bf16::from_f32(a).to_f64();
+        // A product and a sum of bf16 values of such exponents are exact in f64.
+        let want: Vec<bf16> = x.iter().zip(&y).map(|(x, y)| reference::to_bf16(a * x.to_f64() + y.to_f64())).collect();
+        assert_eq!(host.read::<bf16>(py, n), want);
+    }
+}
+
 pub fn halves(host: &mut Host, seed: u64) {
     let mut random = Random(seed);
     let pairs = 101;
