@@ -1,5 +1,6 @@
 //! Launches that are refused, checks that are left out, and rules of execution that need no CUDA: kernels in plain PTX.
 
+use ptx_sim::gpu::{A100, H100_SXM, RTX_3060};
 use ptx_sim::{Arg, Checks, Counters, Device, DeviceOptions, Error, FaultKind, Module, Shape};
 
 /// A kernel `k` of that body, with its parameters, 9 predicates and 20 registers of each width.
@@ -81,18 +82,20 @@ fn limits_of_the_gpu() {
 #[test]
 fn shared_memory_of_the_gpu() {
     let module = module(".param .u64 out", "mov.u32 %r0, tile;\nst.shared.u32 [%r0], 1;");
-    let mut d = Device::new(DeviceOptions::default());
-    let out = [Arg::from(d.alloc(4))];
-    let go = |d: &mut Device, bytes| d.launch(&module, "k", Shape::line(1, 1).with_shared(bytes), &out);
-    let plain = 48 * 1024 - 512;
-    go(&mut d, plain).expect("48 KiB together");
-    assert_refused(go(&mut d, plain + 1), "dynamic shared memory");
-    // An RTX 3060 has 99 KiB for those who ask.
-    let most = 99 * 1024 - 512;
-    assert!(matches!(d.allow_shared(&module, "k", most + 1), Err(Error::Launch(_))));
-    d.allow_shared(&module, "k", most).expect("99 KiB together");
-    go(&mut d, most).expect("as much as was asked for");
-    assert_refused(go(&mut d, most + 1), "dynamic shared memory");
+    for (gpu, kib) in [(&RTX_3060, 99), (&A100, 163), (&H100_SXM, 227)] {
+        let mut d = Device::new(DeviceOptions { gpu, ..DeviceOptions::default() });
+        let out = [Arg::from(d.alloc(4))];
+        let go = |d: &mut Device, bytes| d.launch(&module, "k", Shape::line(1, 1).with_shared(bytes), &out);
+        let plain = 48 * 1024 - 512;
+        go(&mut d, plain).expect("48 KiB together");
+        assert_refused(go(&mut d, plain + 1), "dynamic shared memory");
+        // There is more for those who ask.
+        let most = kib * 1024 - 512;
+        assert!(matches!(d.allow_shared(&module, "k", most + 1), Err(Error::Launch(_))));
+        d.allow_shared(&module, "k", most).expect("what the GPU has");
+        go(&mut d, most).expect("as much as was asked for");
+        assert_refused(go(&mut d, most + 1), "dynamic shared memory");
+    }
 }
 
 #[test]

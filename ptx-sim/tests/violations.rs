@@ -2,14 +2,12 @@
 //! which must pass; under several orders of blocks and warps.
 
 mod host;
-mod reference;
+mod place;
 
-use half::bf16;
-use host::{Buffer, Host, Random, nvcc};
+use host::{Host, Random, nvcc};
+use place::{SEEDS, assert_place, fault};
 use ptx_sim::{Arg, DeviceOptions, Error, Fault, FaultKind, Module, Shape};
 use std::fs;
-
-const SEEDS: [u64; 3] = [1, 2, 3];
 
 /// Enough for every kernel here that ends.
 const STEPS: u64 = 100_000;
@@ -54,14 +52,6 @@ fn launch(seed: u64, program: &str, kernel: &str, shape: Shape, makes: &[Make]) 
     host.launch(program, kernel, shape, &args).map(|_| ())
 }
 
-/// The fault of a launch that must have one of those kinds.
-fn fault(result: Result<(), Error>, kinds: &[FaultKind]) -> Fault {
-    match result {
-        Err(Error::Fault(fault)) if kinds.contains(&fault.kind) => *fault,
-        other => panic!("{kinds:?} was expected, not {other:?}"),
-    }
-}
-
 /// Runs both twins under every seed. The violation must name its place.
 fn twins(program: &str, name: &str, shape: Shape, makes: &[Make], kinds: &[FaultKind]) {
     for seed in SEEDS {
@@ -71,35 +61,16 @@ fn twins(program: &str, name: &str, shape: Shape, makes: &[Make], kinds: &[Fault
         let kernel = format!("{name}_bad");
         let fault = fault(launch(seed, program, &kernel, shape, makes), kinds);
         assert_place(&fault, program, &kernel);
-        let (file, line) = fault.source.as_ref().expect("line info");
-        let (file, bad) = (file.rsplit('/').next().expect("a name"), bad_lines(program, name));
-        assert_eq!(file, format!("{program}.cu"), "{fault}");
-        assert!(bad.contains(line), "lines {bad:?} are bad: {fault}");
+        assert_bad_line(&fault, program, name);
     }
 }
 
-/// The message must have the kernel, the block, the thread where it is one's fault, the line of the PTX (an instruction of
-/// that kernel) and that of the source.
-fn assert_place(fault: &Fault, program: &str, kernel: &str) {
-    let text = fault.to_string();
-    let ptx = nvcc::ptx(program);
-    let (entry, instruction) = ptx.lines().take(fault.line as usize).fold(("", ""), |(entry, _), line| {
-        let name = line.split(".entry ").nth(1).and_then(|rest| rest.split('(').next());
-        (name.unwrap_or(entry), line.trim())
-    });
-    assert_eq!(entry, kernel, "{text}");
-    assert!(instruction.contains(';') && !instruction.starts_with('.'), "{instruction}: {text}");
+/// The fault must be in a line of the violation that ends in `// BAD`.
+fn assert_bad_line(fault: &Fault, program: &str, name: &str) {
     let (file, line) = fault.source.as_ref().expect("line info");
-    let parts =
-        [format!("in kernel {kernel} "), format!("block {:?}", fault.block), format!("PTX line {}", fault.line)];
-    for part in parts.into_iter().chain([format!("({file}:{line})")]) {
-        assert!(text.contains(&part), "{part}: {text}");
-    }
-    use FaultKind::{Deadlock, Divergence, StepBudget};
-    match fault.thread {
-        Some(thread) => assert!(text.contains(&format!("thread {thread:?}")), "{text}"),
-        None => assert!(matches!(fault.kind, Deadlock | Divergence | StepBudget), "no thread: {text}"),
-    }
+    assert!(file.ends_with(&format!("/{program}.cu")), "{fault}");
+    let bad = bad_lines(program, name);
+    assert!(bad.contains(line), "lines {bad:?} are bad: {fault}");
 }
 
 /// The lines of a violation's body that end in `// BAD`.
@@ -226,6 +197,25 @@ fn an_endless_kernel_says_where_its_warps_stand() {
     assert!(fault.detail.contains("warp 0 at PTX line") && fault.detail.contains("warp 1 at barrier 0"), "{fault}");
 }
 
+/// The kernel is right; what it is given isn't.
+#[test]
+fn use_after_free() {
+    for seed in SEEDS {
+        let mut host = host(seed);
+        let (x, y) = (host.input(&[1.0f32; 100]), host.output::<f32>(100));
+        // Another allocation must not take the place of the one that is freed.
+        let freed = host.output::<f32>(100);
+        host.device.free(freed.address).expect("an allocation");
+        let _next = host.inout(&[0.0f32; 100]);
+        let shape = Shape::line(2, 96);
+        host.run("violations_memory", "bound_ok", shape, &args![x, y, 100]);
+        let result = host.launch("violations_memory", "bound_ok", shape, &args![x, freed, 100]);
+        let fault = fault(result, &[FaultKind::UseAfterFree]);
+        assert_place(&fault, "violations_memory", "bound_ok");
+        assert_bad_line(&fault, "violations_memory", "bound");
+    }
+}
+
 /// Refused before they run, by messages that name the kernel.
 #[test]
 fn launches_beyond_the_limits() {
@@ -238,154 +228,5 @@ fn launches_beyond_the_limits() {
             Err(e @ Error::Launch(_)) => assert!(e.to_string().contains(&format!("{name}_bad")), "{e}"),
             other => panic!("{name}_bad: {other:?}"),
         }
-    }
-}
-
-/// A whole program: its launch on data that shows every violation.
-struct Program {
-    name: &'static str,
-    shape: Shape,
-    inputs: fn(&mut Host) -> [Buffer; 2],
-    outputs: usize,
-    sizes: &'static [i32],
-}
-
-impl Program {
-    /// What a kernel of the program writes.
-    fn run(&self, seed: u64, kernel: &str) -> Result<Vec<f32>, Error> {
-        let mut host = host(seed);
-        let [x, y] = (self.inputs)(&mut host);
-        let out = host.output::<f32>(self.outputs);
-        let args: Vec<Arg> = match self.name {
-            "reduction" => args![x, out].into(),
-            _ => args![x, y, out].into(),
-        };
-        let args: Vec<Arg> = args.into_iter().chain(self.sizes.iter().map(|&v| v.into())).collect();
-        host.launch(self.name, kernel, self.shape, &args)?;
-        Ok(host.read(out, self.outputs))
-    }
-
-    fn violates(&self, kernel: &str, kinds: &[FaultKind]) {
-        for seed in SEEDS {
-            let fault = fault(self.run(seed, kernel).map(|_| ()), kinds);
-            assert_place(&fault, self.name, kernel);
-        }
-    }
-}
-
-fn floats(host: &mut Host, n: usize) -> Buffer {
-    host.input(&Random(n as u64).floats(n, -1.0, 1.0))
-}
-
-fn halves(host: &mut Host, n: usize) -> Buffer {
-    let x = Random(n as u64).floats(n, -1.0, 1.0);
-    host.input(&x.into_iter().map(bf16::from_f32).collect::<Vec<_>>())
-}
-
-const REDUCTION: Program = Program {
-    name: "reduction",
-    shape: Shape { grid: [3, 1, 1], block: [256, 1, 1], shared: 0 },
-    inputs: |host| [floats(host, 2000), floats(host, 1)],
-    outputs: 3,
-    sizes: &[2000],
-};
-
-/// 40 x 50 x 33.
-const GEMM_F32: Program = Program {
-    name: "gemm_f32",
-    shape: Shape { grid: [4, 3, 1], block: [16, 16, 1], shared: 0 },
-    inputs: |host| [floats(host, 40 * 33), floats(host, 33 * 50)],
-    outputs: 40 * 50,
-    sizes: &[40, 50, 33],
-};
-
-/// 70 x 72 x 136: five steps, the last one partial.
-const GEMM_BF16: Program = Program {
-    name: "gemm_bf16",
-    shape: Shape { grid: [2, 2, 1], block: [128, 1, 1], shared: 0 },
-    inputs: |host| [halves(host, 70 * 136), halves(host, 72 * 136)],
-    outputs: 70 * 72,
-    sizes: &[70, 72, 136],
-};
-
-/// Two images of 5 x 9, 40 channels, 72 filters.
-const CONV_BF16: Program = Program {
-    name: "conv_bf16",
-    shape: Shape { grid: [2, 2, 1], block: [128, 1, 1], shared: 0 },
-    inputs: |host| [halves(host, 90 * 40), halves(host, 72 * 9 * 40)],
-    outputs: 90 * 72,
-    sizes: &[2, 5, 9, 40, 72],
-};
-
-/// A test for each violating variant of a program.
-macro_rules! variants {
-    ($($program:ident { $($kernel:ident $($kind:ident)|+;)* })*) => {
-        mod programs {
-            use super::*;
-            $($(#[test]
-            fn $kernel() {
-                $program.violates(stringify!($kernel), &[$(FaultKind::$kind),+]);
-            })*)*
-        }
-    };
-}
-
-// Without the barrier a thread may read what another has written, what it has not written yet, or what is under way.
-variants! {
-    REDUCTION {
-        reduce_sum_no_barrier SharedRace | Uninitialised;
-        reduce_sum_bound OutOfBounds;
-    }
-    GEMM_F32 {
-        gemm_f32_no_barrier SharedRace | Uninitialised;
-        gemm_f32_no_last_barrier SharedRace;
-        gemm_f32_bound OutOfBounds;
-    }
-    GEMM_BF16 {
-        gemm_bf16_no_wait AsyncPending;
-        gemm_bf16_no_last_wait AsyncPending;
-        gemm_bf16_no_barrier SharedRace | Uninitialised | AsyncPending;
-        gemm_bf16_no_last_barrier SharedRace | AsyncPending;
-        gemm_bf16_bound OutOfBounds;
-    }
-    CONV_BF16 {
-        conv_bf16_no_wait AsyncPending;
-        conv_bf16_no_last_wait AsyncPending;
-        conv_bf16_no_barrier SharedRace | Uninitialised | AsyncPending;
-        conv_bf16_no_last_barrier SharedRace | AsyncPending;
-        conv_bf16_bound OutOfBounds;
-    }
-}
-
-/// The launches above are right but for the violation: the kernels without one pass them.
-#[test]
-fn whole_programs_pass() {
-    for (program, kernel) in
-        [(REDUCTION, "reduce_sum"), (GEMM_F32, "gemm_f32"), (GEMM_BF16, "gemm_bf16_nt"), (CONV_BF16, "conv_bf16")]
-    {
-        for seed in SEEDS {
-            program.run(seed, kernel).unwrap_or_else(|e| panic!("{kernel}: {e}"));
-        }
-    }
-}
-
-/// No check can see swapped fragments, so the comparison with a reference has to.
-#[test]
-fn swapped_fragments() {
-    let value = |n: usize| -> Vec<f64> {
-        Random(n as u64).floats(n, -1.0, 1.0).into_iter().map(|v| f64::from(bf16::from_f32(v).to_f32())).collect()
-    };
-    // Each addition of an exact product errs by a unit of the sum of magnitudes at most; there are no more than 360.
-    let agree = |got: Vec<f32>, want: Vec<(f64, f64)>| {
-        let bound = 360.0 * f64::from(f32::EPSILON);
-        got.iter().zip(want).all(|(&got, (want, size))| (f64::from(got) - want).abs() <= bound * size)
-    };
-    let product = || reference::gemm_f64(&value(70 * 136), &value(72 * 136), [70, 72, 136], true);
-    let convolution = || reference::conv3x3(&value(90 * 40), &value(72 * 9 * 40), [2, 5, 9, 40, 72]);
-    for seed in SEEDS {
-        let [right, swapped] = ["gemm_bf16_nt", "gemm_bf16_swapped"].map(|k| GEMM_BF16.run(seed, k).expect("no fault"));
-        assert!(agree(right, product()) && !agree(swapped, product()));
-        let [right, swapped] = ["conv_bf16", "conv_bf16_swapped"].map(|k| CONV_BF16.run(seed, k).expect("no fault"));
-        assert!(agree(right, convolution()) && !agree(swapped, convolution()));
     }
 }
