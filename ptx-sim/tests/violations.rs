@@ -6,14 +6,14 @@ mod place;
 
 use host::{Host, Random, nvcc};
 use place::{SEEDS, assert_place, fault};
-use ptx_sim::{Arg, DeviceOptions, Error, Fault, FaultKind, Module, Shape};
+use ptx_sim::{Arg, Counters, DeviceOptions, Error, Fault, FaultKind, Module, Shape};
 use std::fs;
 
 /// Enough for every kernel here that ends.
 const STEPS: u64 = 100_000;
 
-fn host(seed: u64) -> Host {
-    Host::new(DeviceOptions { seed, step_budget: STEPS, ..DeviceOptions::default() })
+fn host(seed: u64, threads: usize) -> Host {
+    Host::new(DeviceOptions { seed, threads, step_budget: STEPS, ..DeviceOptions::default() })
 }
 
 /// What a kernel's arguments are made of.
@@ -46,10 +46,18 @@ fn argument(host: &mut Host, make: Make) -> Arg {
     }
 }
 
-fn launch(seed: u64, program: &str, kernel: &str, shape: Shape, makes: &[Make]) -> Result<(), Error> {
-    let mut host = host(seed);
-    let args: Vec<Arg> = makes.iter().map(|&make| argument(&mut host, make)).collect();
-    host.launch(program, kernel, shape, &args).map(|_| ())
+/// A launch, which must do and count the same, or fail in the same way, on any number of the host's threads.
+fn launch(seed: u64, program: &str, kernel: &str, shape: Shape, makes: &[Make]) -> Result<Counters, Error> {
+    let [one, others @ ..] = [1, 2, 4].map(|threads| {
+        let mut host = host(seed, threads);
+        let args: Vec<Arg> = makes.iter().map(|&make| argument(&mut host, make)).collect();
+        host.launch(program, kernel, shape, &args)
+    });
+    let outcome = |result: &Result<Counters, Error>| result.clone().map_err(|e| e.to_string());
+    for other in others {
+        assert_eq!(outcome(&other), outcome(&one), "{kernel}, seed {seed}");
+    }
+    one
 }
 
 /// Runs both twins under every seed. The violation must name its place.
@@ -201,7 +209,7 @@ fn an_endless_kernel_says_where_its_warps_stand() {
 #[test]
 fn use_after_free() {
     for seed in SEEDS {
-        let mut host = host(seed);
+        let mut host = host(seed, 0);
         let (x, y) = (host.input(&[1.0f32; 100]), host.output::<f32>(100));
         // Another allocation must not take the place of the one that is freed.
         let freed = host.output::<f32>(100);
