@@ -1,6 +1,8 @@
 // Elementwise kernels. Grid covers n (or the number of pairs) once (1-D), block any size; inputs read-only. Exact
 // unless said otherwise: every operation rounds on its own (explicit intrinsics, no contraction).
 //
+// saxpy: y[i] = fma(a, x[i], y[i]) (f32); y read and written.
+// bf16_axpy: the same in bf16 (a f32, rounded), eight elements a thread; n a multiple of 8, pointers 16-byte aligned.
 // half_ops: x, y f16 pairs (4-byte aligned, n pairs), out 8n f16: per pair sum, difference, product, fma(x, y, x), max,
 //   min, clamp(x, 0, 1) and |x| where x > y else -x. bf16_ops the same in bf16.
 // half_convert: x[n] f32 to h[n] f16 and b[n] bf16 (nearest even), back[2n] f32 from them, down[n] i32 = f16 to integer
@@ -18,6 +20,24 @@
 
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
+
+extern "C" __global__ void saxpy(float a, const float *__restrict__ x, float *y, int n) {
+    const int i = blockIdx.x * blockDim.x + threadIdx.x;
+    if (i < n) y[i] = fmaf(a, x[i], y[i]);
+}
+
+extern "C" __global__ void bf16_axpy(float a, const uint4 *__restrict__ x, uint4 *y, int n) {
+    const int i = blockIdx.x * blockDim.x + threadIdx.x;
+    if (8 * i >= n) return;
+    const uint4 u = x[i];
+    uint4 v = y[i];
+    const __nv_bfloat162 factor = __float2bfloat162_rn(a);
+    const __nv_bfloat162 *from = (const __nv_bfloat162 *)&u;
+    __nv_bfloat162 *to = (__nv_bfloat162 *)&v;
+#pragma unroll
+    for (int k = 0; k < 4; ++k) to[k] = __hfma2(factor, from[k], to[k]);
+    y[i] = v;
+}
 
 template <typename T2, typename T> __device__ __forceinline__ void pair_ops(T2 x, T2 y, T2 zero, T2 one, T2 *out) {
     out[0] = __hadd2_rn(x, y);

@@ -1,157 +1,29 @@
 //! The CUDA programs, compared with plain Rust.
 
 mod cases;
+mod host;
 mod reference;
 
-use cases::{Arg, Machine, Shape};
-use ptx_sim::{Device, DeviceOptions, Error, Module};
-use std::collections::HashMap;
-use std::path::{Path, PathBuf};
-use std::{fs, iter};
+use host::Host;
+use std::iter;
 
-/// The simulator as the cases see it: a device, and the modules it has loaded.
-struct Simulator {
-    device: Device,
-    modules: HashMap<String, Module>,
-}
-
-impl Simulator {
-    fn new(seed: u64) -> Self {
-        let options = DeviceOptions { seed, ..DeviceOptions::default() };
-        Simulator { device: Device::new(options), modules: HashMap::new() }
-    }
-}
-
-impl Machine for Simulator {
-    fn upload(&mut self, bytes: &[u8]) -> u64 {
-        let address = self.reserve(bytes.len());
-        self.device.write(address, bytes).expect("just allocated");
-        address
-    }
-
-    fn upload_read_only(&mut self, bytes: &[u8]) -> u64 {
-        let address = self.upload(bytes);
-        self.device.protect(address, true).expect("just allocated");
-        address
-    }
-
-    fn reserve(&mut self, bytes: usize) -> u64 {
-        self.device.alloc(bytes)
-    }
-
-    fn download(&mut self, address: u64, bytes: usize) -> Vec<u8> {
-        let mut out = vec![0; bytes];
-        self.device.read(address, &mut out).expect("initialised memory");
-        out
-    }
-
-    fn launch(&mut self, program: &str, kernel: &str, shape: Shape, args: &[Arg]) -> Result<(), String> {
-        if !self.modules.contains_key(program) {
-            let path = programs().join("ptx").join(format!("{program}.ptx"));
-            let text = fs::read_to_string(path).expect("the program's PTX");
-            let module = Module::load(&text).map_err(|e| format!("Load: {e}"))?;
-            self.modules.insert(program.to_owned(), module);
+/// A test for each case, under several orders of blocks and warps, and on different data.
+macro_rules! cases {
+    ($($file:ident: $($case:ident)*;)*) => {$($(
+        #[test]
+        fn $case() {
+            for seed in [1, 2, 3] {
+                cases::$file::$case(&mut Host::seeded(seed), seed);
+            }
         }
-        let args: Vec<ptx_sim::Arg> = args
-            .iter()
-            .map(|arg| match *arg {
-                Arg::Ptr(v) | Arg::U64(v) => v.into(),
-                Arg::I32(v) => v.into(),
-                Arg::F32(v) => v.into(),
-            })
-            .collect();
-        let module = &self.modules[program];
-        let shape = ptx_sim::Shape { grid: shape.grid, block: shape.block, shared: shape.shared as usize };
-        match self.device.launch(module, kernel, shape, &args) {
-            Ok(_) => Ok(()),
-            Err(Error::Fault(fault)) => Err(format!("{:?}", fault.kind)),
-            Err(Error::Launch(_)) => Err("Launch".into()),
-            Err(other) => Err(other.to_string()),
-        }
-    }
+    )*)*};
 }
 
-#[test]
-fn programs_equal_their_references() {
-    for seed in [1, 2, 3] {
-        cases::all(&mut Simulator::new(seed), seed);
-    }
-}
-
-#[test]
-fn violations_are_found_and_their_twins_are_not() {
-    // Enough for every kernel that ends; the endless one takes all of it.
-    let missed = cases::violations::all(|| {
-        let mut simulator = Simulator::new(1);
-        simulator.device.options_mut().step_budget = 100_000;
-        simulator
-    });
-    assert_eq!(missed, [""; 0]);
-}
-
-fn programs() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("programs")
-}
-
-/// Stem and text of every file of that extension.
-fn files(folder: &Path, extension: &str) -> Vec<(String, String)> {
-    let mut files: Vec<(String, String)> = fs::read_dir(folder)
-        .expect("the programs' folder")
-        .map(|entry| entry.expect("a folder entry").path())
-        .filter(|path| path.extension().is_some_and(|e| e == extension))
-        .map(|path| {
-            let stem = path.file_stem().expect("a name").to_string_lossy().into_owned();
-            (stem, fs::read_to_string(&path).expect("text"))
-        })
-        .collect();
-    files.sort();
-    files
-}
-
-/// The word that follows each `marker` in `text`.
-fn words_after<'a>(text: &'a str, marker: &'a str) -> impl Iterator<Item = &'a str> {
-    let end = |s: &str| s.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(s.len());
-    text.split(marker).skip(1).map(move |rest| &rest[..end(rest)])
-}
-
-#[test]
-fn each_source_has_its_ptx_and_each_kernel_its_entry() {
-    let ptx = files(&programs().join("ptx"), "ptx");
-    let sources = files(&programs(), "cu");
-    assert_eq!(ptx.iter().map(|f| &f.0).collect::<Vec<_>>(), sources.iter().map(|f| &f.0).collect::<Vec<_>>());
-    for ((name, ptx), (_, source)) in ptx.iter().zip(&sources) {
-        let entries: Vec<&str> = words_after(ptx, ".entry ").collect();
-        let twins = words_after(source, "\nTWINS(").flat_map(|k| [format!("{k}_bad"), format!("{k}_ok")]);
-        let plain = source.matches("extern \"C\" __global__ ").count() + source.matches("\nKERNEL ").count();
-        let defines = source.matches("#define KERNEL ").count();
-        let twins: Vec<String> = twins.collect();
-        assert_eq!(entries.len(), plain + twins.len() - defines, "{name}");
-        for twin in twins {
-            assert!(entries.contains(&twin.as_str()), "{name}: {twin}");
-        }
-        for bad in entries.iter().filter_map(|e| e.strip_suffix("_bad")) {
-            assert!(entries.contains(&format!("{bad}_ok").as_str()), "{name}: {bad} has no twin");
-        }
-        assert!(
-            !ptx.lines().any(|l| l.trim_start().starts_with(".file") && l.contains('/')),
-            "{name}: a path in .file"
-        );
-    }
-}
-
-#[test]
-fn each_violation_has_a_case() {
-    let mut entries: Vec<String> = files(&programs().join("ptx"), "ptx")
-        .iter()
-        .filter(|(name, _)| name.starts_with("violations"))
-        .flat_map(|(_, ptx)| {
-            words_after(ptx, ".entry ").filter_map(|e| e.strip_suffix("_bad")).map(String::from).collect::<Vec<_>>()
-        })
-        .collect();
-    let mut names = cases::violations::names();
-    entries.sort();
-    names.sort_unstable();
-    assert_eq!(entries, names);
+cases! {
+    control: control shapes;
+    elementwise: axpy halves numbers;
+    matrix: gemm_f32 gemm_bf16 conv_bf16 mma;
+    parallel: reductions scans compactions histograms softmaxes philox;
 }
 
 /// Known answers of the Random123 library.
@@ -166,7 +38,7 @@ fn philox_reference() {
 
 #[test]
 fn rounding_reference() {
-    let mut random = cases::Random(1);
+    let mut random = host::Random(1);
     for v in iter::repeat_with(|| random.float(-60_000.0, 60_000.0)).take(10_000) {
         for v in [v, v * 1e-6, v * 1e-9] {
             assert_eq!(reference::to_f16(f64::from(v)), half::f16::from_f32(v), "{v}");

@@ -1,4 +1,5 @@
 //! The programs' formulas in plain Rust, in the order of summation that their headers state.
+#![allow(dead_code, reason = "each test uses a part of it")]
 
 use half::{bf16, f16};
 
@@ -93,6 +94,27 @@ pub fn gemm_f64(a: &[f64], b: &[f64], [m, n, k]: [usize; 3], b_by_column: bool) 
         })
     };
     (0..m * n).map(|i| at(i / n, i % n)).collect()
+}
+
+/// conv_bf16.cu in f64, and the sum of its terms' magnitudes. The sizes are those of `x` (NHWC) and the number of filters.
+pub fn conv3x3(x: &[f64], f: &[f64], [n, h, w, channels, filters]: [usize; 5]) -> Vec<(f64, f64)> {
+    let at = |pixel: usize, filter: usize| {
+        let (image, row, col) = (pixel / (h * w), pixel / w % h, pixel % w);
+        let mut total = (0.0, 0.0);
+        for (r, s) in (0..9).map(|tap| (tap / 3, tap % 3)) {
+            // One row and column of zeros lies around the image.
+            let (y, x0) = ((row + r).wrapping_sub(1), (col + s).wrapping_sub(1));
+            if y < h && x0 < w {
+                for c in 0..channels {
+                    let tap = (filter * 9 + r * 3 + s) * channels;
+                    let term: f64 = x[((image * h + y) * w + x0) * channels + c] * f[tap + c];
+                    total = (total.0 + term, total.1 + term.abs());
+                }
+            }
+        }
+        total
+    };
+    (0..n * h * w * filters).map(|i| at(i / filters, i % filters)).collect()
 }
 
 /// histogram.cu, `histogram`.
