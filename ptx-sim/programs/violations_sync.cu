@@ -8,7 +8,6 @@
 //   barrier_count    64     y[64]               a barrier of 96 threads in a block of 64
 //   shuffle_source   32     x[32], y[32] f32    half a warp reads lanes of the other half
 //   shuffle_absent   32     x[32], y[32] f32    the mask names lanes that take another way
-//   shuffle_exited   32     x[32], y[32] f32    the mask names lanes that have returned
 //   shuffle_self     32     x[32], y[32] f32    the mask leaves out the lanes that execute it
 //   syncwarp_apart   32     y[32]               the halves of a warp wait for each other, at __syncwarp and __syncthreads
 //   endless          64     flag[1] u32 = 0,    the first warp spins on a flag that nobody raises, the other one waits at a
@@ -89,14 +88,6 @@ BODY shuffle_absent(const float *x, float *y) {
     y[threadIdx.x] = v;
 }
 TWINS(shuffle_absent, (const float *x, float *y), (x, y))
-
-BODY shuffle_exited(const float *x, float *y) {
-    const float v = x[threadIdx.x];
-    y[threadIdx.x] = v;
-    if (threadIdx.x >= 24) return;
-    y[threadIdx.x] = v + __shfl_xor_sync(BAD ? 0xffffffffu : 0xffffffu, v, 1); // BAD
-}
-TWINS(shuffle_exited, (const float *x, float *y), (x, y))
 
 BODY shuffle_self(const float *x, float *y) {
     y[threadIdx.x] = __shfl_xor_sync(BAD ? 0xffffu : 0xffffffffu, x[threadIdx.x], 1); // BAD

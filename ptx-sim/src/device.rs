@@ -8,7 +8,7 @@ use crate::gpu::{Gpu, RTX_3060, occupancy};
 use crate::inst::Kernel;
 use crate::launch::{Arg, Checks, Shape};
 use crate::memory::Global;
-use crate::parse::ast::{Ast, Imm, Init, Var, VarSpace};
+use crate::parse::ast::{Ast, Imm, Init, Loc, Var, VarSpace};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -18,6 +18,7 @@ pub struct Module {
     id: u64,
     kernels: Vec<Kernel>,
     files: HashMap<u32, String>,
+    locs: Vec<Loc>,
     vars: Vec<Var>,
 }
 
@@ -60,7 +61,13 @@ impl Module {
                 return Err(Error::Load { line: v.line, message: format!("unsupported external variable {}", v.name) });
             }
         }
-        Ok(Module { id: NEXT.fetch_add(1, Ordering::Relaxed), kernels, files: ast.files, vars: ast.vars })
+        Ok(Module {
+            id: NEXT.fetch_add(1, Ordering::Relaxed),
+            kernels,
+            files: ast.files,
+            locs: ast.locs,
+            vars: ast.vars,
+        })
     }
 
     fn kernel(&self, entry: &str) -> Result<&Kernel> {
@@ -318,6 +325,7 @@ impl Device {
             params: &params,
             globals: &globals,
             files: &module.files,
+            locs: &module.locs,
             grid: shape.grid,
             block: shape.block,
             shared_bytes: kernel.static_shared + shape.shared,

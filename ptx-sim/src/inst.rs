@@ -244,7 +244,7 @@ pub(crate) struct Inst {
     /// Floating-point operations per thread.
     pub flops: u8,
     pub line: u32,
-    pub loc: (u32, u32),
+    pub loc: u32,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -267,7 +267,7 @@ pub(crate) enum Special {
 }
 
 /// What all instructions of a kernel together say of its accesses.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Traits {
     /// Blocks may synchronise: strong accesses or atomics that may be to global memory.
     pub communicates: bool,
@@ -275,6 +275,8 @@ pub(crate) struct Traits {
     pub shared_shift: u32,
     /// There are barriers of a part of a block.
     pub partial_barriers: bool,
+    /// There are barriers of a part of a warp.
+    pub partial_warp_barriers: bool,
 }
 
 /// An address that the launch decides.

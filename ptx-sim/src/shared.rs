@@ -5,7 +5,8 @@
 //! barriers; epochs count on from block to block, so that a new block needs no cleared memory.
 
 use crate::error::FaultKind;
-use crate::exec::{Buf, contiguous, copy, lanes};
+use crate::exec::{Buf, contiguous, copy, lanes, lanes as lanes_of};
+use crate::inst::Traits;
 use crate::memory::MemFault;
 
 /// The first lane at fault, and its fault.
@@ -21,6 +22,9 @@ pub(crate) struct Who {
     pub atomic: bool,
 }
 
+/// Per warp or lane, up to which time of each other one it knows.
+type Clocks = [[u32; 32]; 32];
+
 /// Epoch of a cell that a cp.async is about to write.
 const PENDING: u32 = u32::MAX;
 const ATOMIC: u32 = 1 << 31;
@@ -28,6 +32,17 @@ const ATOMIC: u32 = 1 << 31;
 /// Packs the thread (10 bits), the time (21 bits) and whether it was an atomic.
 fn pack(who: Who, lane: u32) -> u32 {
     who.warp << 5 | lane | (who.time & 0x1f_ffff) << 10 | if who.atomic { ATOMIC } else { 0 }
+}
+
+/// Each of these learns what any of them knows.
+fn meet(clocks: &mut Clocks, who: impl Iterator<Item = usize> + Clone) {
+    let mut all = [0; 32];
+    for i in who.clone() {
+        for (a, c) in all.iter_mut().zip(clocks[i]) {
+            *a = c.max(*a);
+        }
+    }
+    who.for_each(|i| clocks[i] = all);
 }
 
 pub(crate) struct Shared {
@@ -45,8 +60,13 @@ pub(crate) struct Shared {
     time: Vec<u32>,
     /// Per cell and warp the time of the last read, where a barrier of a part of the block may order warps.
     times: Option<Vec<[u32; 32]>>,
+    /// Per cell and lane (of the last warp that read) the time of the last read, where a barrier of a part of a warp may
+    /// order lanes.
+    lane_times: Option<Vec<[u32; 32]>>,
     /// Per warp, up to which time of each other warp it knows.
-    clocks: [[u32; 32]; 32],
+    clocks: Clocks,
+    /// Per warp, the same of each lane. Empty without barriers of parts of a warp.
+    lane_clocks: Vec<Clocks>,
     first: u32,
     now: u32,
     pub check_races: bool,
@@ -55,8 +75,9 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    /// Memory of `size` bytes in cells of `1 << shift`; `parts`: the kernel has barriers of parts of a block.
-    pub fn new(size: usize, shift: u32, parts: bool) -> Shared {
+    /// Memory of a block.
+    pub fn new(size: usize, kernel: &Traits) -> Shared {
+        let shift = kernel.shared_shift;
         let cells = size.div_ceil(1 << shift);
         let zeros = || vec![0; cells];
         Shared {
@@ -69,8 +90,10 @@ impl Shared {
             warps: zeros(),
             lanes: zeros(),
             time: zeros(),
-            times: parts.then(|| vec![[0; 32]; cells]),
+            times: kernel.partial_barriers.then(|| vec![[0; 32]; cells]),
+            lane_times: kernel.partial_warp_barriers.then(|| vec![[0; 32]; cells]),
             clocks: [[0; 32]; 32],
+            lane_clocks: if kernel.partial_warp_barriers { vec![[[0; 32]; 32]; 32] } else { Vec::new() },
             first: 1,
             now: 1,
             check_races: true,
@@ -93,6 +116,7 @@ impl Shared {
         self.now += 1;
         self.first = self.now;
         self.clocks = [[0; 32]; 32];
+        self.lane_clocks.fill([[0; 32]; 32]);
     }
 
     /// A barrier of the whole block.
@@ -102,16 +126,20 @@ impl Shared {
 
     /// A barrier of some warps, whose times these are (before they go on).
     pub fn partial_barrier(&mut self, warps: &[(u32, u32)]) {
-        let mut all = [0; 32];
         for &(w, time) in warps {
-            let w = w as usize;
-            self.clocks[w][w] = time + 1;
-            for (a, c) in all.iter_mut().zip(self.clocks[w]) {
-                *a = c.max(*a);
+            self.clocks[w as usize][w as usize] = time + 1;
+            if let Some(lanes) = self.lane_clocks.get_mut(w as usize) {
+                *lanes = [[time + 1; 32]; 32];
             }
         }
-        for &(w, _) in warps {
-            self.clocks[w as usize] = all;
+        meet(&mut self.clocks, warps.iter().map(|w| w.0 as usize));
+    }
+
+    /// A barrier of lanes of one warp, at a time of it.
+    pub fn warp_barrier(&mut self, warp: u32, members: u32, time: u32) {
+        if let Some(clocks) = self.lane_clocks.get_mut(warp as usize) {
+            lanes(members).for_each(|i| clocks[i][i] = time + 1);
+            meet(clocks, lanes(members));
         }
     }
 
@@ -204,13 +232,15 @@ impl Shared {
         if who.atomic {
             return Ok(());
         }
+        // Lanes that read before the last barrier of the warp are remembered where that may have been of a part.
+        let keep = self.lane_times.is_some();
         let read: &mut [u32; N] = (&mut self.read[c..c + N]).try_into().expect("N cells");
         let warps: &mut [u32; N] = (&mut self.warps[c..c + N]).try_into().expect("N cells");
         let lanes: &mut [u32; N] = (&mut self.lanes[c..c + N]).try_into().expect("N cells");
         let time: &mut [u32; N] = (&mut self.time[c..c + N]).try_into().expect("N cells");
         for k in 0..N {
             let same = read[k] == now;
-            let alone = same & (warps[k] == warp) & (time[k] == who.time);
+            let alone = same & (warps[k] == warp) & (keep | (time[k] == who.time));
             lanes[k] = bits(k) | if alone { lanes[k] } else { 0 };
             warps[k] = warp | if same { warps[k] } else { 0 };
             read[k] = now;
@@ -219,6 +249,11 @@ impl Shared {
         if let Some(times) = &mut self.times {
             for t in &mut times[c..c + N] {
                 t[who.warp as usize] = who.time;
+            }
+        }
+        if let Some(times) = &mut self.lane_times {
+            for (k, t) in times[c..c + N].iter_mut().enumerate() {
+                lanes_of(bits(k)).for_each(|i| t[i] = who.time);
             }
         }
         Ok(())
@@ -242,12 +277,16 @@ impl Shared {
         Ok(())
     }
 
-    /// Whether what a warp did at a time of its own is known to `who`.
-    fn knows(&self, who: Who, warp: u32, time: u32) -> bool {
-        if warp == who.warp {
-            return time != who.time & 0x1f_ffff;
+    /// Whether what a thread did at a time of its warp is known to lanes `bits` of `who`.
+    fn knows(&self, who: Who, bits: u32, thread: u32, time: u32) -> bool {
+        let (warp, lane) = (thread >> 5, thread as usize & 31);
+        if warp != who.warp {
+            return self.times.is_some() && self.clocks[who.warp as usize][warp as usize] > time;
         }
-        self.times.is_some() && self.clocks[who.warp as usize][warp as usize] > time
+        match self.lane_clocks.get(warp as usize) {
+            Some(clocks) => lanes(bits).all(|i| clocks[i][lane] > time),
+            None => time != who.time & 0x1f_ffff,
+        }
     }
 
     /// The last write of a cell must come before an access by lanes `bits`.
@@ -257,7 +296,7 @@ impl Shared {
         let (warp, lane) = (thread >> 5, thread & 31);
         let own = warp == who.warp && bits == 1 << lane;
         let exempt = own || (who.atomic && writer & ATOMIC != 0) || !self.check_races;
-        if self.written[c] != self.now || exempt || self.knows(who, warp, time) {
+        if self.written[c] != self.now || exempt || self.knows(who, bits, thread, time) {
             return Ok(());
         }
         Err(self.race(c, bits, who, verb, thread, "wrote"))
@@ -271,14 +310,17 @@ impl Shared {
         let own = 1 << who.warp;
         for warp in lanes(self.warps[c] & !own) {
             let time = self.times.as_ref().map_or(self.time[c], |t| t[c][warp]);
-            if !self.knows(who, warp as u32, time) {
+            if !self.knows(who, bits, (warp as u32) << 5, time) {
                 return Err(self.race(c, bits, who, "writes", (warp as u32) << 5, "read"));
             }
         }
-        // Of several warps, the lanes of the last are known only.
-        if self.warps[c] == own && self.time[c] == who.time && self.lanes[c] & !bits != 0 {
-            let lane = (self.lanes[c] & !bits).trailing_zeros();
-            return Err(self.race(c, bits, who, "writes", who.warp << 5 | lane, "read"));
+        // Of several warps, only the lanes of the last are known.
+        for lane in lanes(if self.warps[c] == own { self.lanes[c] & !bits } else { 0 }) {
+            let time = self.lane_times.as_ref().map_or(self.time[c], |t| t[c][lane]);
+            let thread = who.warp << 5 | lane as u32;
+            if !self.knows(who, bits, thread, time) {
+                return Err(self.race(c, bits, who, "writes", thread, "read"));
+            }
         }
         Ok(())
     }

@@ -191,7 +191,6 @@ pairs! { sync:
     barrier_count [1, 64] (Fresh(256)) Deadlock;
     shuffle_source [1, 32] (Values(32), Fresh(128)) InactiveLane;
     shuffle_absent [1, 32] (Values(32), Fresh(128)) InactiveLane | Deadlock;
-    shuffle_exited [1, 32] (Values(32), Fresh(128)) InactiveLane;
     shuffle_self [1, 32] (Values(32), Fresh(128)) InactiveLane;
     syncwarp_apart [1, 32] (Fresh(128)) Deadlock | Divergence | InactiveLane;
     endless [1, 64] (Zeros(1), Fresh(256)) StepBudget;

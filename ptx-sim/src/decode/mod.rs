@@ -41,7 +41,7 @@ pub(crate) struct Decoder<'a> {
     cache32: HashMap<u32, u16>,
     cache64: HashMap<u64, u16>,
     line: u32,
-    loc: (u32, u32),
+    loc: u32,
     guard: Pred,
     shared_names: HashMap<&'a str, u64>,
     /// Alignment of the dynamic shared memory; 1 without.
@@ -72,7 +72,7 @@ pub(crate) fn decode<'a>(ast: &'a Ast, func: &'a ast::Func) -> Result<Kernel> {
         local_bytes: 0,
         max_threads: func.max_threads,
         required: func.required,
-        traits: Traits { communicates: false, shared_shift: 2, partial_barriers: false },
+        traits: Traits::default(),
     };
     let mut d = Decoder {
         ast,
@@ -86,7 +86,7 @@ pub(crate) fn decode<'a>(ast: &'a Ast, func: &'a ast::Func) -> Result<Kernel> {
         cache32: HashMap::new(),
         cache64: HashMap::new(),
         line: func.line,
-        loc: (0, 0),
+        loc: 0,
         guard: ALWAYS,
         shared_names: HashMap::new(),
         dynamic_align: 1,
@@ -100,6 +100,7 @@ pub(crate) fn decode<'a>(ast: &'a Ast, func: &'a ast::Func) -> Result<Kernel> {
     }
     let Some(body) = &func.body else { return fail(func.line, format!("entry {} has no body", func.name)) };
     d.function(body)?;
+    d.guard = ALWAYS;
     d.emit(Op::Exit)?;
     d.kernel.static_shared = d.kernel.static_shared.next_multiple_of(d.dynamic_align);
     d.kernel.traits = traits(&d.kernel);
@@ -109,7 +110,7 @@ pub(crate) fn decode<'a>(ast: &'a Ast, func: &'a ast::Func) -> Result<Kernel> {
 
 fn traits(kernel: &Kernel) -> Traits {
     let may_be = |space: Space, wanted: Space| space == Space::Generic || space == wanted;
-    let mut t = Traits { communicates: false, shared_shift: 2, partial_barriers: false };
+    let mut t = Traits { shared_shift: 2, ..Traits::default() };
     for inst in &kernel.code {
         let (space, bytes, strong) = match &inst.op {
             Op::Ld(a) | Op::St(a) => (a.space, a.bytes as usize * a.regs.len(), a.strong),
@@ -117,6 +118,10 @@ fn traits(kernel: &Kernel) -> Traits {
             Op::Bar(id, count, _) => {
                 let whole = kernel.const32.contains(&(*id, 0)) && count.is_none();
                 t.partial_barriers |= !whole;
+                continue;
+            }
+            Op::WarpSync(members) => {
+                t.partial_warp_barriers |= !kernel.const32.contains(&(*members, !0));
                 continue;
             }
             _ => continue,

@@ -13,16 +13,17 @@ impl Launch<'_> {
             match a.count {
                 // Exited warps count as arrived.
                 None if same.len() == live => {}
+                Some(n) if n == self.threads() && same.len() == live => {}
                 Some(n) if same.len() >= n as usize / 32 => same.truncate(n as usize / 32),
                 _ => continue,
             }
-            self.pass(block, &same, same.len() == live);
+            self.pass(block, &same, a.count.is_none_or(|n| n == self.threads()));
             return true;
         }
         false
     }
 
-    /// The barrier of these warps completes; `all`: no other warp of the block lives.
+    /// The barrier of these warps completes; `all`: it is one of the whole block.
     fn pass(&self, block: &mut Block, warps: &[(usize, Arrival)], all: bool) {
         let popc: u32 = warps.iter().map(|(_, a)| a.votes.count_ones()).sum();
         let (every, any) = (warps.iter().all(|(_, a)| a.votes == a.mask), popc > 0);

@@ -19,6 +19,7 @@ use crate::inst::*;
 use crate::local::Local;
 use crate::memory::{Global, MemFault};
 use crate::order::Order;
+use crate::parse::ast::Loc;
 use crate::races::Footprint;
 use crate::shared::{LaneFault, Shared, Who};
 use std::collections::HashMap;
@@ -100,6 +101,7 @@ pub(crate) struct Launch<'a> {
     pub params: &'a [u8],
     pub globals: &'a [u64],
     pub files: &'a HashMap<u32, String>,
+    pub locs: &'a [Loc],
     pub grid: [u32; 3],
     pub block: [u32; 3],
     pub shared_bytes: usize,
@@ -147,7 +149,7 @@ fn trouble<T>(kind: FaultKind, detail: impl Into<String>) -> Step<T> {
 
 /// The set bits of a mask, ascending.
 #[inline(always)]
-pub(crate) fn lanes(mask: u32) -> impl Iterator<Item = usize> {
+pub(crate) fn lanes(mask: u32) -> impl Iterator<Item = usize> + Clone {
     let mut m = mask;
     std::iter::from_fn(move || {
         (m != 0).then(|| {

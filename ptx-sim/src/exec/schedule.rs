@@ -202,6 +202,16 @@ impl Launch<'_> {
         }
     }
 
+    /// The place in the source: the innermost one in a CUDA file, for intrinsics are inlined from the toolkit's headers.
+    fn source(&self, loc: u32) -> Option<(String, u32)> {
+        let place = |loc: u32| self.files.get(&self.locs[loc as usize].file).map(|f| (f, self.locs[loc as usize]));
+        let cuda = |f: &str| f.ends_with(".cu") || f.ends_with(".cuh");
+        // Callers come before what is inlined into them.
+        let chain = std::iter::successors(Some(loc), |&l| Some(self.locs[l as usize].caller).filter(|&c| c < l));
+        let found = chain.filter_map(place).find(|(f, _)| cuda(f)).or_else(|| place(loc));
+        found.map(|(f, l)| (f.clone(), l.line))
+    }
+
     #[cold]
     pub(super) fn fault(&self, block: &Block, warp: usize, pc: u32, t: Trouble) -> Box<Fault> {
         let inst = &self.kernel.code[(pc as usize).min(self.kernel.code.len() - 1)];
@@ -210,7 +220,7 @@ impl Launch<'_> {
             let t = warp as u32 * 32 + lane;
             [t % bx, t / bx % by, t / bx / by]
         });
-        let source = self.files.get(&inst.loc.0).map(|f| (f.clone(), inst.loc.1));
+        let source = self.source(inst.loc);
         let kernel = self.kernel.name.clone();
         Box::new(Fault { kind: t.kind, detail: t.detail, kernel, block: block.id, thread, line: inst.line, source })
     }

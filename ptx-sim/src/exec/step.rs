@@ -93,7 +93,17 @@ impl Launch<'_> {
             }
             Op::WarpSync(members) => match self.gather(w, g, *members, mask)? {
                 Gathered::Wait => return Ok(Flow::Wait),
-                Gathered::Yes => w.time += 1,
+                Gathered::Yes => {
+                    // Lanes may execute it for different parts of the warp.
+                    let masks = &w.regs.r[*members as usize];
+                    let mut left = mask;
+                    while left != 0 {
+                        let part = left & masks[left.trailing_zeros() as usize];
+                        b.warp_barrier(w.index, part, w.time);
+                        left &= !part;
+                    }
+                    w.time += 1;
+                }
             },
             Op::Shfl { members, .. } | Op::Vote(.., members) | Op::MatchAny(.., members) | Op::Redux(.., members) => {
                 if let Gathered::Wait = self.gather(w, g, *members, mask)? {

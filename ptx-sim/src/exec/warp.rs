@@ -31,8 +31,7 @@ impl Launch<'_> {
 
     fn fresh_block(&self, threads: u32) -> Block {
         let checks = &self.options.checks;
-        let t = &self.kernel.traits;
-        let mut shared = Shared::new(self.shared_bytes, t.shared_shift, t.partial_barriers);
+        let mut shared = Shared::new(self.shared_bytes, &self.kernel.traits);
         shared.check_races = checks.has(FaultKind::SharedRace);
         shared.check_init = checks.has(FaultKind::Uninitialised);
         shared.check_async = checks.has(FaultKind::AsyncPending);

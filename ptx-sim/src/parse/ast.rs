@@ -92,8 +92,8 @@ pub(crate) struct Inst {
     pub op: String,
     pub args: Vec<Operand>,
     pub line: u32,
-    /// File number and line of the source, 0 if unknown.
-    pub loc: (u32, u32),
+    /// Index of its place in the source.
+    pub loc: u32,
 }
 
 #[derive(Clone, Debug)]
@@ -128,8 +128,19 @@ pub(crate) struct Func {
     pub line: u32,
 }
 
+/// A place in the source.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Loc {
+    /// Number of the file; 0 if unknown.
+    pub file: u32,
+    pub line: u32,
+    /// Index of the place where the function was inlined; its own if it was not.
+    pub caller: u32,
+}
+
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Ast {
+    pub locs: Vec<Loc>,
     pub files: HashMap<u32, String>,
     pub vars: Vec<Var>,
     pub funcs: Vec<Func>,

@@ -83,8 +83,8 @@ impl Parser<'_> {
             }
             Some("loc") => {
                 self.at += 2;
-                self.loc = (self.int()? as u32, self.int()? as u32);
-                self.int()?;
+                let place = self.place()?;
+                let mut caller = None;
                 // `, function_name label+offset, inlined_at file line column`.
                 while self.eat(b',') {
                     match self.word()? {
@@ -95,19 +95,38 @@ impl Parser<'_> {
                             }
                         }
                         "inlined_at" => {
-                            for _ in 0..3 {
-                                self.int()?;
-                            }
+                            let at = self.place()?;
+                            caller = Some(self.known.get(&at).copied().unwrap_or_else(|| self.locate(at, None)));
                         }
                         other => return self.fail(format!("unsupported part {other} of .loc")),
                     }
                 }
+                self.loc = self.locate(place, caller);
                 Ok(())
             }
             Some("pragma") => self.pragma(),
             Some(other) => self.fail(format!("unsupported directive .{other}")),
             None => self.fail("expected a directive"),
         }
+    }
+
+    /// File, line and column.
+    fn place(&mut self) -> Result<(u32, u32, u32)> {
+        Ok((self.int()? as u32, self.int()? as u32, self.int()? as u32))
+    }
+
+    /// The index of a place.
+    fn locate(&mut self, at: (u32, u32, u32), caller: Option<u32>) -> u32 {
+        let own = self.locs.len() as u32;
+        let loc = Loc { file: at.0, line: at.1, caller: caller.unwrap_or(own) };
+        if let Some(&known) = self.known.get(&at)
+            && (self.locs[known as usize].caller == loc.caller || caller.is_none())
+        {
+            return known;
+        }
+        self.locs.push(loc);
+        self.known.insert(at, own);
+        own
     }
 
     fn inst(&mut self) -> Result<Inst> {

@@ -7,6 +7,7 @@ mod lex;
 use crate::error::{Error, Result};
 use ast::*;
 use lex::Token;
+use std::collections::HashMap;
 
 /// Limits that keep a broken text from taking unbounded memory.
 const MAX_REGS: usize = 60_000;
@@ -15,15 +16,19 @@ const MAX_DEPTH: usize = 64;
 
 pub(crate) fn parse(text: &str) -> Result<Ast> {
     let tokens = lex::lex(text)?;
-    let mut parser = Parser { tokens, at: 0, loc: (0, 0) };
-    parser.module()
+    let mut parser = Parser { tokens, at: 0, loc: 0, locs: vec![Loc::default()], known: HashMap::new() };
+    let mut ast = parser.module()?;
+    ast.locs = parser.locs;
+    Ok(ast)
 }
 
 struct Parser<'a> {
     tokens: Vec<(Token<'a>, u32)>,
     at: usize,
-    /// The last `.loc`.
-    loc: (u32, u32),
+    /// The last `.loc`, all of them, and the index of each file, line and column.
+    loc: u32,
+    locs: Vec<Loc>,
+    known: HashMap<(u32, u32, u32), u32>,
 }
 
 impl<'a> Parser<'a> {
@@ -232,7 +237,7 @@ impl<'a> Parser<'a> {
         let body = if self.eat(b';') {
             None
         } else {
-            self.loc = (0, 0);
+            self.loc = 0;
             self.expect(b'{')?;
             Some(self.body(0)?)
         };
