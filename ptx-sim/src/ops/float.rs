@@ -42,12 +42,19 @@ pub(crate) fn narrow(x: f64, format: Format, round: Round) -> u32 {
     }
     let a = x.abs();
     let exp = ((a.to_bits() >> 52) as i32 - 1023).max(min_exp);
-    let quantum = exp - (p - 1);
-    // Exact: a power of two, and exp is bounded below.
-    let scaled = if quantum > 900 { f64::INFINITY } else { a * f64::from_bits(((1023 - quantum) as u64) << 52) };
-    if scaled.is_infinite() {
-        return narrow(if negative { -1e300 } else { 1e300 }, format, round);
+    let to_inf = match round {
+        Round::Near | Round::Away => true,
+        Round::Zero => false,
+        Round::Down => negative,
+        Round::Up => !negative,
+    };
+    let overflow = sign_bit | if to_inf { inf } else { inf - 1 };
+    if exp >= 1 << (exp_bits - 1) {
+        return overflow;
     }
+    let quantum = exp - (p - 1);
+    // Exact: a power of two, and the exponent is bounded on both sides.
+    let scaled = a * f64::from_bits(((1023 - quantum) as u64) << 52);
     let whole = scaled.floor();
     let rest = scaled - whole;
     let up = match round {
@@ -63,13 +70,7 @@ pub(crate) fn narrow(x: f64, format: Format, round: Round) -> u32 {
     let bits = ((((exp - min_exp) as i64) << (p - 1)) + mantissa).max(0);
     let bits = if mantissa < hidden { mantissa } else { bits };
     if bits >= inf as i64 {
-        let to_inf = match round {
-            Round::Near | Round::Away => true,
-            Round::Zero => false,
-            Round::Down => negative,
-            Round::Up => !negative,
-        };
-        return sign_bit | if to_inf { inf } else { inf - 1 };
+        return overflow;
     }
     sign_bit | bits as u32
 }
