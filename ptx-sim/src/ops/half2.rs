@@ -18,11 +18,10 @@ pub(crate) trait Half {
 pub(crate) struct H;
 pub(crate) struct B;
 
-/// One of two values: as a choice of bits, it never becomes a branch.
+/// One of two values, both at hand: no branch.
 #[inline(always)]
 fn pick(yes: bool, a: u32, b: u32) -> u32 {
-    let m = 0u32.wrapping_sub(yes as u32);
-    a & m | b & !m
+    if yes { a } else { b }
 }
 
 impl Half for H {

@@ -318,6 +318,8 @@ lane_ops! { Tri32(a: u32, b: u32, d: u32) -> u32 {
     FmaZ: "fma.rn.ftz.f32" | "mad.rn.ftz.f32" => cz(z(a).mul_add(z(b), z(d)));
     FmaSat: "fma.rn.sat.f32" | "mad.rn.sat.f32" => sat(f(a).mul_add(f(b), f(d)));
     FmaZsat: "fma.rn.ftz.sat.f32" | "mad.rn.ftz.sat.f32" => sat(f(cz(z(a).mul_add(z(b), z(d)))));
+    FmaRm: "fma.rm.f32" | "mad.rm.f32" => fma_directed(f(a), f(b), f(d), true);
+    FmaRp: "fma.rp.f32" | "mad.rp.f32" => fma_directed(f(a), f(b), f(d), false);
     FmaH: "fma.rn.f16" => fma::<H>(a, b, d);
     FmaHrelu: "fma.rn.relu.f16" => relu::<H>(fma::<H>(a, b, d));
     FmaH2: "fma.rn.f16x2" => x3(a, b, d, fma::<H>);
