@@ -124,6 +124,10 @@ impl<'a> Decoder<'a> {
             }
         }
         let Some(name) = name else { return Ok(false) };
+        // Halves are added without flushing, and the name says so; other types know no such thing.
+        if noftz != matches!(*ty, "f16" | "f16x2" | "bf16" | "bf16x2") {
+            return Ok(false);
+        }
         let signed = ty.starts_with('s');
         let op = match (name, *ty) {
             ("and", "b32" | "b64") => AtomOp::And,
@@ -135,9 +139,8 @@ impl<'a> Decoder<'a> {
             ("add", "f32") => AtomOp::AddF32,
             ("add", "f64") => AtomOp::AddF64,
             // A single half is the lower one of a pair, of which only its bytes are stored.
-            ("add", "f16" | "f16x2") if noftz => AtomOp::AddF16x2,
-            ("add", "bf16" | "bf16x2") if noftz => AtomOp::AddBf16x2,
-            _ if noftz => return Ok(false),
+            ("add", "f16" | "f16x2") => AtomOp::AddF16x2,
+            ("add", "bf16" | "bf16x2") => AtomOp::AddBf16x2,
             ("inc", "u32") => AtomOp::Inc,
             ("dec", "u32") => AtomOp::Dec,
             ("min", "u32" | "s32" | "u64" | "s64") => {

@@ -86,14 +86,20 @@ impl Cmp {
     #[inline(always)]
     fn lanes<R: Copy, T: PartialOrd>(self, a: &[R; 32], b: &[R; 32], f: impl Fn(R) -> T) -> u32 {
         let (mut lt, mut eq, mut gt) = (0, 0, 0);
-        for i in 0..32 {
-            lt |= if f(a[i]) < f(b[i]) { 1 << i } else { 0 };
+        if self.mask & (LT | UN) != 0 {
+            for i in 0..32 {
+                lt |= if f(a[i]) < f(b[i]) { 1 << i } else { 0 };
+            }
         }
-        for i in 0..32 {
-            eq |= if f(a[i]) == f(b[i]) { 1 << i } else { 0 };
+        if self.mask & (EQ | UN) != 0 {
+            for i in 0..32 {
+                eq |= if f(a[i]) == f(b[i]) { 1 << i } else { 0 };
+            }
         }
-        for i in 0..32 {
-            gt |= if f(a[i]) > f(b[i]) { 1 << i } else { 0 };
+        if self.mask & (GT | UN) != 0 {
+            for i in 0..32 {
+                gt |= if f(a[i]) > f(b[i]) { 1 << i } else { 0 };
+            }
         }
         let keep = |bit: u8, v: u32| if self.mask & bit != 0 { v } else { 0 };
         keep(LT, lt) | keep(EQ, eq) | keep(GT, gt) | keep(UN, !(lt | eq | gt))

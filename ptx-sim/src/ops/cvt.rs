@@ -66,6 +66,15 @@ impl Cvt {
         let [head @ .., to, from] = mods else { return None };
         let (to, from) = (Kind::parse(to)?, Kind::parse(from)?);
         let (mut round, mut integral, mut sat, mut relu, mut ftz) = (None, false, false, false, false);
+        // Modifiers stand in one order: rounding, ftz, then sat or relu.
+        let rank = |m: &&str| match *m {
+            "ftz" => 1,
+            "sat" | "relu" => 2,
+            _ => 0,
+        };
+        if !head.is_sorted_by(|a, b| rank(a) < rank(b)) {
+            return None;
+        }
         for m in head {
             match *m {
                 "rn" => round = Some(Round::Near),
@@ -135,7 +144,11 @@ impl Cvt {
                 let bits = m as u32 * 8;
                 // Out of range clamps; NaN is 0 unless one of the types has 64 bits.
                 if x.is_nan() {
-                    return if m == 8 || self.from == Kind::F64 { 1 << (bits - 1) } else { 0 };
+                    return if m == 8 || self.from == Kind::F64 {
+                        extend(1 << (bits - 1), m, signed) as u64
+                    } else {
+                        0
+                    };
                 }
                 let (low, high) =
                     if signed { (-(1i128 << (bits - 1)), (1i128 << (bits - 1)) - 1) } else { (0, (1i128 << bits) - 1) };
@@ -161,7 +174,7 @@ impl Cvt {
         let negative = v < 0;
         if self.to == Kind::F64 && self.round == Round::Near {
             let x = magnitude as f64;
-            return if negative { -x } else { x }.to_bits();
+            return self.float_to_float(if negative { -x } else { x });
         }
         let shift = 11u32.saturating_sub(magnitude.leading_zeros());
         let kept = magnitude >> shift;
@@ -169,7 +182,7 @@ impl Cvt {
         if self.to == Kind::F64 {
             let up = lost && (self.round == Round::Up && !negative || self.round == Round::Down && negative);
             let x = ((kept + up as u64) as f64) * (1u64 << shift) as f64;
-            return if negative { -x } else { x }.to_bits();
+            return self.float_to_float(if negative { -x } else { x });
         }
         let x = ((kept | lost as u64) as f64) * (1u64 << shift) as f64;
         self.float_to_float(if negative { -x } else { x })

@@ -42,12 +42,19 @@ pub(crate) fn narrow(x: f64, format: Format, round: Round) -> u32 {
     }
     let a = x.abs();
     let exp = ((a.to_bits() >> 52) as i32 - 1023).max(min_exp);
-    let quantum = exp - (p - 1);
-    // Exact: a power of two, and exp is bounded below.
-    let scaled = if quantum > 900 { f64::INFINITY } else { a * f64::from_bits(((1023 - quantum) as u64) << 52) };
-    if scaled.is_infinite() {
-        return narrow(if negative { -1e300 } else { 1e300 }, format, round);
+    let to_inf = match round {
+        Round::Near | Round::Away => true,
+        Round::Zero => false,
+        Round::Down => negative,
+        Round::Up => !negative,
+    };
+    let overflow = sign_bit | if to_inf { inf } else { inf - 1 };
+    if exp >= 1 << (exp_bits - 1) {
+        return overflow;
     }
+    let quantum = exp - (p - 1);
+    // Exact: a power of two, and the exponent is bounded on both sides.
+    let scaled = a * f64::from_bits(((1023 - quantum) as u64) << 52);
     let whole = scaled.floor();
     let rest = scaled - whole;
     let up = match round {
@@ -63,13 +70,7 @@ pub(crate) fn narrow(x: f64, format: Format, round: Round) -> u32 {
     let bits = ((((exp - min_exp) as i64) << (p - 1)) + mantissa).max(0);
     let bits = if mantissa < hidden { mantissa } else { bits };
     if bits >= inf as i64 {
-        let to_inf = match round {
-            Round::Near | Round::Away => true,
-            Round::Zero => false,
-            Round::Down => negative,
-            Round::Up => !negative,
-        };
-        return sign_bit | if to_inf { inf } else { inf - 1 };
+        return overflow;
     }
     sign_bit | bits as u32
 }
@@ -86,6 +87,23 @@ pub(crate) fn odd_sum(p: f64, c: f64) -> f64 {
     let grow = (err > 0.0) == (s > 0.0);
     let step = if grow { 1 } else { !0u64 };
     f64::from_bits(s.to_bits().wrapping_add(if fix { step } else { 0 }))
+}
+
+/// `a * b + c` rounded down or up; range reductions that nvcc emits need it fast. Of the sum rounded to odd, the nearest
+/// f32 is at most one step on the wrong side.
+#[inline(always)]
+pub(crate) fn fma_directed(a: f32, b: f32, c: f32, down: bool) -> u32 {
+    let (product, addend) = (a as f64 * b as f64, c as f64);
+    let s = odd_sum(product, addend);
+    // Zero as the sum of different signs is -0 when rounding down.
+    let cancels = (s == 0.0) & (product.to_bits() != addend.to_bits()) & down;
+    let near = s as f32;
+    let wrong = if down { near as f64 > s } else { (near as f64) < s };
+    let outward = near.is_sign_negative() == down;
+    let step = if outward { 1 } else { !0u32 };
+    let bits = near.to_bits().wrapping_add(if wrong { step } else { 0 });
+    let bits = if cancels { 1 << 31 } else { bits };
+    if near.is_nan() { NAN32 } else { bits }
 }
 
 /// Bits of an f32 result, NaN made canonical.

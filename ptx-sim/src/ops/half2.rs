@@ -18,21 +18,23 @@ pub(crate) trait Half {
 pub(crate) struct H;
 pub(crate) struct B;
 
-/// One of two values: as a choice of bits, it never becomes a branch.
+/// One of two values. As a choice of bits it stays one, where the compiler would make branches of several in a row.
 #[inline(always)]
 fn pick(yes: bool, a: u32, b: u32) -> u32 {
     let m = 0u32.wrapping_sub(yes as u32);
-    a & m | b & !m
+    b ^ (a ^ b) & m
 }
 
 impl Half for H {
     #[inline(always)]
     fn wide(a: u32) -> f32 {
-        let (sign, magnitude) = ((a & 0x8000) << 16, (a & 0x7fff) << 13);
-        // The exponent's bias differs by 112, so a product with 2^112 is the value, subnormals included. Infinity and NaN
-        // have the largest exponent of their own.
-        let scaled = (f32::from_bits(magnitude) * f32::from_bits((127 + 112) << 23)).to_bits();
-        f32::from_bits(sign | pick(magnitude >= 0x0f80_0000, magnitude | 0x7f80_0000, scaled))
+        let m = a & 0x7fff;
+        // The exponent's bias differs by 112. The last bit of 0.5 as an f32 stands for 2^-24, so a difference makes numbers
+        // of subnormals; a product would, too, but processors take long over subnormal operands.
+        let normal = (m << 13) + (112 << 23);
+        let small = (f32::from_bits(0x3f00_0000 | m) - 0.5).to_bits();
+        let finite = pick(m < 0x400, small, normal);
+        f32::from_bits((a & 0x8000) << 16 | pick(m >= 0x7c00, m << 13 | 0x7f80_0000, finite))
     }
     #[inline(always)]
     fn bits(x: f32) -> u32 {
@@ -139,4 +141,47 @@ pub(crate) fn min_nan(a: f32, b: f32) -> f32 {
 #[inline(always)]
 pub(crate) fn max_nan(a: f32, b: f32) -> f32 {
     if a.is_nan() | b.is_nan() { f32::NAN } else { max(a, b) }
+}
+
+// Named functions for the tables: a closure is inlined only when it seems worth it, and without that no loop over the
+// lanes becomes vector instructions.
+
+#[inline(always)]
+pub(crate) fn add<T: Half>(a: u32, b: u32) -> u32 {
+    T::bits(T::wide(a) + T::wide(b))
+}
+
+#[inline(always)]
+pub(crate) fn sub<T: Half>(a: u32, b: u32) -> u32 {
+    T::bits(T::wide(a) - T::wide(b))
+}
+
+#[inline(always)]
+pub(crate) fn mul<T: Half>(a: u32, b: u32) -> u32 {
+    T::bits(T::wide(a) * T::wide(b))
+}
+
+#[inline(always)]
+pub(crate) fn least<T: Half>(a: u32, b: u32) -> u32 {
+    T::bits(min(T::wide(a), T::wide(b)))
+}
+
+#[inline(always)]
+pub(crate) fn most<T: Half>(a: u32, b: u32) -> u32 {
+    T::bits(max(T::wide(a), T::wide(b)))
+}
+
+#[inline(always)]
+pub(crate) fn least_nan<T: Half>(a: u32, b: u32) -> u32 {
+    T::bits(min_nan(T::wide(a), T::wide(b)))
+}
+
+#[inline(always)]
+pub(crate) fn most_nan<T: Half>(a: u32, b: u32) -> u32 {
+    T::bits(max_nan(T::wide(a), T::wide(b)))
+}
+
+#[inline(always)]
+pub(crate) fn fma_relu<T: Half>(a: u32, b: u32, c: u32) -> u32 {
+    relu::<T>(fma::<T>(a, b, c))
 }

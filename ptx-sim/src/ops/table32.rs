@@ -1,7 +1,7 @@
 //! Instructions on registers of at most 32 bits. What reads 16 bits ignores the upper half of its register.
 
 use super::float::*;
-use super::half2::{self as h2, B, H, Half, fma, op2, relu, x2, x3};
+use super::half2::{self as h2, B, H, Half, fma, relu, x2, x3};
 use super::lane_ops;
 
 fn shl(a: u32, b: u32) -> u32 {
@@ -245,34 +245,34 @@ lane_ops! { Bin32(a: u32, b: u32) -> u32 {
     MaxFnan: "max.NaN.f32" => nan_or(f(a), f(b), max(f(a), f(b)));
     // copysign d, a, b: the sign of a, the magnitude of b.
     Copysign: "copysign.f32" => a & 1 << 31 | b & !(1 << 31);
-    AddH: "add.f16" | "add.rn.f16" => op2::<H>(a, b, |a, b| a + b);
-    SubH: "sub.f16" | "sub.rn.f16" => op2::<H>(a, b, |a, b| a - b);
-    MulH: "mul.f16" | "mul.rn.f16" => op2::<H>(a, b, |a, b| a * b);
-    AddH2: "add.f16x2" | "add.rn.f16x2" => x2(a, b, |a, b| op2::<H>(a, b, |a, b| a + b));
-    SubH2: "sub.f16x2" | "sub.rn.f16x2" => x2(a, b, |a, b| op2::<H>(a, b, |a, b| a - b));
-    MulH2: "mul.f16x2" | "mul.rn.f16x2" => x2(a, b, |a, b| op2::<H>(a, b, |a, b| a * b));
-    MinH: "min.f16" => op2::<H>(a, b, h2::min);
-    MaxH: "max.f16" => op2::<H>(a, b, h2::max);
-    MinH2: "min.f16x2" => x2(a, b, |a, b| op2::<H>(a, b, h2::min));
-    MaxH2: "max.f16x2" => x2(a, b, |a, b| op2::<H>(a, b, h2::max));
-    MinHnan: "min.NaN.f16" => op2::<H>(a, b, h2::min_nan);
-    MaxHnan: "max.NaN.f16" => op2::<H>(a, b, h2::max_nan);
-    MinHnan2: "min.NaN.f16x2" => x2(a, b, |a, b| op2::<H>(a, b, h2::min_nan));
-    MaxHnan2: "max.NaN.f16x2" => x2(a, b, |a, b| op2::<H>(a, b, h2::max_nan));
-    AddB: "add.bf16" | "add.rn.bf16" => op2::<B>(a, b, |a, b| a + b);
-    SubB: "sub.bf16" | "sub.rn.bf16" => op2::<B>(a, b, |a, b| a - b);
-    MulB: "mul.bf16" | "mul.rn.bf16" => op2::<B>(a, b, |a, b| a * b);
-    AddB2: "add.bf16x2" | "add.rn.bf16x2" => x2(a, b, |a, b| op2::<B>(a, b, |a, b| a + b));
-    SubB2: "sub.bf16x2" | "sub.rn.bf16x2" => x2(a, b, |a, b| op2::<B>(a, b, |a, b| a - b));
-    MulB2: "mul.bf16x2" | "mul.rn.bf16x2" => x2(a, b, |a, b| op2::<B>(a, b, |a, b| a * b));
-    MinB: "min.bf16" => op2::<B>(a, b, h2::min);
-    MaxB: "max.bf16" => op2::<B>(a, b, h2::max);
-    MinB2: "min.bf16x2" => x2(a, b, |a, b| op2::<B>(a, b, h2::min));
-    MaxB2: "max.bf16x2" => x2(a, b, |a, b| op2::<B>(a, b, h2::max));
-    MinBnan: "min.NaN.bf16" => op2::<B>(a, b, h2::min_nan);
-    MaxBnan: "max.NaN.bf16" => op2::<B>(a, b, h2::max_nan);
-    MinBnan2: "min.NaN.bf16x2" => x2(a, b, |a, b| op2::<B>(a, b, h2::min_nan));
-    MaxBnan2: "max.NaN.bf16x2" => x2(a, b, |a, b| op2::<B>(a, b, h2::max_nan));
+    AddH: "add.f16" | "add.rn.f16" => h2::add::<H>(a, b);
+    SubH: "sub.f16" | "sub.rn.f16" => h2::sub::<H>(a, b);
+    MulH: "mul.f16" | "mul.rn.f16" => h2::mul::<H>(a, b);
+    AddH2: "add.f16x2" | "add.rn.f16x2" => x2(a, b, h2::add::<H>);
+    SubH2: "sub.f16x2" | "sub.rn.f16x2" => x2(a, b, h2::sub::<H>);
+    MulH2: "mul.f16x2" | "mul.rn.f16x2" => x2(a, b, h2::mul::<H>);
+    MinH: "min.f16" => h2::least::<H>(a, b);
+    MaxH: "max.f16" => h2::most::<H>(a, b);
+    MinH2: "min.f16x2" => x2(a, b, h2::least::<H>);
+    MaxH2: "max.f16x2" => x2(a, b, h2::most::<H>);
+    MinHnan: "min.NaN.f16" => h2::least_nan::<H>(a, b);
+    MaxHnan: "max.NaN.f16" => h2::most_nan::<H>(a, b);
+    MinHnan2: "min.NaN.f16x2" => x2(a, b, h2::least_nan::<H>);
+    MaxHnan2: "max.NaN.f16x2" => x2(a, b, h2::most_nan::<H>);
+    AddB: "add.bf16" | "add.rn.bf16" => h2::add::<B>(a, b);
+    SubB: "sub.bf16" | "sub.rn.bf16" => h2::sub::<B>(a, b);
+    MulB: "mul.bf16" | "mul.rn.bf16" => h2::mul::<B>(a, b);
+    AddB2: "add.bf16x2" | "add.rn.bf16x2" => x2(a, b, h2::add::<B>);
+    SubB2: "sub.bf16x2" | "sub.rn.bf16x2" => x2(a, b, h2::sub::<B>);
+    MulB2: "mul.bf16x2" | "mul.rn.bf16x2" => x2(a, b, h2::mul::<B>);
+    MinB: "min.bf16" => h2::least::<B>(a, b);
+    MaxB: "max.bf16" => h2::most::<B>(a, b);
+    MinB2: "min.bf16x2" => x2(a, b, h2::least::<B>);
+    MaxB2: "max.bf16x2" => x2(a, b, h2::most::<B>);
+    MinBnan: "min.NaN.bf16" => h2::least_nan::<B>(a, b);
+    MaxBnan: "max.NaN.bf16" => h2::most_nan::<B>(a, b);
+    MinBnan2: "min.NaN.bf16x2" => x2(a, b, h2::least_nan::<B>);
+    MaxBnan2: "max.NaN.bf16x2" => x2(a, b, h2::most_nan::<B>);
 }}
 
 lane_ops! { Tri32(a: u32, b: u32, d: u32) -> u32 {
@@ -318,14 +318,16 @@ lane_ops! { Tri32(a: u32, b: u32, d: u32) -> u32 {
     FmaZ: "fma.rn.ftz.f32" | "mad.rn.ftz.f32" => cz(z(a).mul_add(z(b), z(d)));
     FmaSat: "fma.rn.sat.f32" | "mad.rn.sat.f32" => sat(f(a).mul_add(f(b), f(d)));
     FmaZsat: "fma.rn.ftz.sat.f32" | "mad.rn.ftz.sat.f32" => sat(f(cz(z(a).mul_add(z(b), z(d)))));
+    FmaRm: "fma.rm.f32" | "mad.rm.f32" => fma_directed(f(a), f(b), f(d), true);
+    FmaRp: "fma.rp.f32" | "mad.rp.f32" => fma_directed(f(a), f(b), f(d), false);
     FmaH: "fma.rn.f16" => fma::<H>(a, b, d);
     FmaHrelu: "fma.rn.relu.f16" => relu::<H>(fma::<H>(a, b, d));
     FmaH2: "fma.rn.f16x2" => x3(a, b, d, fma::<H>);
-    FmaHrelu2: "fma.rn.relu.f16x2" => x3(a, b, d, |a, b, d| relu::<H>(fma::<H>(a, b, d)));
+    FmaHrelu2: "fma.rn.relu.f16x2" => x3(a, b, d, h2::fma_relu::<H>);
     FmaB: "fma.rn.bf16" => fma::<B>(a, b, d);
     FmaBrelu: "fma.rn.relu.bf16" => relu::<B>(fma::<B>(a, b, d));
     FmaB2: "fma.rn.bf16x2" => x3(a, b, d, fma::<B>);
-    FmaBrelu2: "fma.rn.relu.bf16x2" => x3(a, b, d, |a, b, d| relu::<B>(fma::<B>(a, b, d)));
+    FmaBrelu2: "fma.rn.relu.bf16x2" => x3(a, b, d, h2::fma_relu::<B>);
 }}
 
 /// lop3: any function of three bits, by its truth table. Bit by bit: `c` chooses within pairs of the table's entries, `b`

@@ -333,7 +333,7 @@ impl Format {
             inf,
         ];
         let mut all: Vec<u64> = plain.iter().flat_map(|v| [*v, v | 1 << self.sign()]).collect();
-        all.extend([self.nan(), inf + 1, inf + hidden / 2 + 5 | 1 << self.sign()]);
+        all.extend([self.nan(), inf + 1, (inf + hidden / 2 + 5) | 1 << self.sign()]);
         all
     }
 }
