@@ -5,7 +5,7 @@
 //! barriers; epochs count on from block to block, so that a new block needs no cleared memory.
 
 use crate::error::FaultKind;
-use crate::exec::{Buf, contiguous, copy, lanes, lanes as lanes_of};
+use crate::exec::{Buf, Request, copy, lanes, lanes as lanes_of};
 use crate::inst::Traits;
 use crate::memory::MemFault;
 
@@ -32,6 +32,12 @@ const ATOMIC: u32 = 1 << 31;
 /// Packs the thread (10 bits), the time (21 bits) and whether it was an atomic.
 fn pack(who: Who, lane: u32) -> u32 {
     who.warp << 5 | lane | (who.time & 0x1f_ffff) << 10 | if who.atomic { ATOMIC } else { 0 }
+}
+
+/// All bits, or none: branches would keep the loops over cells from being vector instructions.
+#[inline(always)]
+fn all_if(yes: bool) -> u32 {
+    if yes { !0 } else { 0 }
 }
 
 /// Each of these learns what any of them knows.
@@ -143,51 +149,47 @@ impl Shared {
         }
     }
 
-    /// Checks bounds and alignment of a request of `n` bytes a lane.
+    /// Checks bounds and alignment.
     #[inline(always)]
-    fn place(&self, addrs: &[u64; 32], mask: u32, n: usize) -> Result<(), LaneFault> {
-        let limit = (self.size + 1).saturating_sub(n) as u64;
-        let mut bad = 0;
-        for (i, &a) in addrs.iter().enumerate() {
-            bad |= ((a >= limit || a & (n as u64 - 1) != 0) as u32) << i;
+    fn place(&self, at: Request) -> Result<(), LaneFault> {
+        if let Some(lane) = at.misaligned() {
+            let what = format!("shared address {:#x} is no multiple of {}", at.addrs[lane], at.n);
+            return Err((lane, MemFault(FaultKind::Misaligned, what)));
         }
-        if bad & mask == 0 { Ok(()) } else { Err(self.misplaced(addrs, bad & mask, n)) }
+        let limit = (self.size + 1).saturating_sub(at.n) as u64;
+        let outside = if at.run { at.addrs[31] >= limit } else { at.addrs.iter().fold(false, |o, &a| o | (a >= limit)) };
+        if !outside {
+            return Ok(());
+        }
+        let Some(lane) = lanes(at.mask).find(|&i| at.addrs[i] >= limit) else { return Ok(()) };
+        let what = format!(
+            "access to {} bytes at shared address {:#x} of {} bytes",
+            at.n, at.addrs[lane], self.size
+        );
+        Err((lane, MemFault(FaultKind::OutOfBounds, what)))
     }
 
-    #[cold]
-    fn misplaced(&self, addrs: &[u64; 32], bad: u32, n: usize) -> LaneFault {
-        let lane = bad.trailing_zeros() as usize;
-        let a = addrs[lane];
-        let fault = if a & (n as u64 - 1) != 0 {
-            MemFault(FaultKind::Misaligned, format!("shared address {a:#x} is no multiple of {n}"))
-        } else {
-            let size = self.size;
-            MemFault(FaultKind::OutOfBounds, format!("access to {n} bytes at shared address {a:#x} of {size} bytes"))
-        };
-        (lane, fault)
-    }
-
-    /// Reads `n` bytes a lane into `out`, lane by lane at a distance of `n`.
+    /// Reads into `out`, lane by lane at a distance of the width.
     #[inline(always)]
-    pub fn load(&mut self, addrs: &[u64; 32], mask: u32, n: usize, who: Who, out: &mut Buf) -> Result<(), LaneFault> {
-        self.place(addrs, mask, n)?;
-        match n >> self.shift {
-            1 => self.read_cells::<1>(addrs, mask, who)?,
-            2 => self.read_cells::<2>(addrs, mask, who)?,
-            4 => self.read_cells::<4>(addrs, mask, who)?,
-            8 => self.read_cells::<8>(addrs, mask, who)?,
-            _ => self.read_cells::<16>(addrs, mask, who)?,
+    pub fn load(&mut self, at: Request, who: Who, out: &mut Buf) -> Result<(), LaneFault> {
+        self.place(at)?;
+        match at.n >> self.shift {
+            1 => self.read_cells::<1>(at, who)?,
+            2 => self.read_cells::<2>(at, who)?,
+            4 => self.read_cells::<4>(at, who)?,
+            8 => self.read_cells::<8>(at, who)?,
+            _ => self.read_cells::<16>(at, who)?,
         }
-        out.gather(&self.data, addrs, mask, n);
+        out.gather(&self.data, at.addrs, at.mask, at.n, at.run);
         Ok(())
     }
 
     /// Enters the reads of a request, of `N` cells a lane.
     #[inline(always)]
-    fn read_cells<const N: usize>(&mut self, addrs: &[u64; 32], mask: u32, who: Who) -> Result<(), LaneFault> {
-        let at = |lane: u32| (addrs[lane as usize] >> self.shift) as usize;
-        if N <= 4 && contiguous(addrs, mask, N << self.shift) {
-            let c = at(0);
+    fn read_cells<const N: usize>(&mut self, at: Request, who: Who) -> Result<(), LaneFault> {
+        let Request { addrs, mask, .. } = at;
+        if N <= 4 && at.run {
+            let c = (addrs[0] >> self.shift) as usize;
             // An array of all 32 lanes' cells, so that the loops have a fixed length.
             return match N {
                 1 => self.read_run::<32>(c, who, |j| 1 << j),
@@ -217,14 +219,15 @@ impl Shared {
         let (now, first, warp) = (self.now, self.first, 1 << who.warp);
         let written: &[u32; N] = self.written[c..c + N].try_into().expect("N cells");
         let writer: &[u32; N] = self.writer[c..c + N].try_into().expect("N cells");
-        let mut doubt = false;
+        let mut doubt = 0;
         for k in 0..N {
             // Written in this block before the last barrier, or by the one lane that reads.
-            let old = written[k].wrapping_sub(first) < now.wrapping_sub(first);
-            let own = (1u32 << (writer[k] & 31) == bits(k)) & (writer[k] >> 5 & 31 == who.warp);
-            doubt |= !(old | (own & (written[k] == now)));
+            let old = all_if(written[k].wrapping_sub(first) < now.wrapping_sub(first));
+            let by = writer[k];
+            let own = all_if(1u32 << (by & 31) == bits(k)) & all_if(by >> 5 & 31 == who.warp);
+            doubt |= !(old | (own & all_if(written[k] == now)));
         }
-        if doubt {
+        if doubt != 0 {
             for k in 0..N {
                 self.check_read(c + k, bits(k), who).map_err(|e| (bits(k).trailing_zeros() as usize, e))?;
             }
@@ -233,19 +236,19 @@ impl Shared {
             return Ok(());
         }
         // Lanes that read before the last barrier of the warp are remembered where that may have been of a part.
-        let keep = self.lane_times.is_some();
+        let keep = all_if(self.lane_times.is_some());
         let read: &mut [u32; N] = (&mut self.read[c..c + N]).try_into().expect("N cells");
         let warps: &mut [u32; N] = (&mut self.warps[c..c + N]).try_into().expect("N cells");
         let lanes: &mut [u32; N] = (&mut self.lanes[c..c + N]).try_into().expect("N cells");
         let time: &mut [u32; N] = (&mut self.time[c..c + N]).try_into().expect("N cells");
         for k in 0..N {
-            let same = read[k] == now;
-            let alone = same & (warps[k] == warp) & (keep | (time[k] == who.time));
-            lanes[k] = bits(k) | if alone { lanes[k] } else { 0 };
-            warps[k] = warp | if same { warps[k] } else { 0 };
-            read[k] = now;
-            time[k] = who.time;
+            let same = all_if(read[k] == now);
+            let alone = same & all_if(warps[k] == warp) & (keep | all_if(time[k] == who.time));
+            lanes[k] = bits(k) | (lanes[k] & alone);
+            warps[k] = warp | (warps[k] & same);
         }
+        *read = [now; N];
+        *time = [who.time; N];
         if let Some(times) = &mut self.times {
             for t in &mut times[c..c + N] {
                 t[who.warp as usize] = who.time;
@@ -342,36 +345,29 @@ impl Shared {
         )
     }
 
-    /// Writes `n` bytes a lane from `from`, lane by lane at a distance of `n`.
+    /// Writes from `from`, lane by lane at a distance of the width.
     #[inline(always)]
-    pub fn store(&mut self, addrs: &[u64; 32], mask: u32, n: usize, who: Who, from: &Buf) -> Result<(), LaneFault> {
-        self.place(addrs, mask, n)?;
-        match n >> self.shift {
-            1 => self.write_cells::<1>(addrs, mask, n, who, from)?,
-            2 => self.write_cells::<2>(addrs, mask, n, who, from)?,
-            4 => self.write_cells::<4>(addrs, mask, n, who, from)?,
-            8 => self.write_cells::<8>(addrs, mask, n, who, from)?,
-            _ => self.write_cells::<16>(addrs, mask, n, who, from)?,
+    pub fn store(&mut self, at: Request, who: Who, from: &Buf) -> Result<(), LaneFault> {
+        self.place(at)?;
+        match at.n >> self.shift {
+            1 => self.write_cells::<1>(at, who, from),
+            2 => self.write_cells::<2>(at, who, from),
+            4 => self.write_cells::<4>(at, who, from),
+            8 => self.write_cells::<8>(at, who, from),
+            _ => self.write_cells::<16>(at, who, from),
         }
-        Ok(())
     }
 
     #[inline(always)]
-    fn write_cells<const N: usize>(
-        &mut self,
-        addrs: &[u64; 32],
-        mask: u32,
-        n: usize,
-        who: Who,
-        from: &Buf,
-    ) -> Result<(), LaneFault> {
-        if N <= 4 && contiguous(addrs, mask, n) {
+    fn write_cells<const N: usize>(&mut self, at: Request, who: Who, from: &Buf) -> Result<(), LaneFault> {
+        let Request { addrs, mask, n, run } = at;
+        if N <= 4 && run {
             let at = addrs[0] as usize;
             let c = at >> self.shift;
             let clear = match N {
-                1 => self.write_run::<32>(c, who, |j| j as u32),
-                2 => self.write_run::<64>(c, who, |j| j as u32 / 2),
-                _ => self.write_run::<128>(c, who, |j| j as u32 / 4),
+                1 => self.write_run::<32>(c, who, self.now, |j| j as u32),
+                2 => self.write_run::<64>(c, who, self.now, |j| j as u32 / 2),
+                _ => self.write_run::<128>(c, who, self.now, |j| j as u32 / 4),
             };
             if clear {
                 self.data[at..at + 32 * n].copy_from_slice(from.all(n));
@@ -381,10 +377,10 @@ impl Shared {
         for lane in lanes(mask) {
             let at = addrs[lane] as usize;
             let c = at >> self.shift;
-            if !self.write_run::<N>(c, who, |_| lane as u32) {
+            if !self.write_run::<N>(c, who, self.now, |_| lane as u32) {
                 let bytes = from.lane(lane, n);
                 self.check_write(c, N, lane as u32, who, &self.data[at..at + n] == bytes).map_err(|e| (lane, e))?;
-                self.enter_write::<N>(c, who, |_| lane as u32);
+                self.enter_write::<N>(c, who, self.now, |_| lane as u32);
             }
             copy(&mut self.data[at..at + n], from.lane(lane, n));
         }
@@ -392,32 +388,33 @@ impl Shared {
     }
 
     /// Enters writes of `N` cells in a row by the lanes that `lane` says for an index, if that is no race at first
-    /// sight: since the last barrier only the same lane has accessed each.
+    /// sight: since the last barrier only the same lane has accessed each. They become writes of epoch `as_of`.
     #[inline(always)]
-    fn write_run<const N: usize>(&mut self, c: usize, who: Who, lane: impl Fn(usize) -> u32) -> bool {
+    fn write_run<const N: usize>(&mut self, c: usize, who: Who, as_of: u32, lane: impl Fn(usize) -> u32) -> bool {
         let now = self.now;
         let written: &[u32; N] = self.written[c..c + N].try_into().expect("N cells");
         let writer: &[u32; N] = self.writer[c..c + N].try_into().expect("N cells");
         let read: &[u32; N] = self.read[c..c + N].try_into().expect("N cells");
         let warps: &[u32; N] = self.warps[c..c + N].try_into().expect("N cells");
         let readers: &[u32; N] = self.lanes[c..c + N].try_into().expect("N cells");
-        let mut clear = true;
+        let mut doubt = 0;
         for k in 0..N {
-            let own = writer[k] & 0x3ff == who.warp << 5 | lane(k);
-            let unwritten = (written[k] < now) | ((written[k] == now) & own);
-            let own = (warps[k] == 1 << who.warp) & (readers[k] == 1 << lane(k));
-            clear &= unwritten & ((read[k] != now) | own);
+            let own = all_if(writer[k] & 0x3ff == who.warp << 5 | lane(k));
+            let unwritten = all_if(written[k] < now) | (all_if(written[k] == now) & own);
+            let own = all_if(warps[k] == 1 << who.warp) & all_if(readers[k] == 1 << lane(k));
+            doubt |= !(unwritten & (all_if(read[k] != now) | own));
         }
+        let clear = doubt == 0;
         if clear {
-            self.enter_write::<N>(c, who, lane);
+            self.enter_write::<N>(c, who, as_of, lane);
         }
         clear
     }
 
     #[inline(always)]
-    fn enter_write<const N: usize>(&mut self, c: usize, who: Who, lane: impl Fn(usize) -> u32) {
+    fn enter_write<const N: usize>(&mut self, c: usize, who: Who, as_of: u32, lane: impl Fn(usize) -> u32) {
         let written: &mut [u32; N] = (&mut self.written[c..c + N]).try_into().expect("N cells");
-        *written = [self.now; N];
+        *written = [as_of; N];
         let writer: &mut [u32; N] = (&mut self.writer[c..c + N]).try_into().expect("N cells");
         for (k, w) in writer.iter_mut().enumerate() {
             *w = pack(who, lane(k));
@@ -439,24 +436,27 @@ impl Shared {
         Ok(())
     }
 
-    /// A cp.async to `n` bytes a lane starts: they must not be accessed before its wait.
+    /// A cp.async starts: its bytes must not be accessed before its wait.
     #[inline(always)]
-    pub fn begin_async(&mut self, addrs: &[u64; 32], mask: u32, n: usize, who: Who) -> Result<(), LaneFault> {
-        self.place(addrs, mask, n)?;
-        let cells = n >> self.shift;
-        for lane in lanes(mask) {
-            let c = addrs[lane] as usize >> self.shift;
-            let recent = |c: &usize| self.written[*c] >= self.now || self.read[*c] == self.now;
-            if (c..c + cells).any(|c| recent(&c)) {
-                for c in c..c + cells {
-                    let check = self.check_pending(c).and_then(|()| self.after_reads(c, 1 << lane, who));
-                    check
-                        .and_then(|()| self.after_write(c, 1 << lane, who, "overwrites by cp.async"))
-                        .map_err(|e| (lane, e))?;
-                }
-            }
-            if self.check_async {
-                self.written[c..c + cells].fill(PENDING);
+    pub fn begin_async(&mut self, at: Request, who: Who) -> Result<(), LaneFault> {
+        self.place(at)?;
+        match at.n >> self.shift {
+            1 => self.pend_cells::<1>(at, who),
+            2 => self.pend_cells::<2>(at, who),
+            4 => self.pend_cells::<4>(at, who),
+            8 => self.pend_cells::<8>(at, who),
+            _ => self.pend_cells::<16>(at, who),
+        }
+    }
+
+    #[inline(always)]
+    fn pend_cells<const N: usize>(&mut self, at: Request, who: Who) -> Result<(), LaneFault> {
+        let epoch = if self.check_async { PENDING } else { self.now };
+        for lane in lanes(at.mask) {
+            let c = at.addrs[lane] as usize >> self.shift;
+            if !self.write_run::<N>(c, who, epoch, |_| lane as u32) {
+                self.check_write(c, N, lane as u32, who, false).map_err(|e| (lane, e))?;
+                self.enter_write::<N>(c, who, epoch, |_| lane as u32);
             }
         }
         Ok(())
@@ -464,14 +464,22 @@ impl Shared {
 
     /// The wait for a cp.async: its data arrives.
     #[inline(always)]
-    pub fn end_async(&mut self, addrs: &[u64; 32], mask: u32, n: usize, who: Who, from: &Buf) {
-        let cells = n >> self.shift;
-        for lane in lanes(mask) {
-            let at = addrs[lane] as usize;
-            let c = at >> self.shift;
-            self.written[c..c + cells].fill(self.now);
-            self.writer[c..c + cells].fill(pack(who, lane as u32));
-            copy(&mut self.data[at..at + n], from.lane(lane, n));
+    pub fn end_async(&mut self, at: Request, who: Who, from: &Buf) {
+        match at.n >> self.shift {
+            1 => self.fill_cells::<1>(at, who, from),
+            2 => self.fill_cells::<2>(at, who, from),
+            4 => self.fill_cells::<4>(at, who, from),
+            8 => self.fill_cells::<8>(at, who, from),
+            _ => self.fill_cells::<16>(at, who, from),
+        }
+    }
+
+    #[inline(always)]
+    fn fill_cells<const N: usize>(&mut self, at: Request, who: Who, from: &Buf) {
+        for lane in lanes(at.mask) {
+            let to = at.addrs[lane] as usize;
+            self.enter_write::<N>(to >> self.shift, who, self.now, |_| lane as u32);
+            copy(&mut self.data[to..to + at.n], from.lane(lane, at.n));
         }
     }
 }

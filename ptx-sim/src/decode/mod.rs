@@ -110,11 +110,12 @@ pub(crate) fn decode<'a>(ast: &'a Ast, func: &'a ast::Func) -> Result<Kernel> {
 
 fn traits(kernel: &Kernel) -> Traits {
     let may_be = |space: Space, wanted: Space| space == Space::Generic || space == wanted;
-    let mut t = Traits { shared_shift: 2, ..Traits::default() };
+    let mut t = Traits { shared_shift: 4, ..Traits::default() };
     for inst in &kernel.code {
         let (space, bytes, strong) = match &inst.op {
             Op::Ld(a) | Op::St(a) => (a.space, a.bytes as usize * a.regs.len(), a.strong),
             Op::Atom(a) => (a.space, a.bytes as usize, true),
+            Op::CpAsync(cp) => (Space::Shared, cp.bytes as usize, false),
             Op::Bar(id, count, _) => {
                 let whole = kernel.const32.contains(&(*id, 0)) && count.is_none();
                 t.partial_barriers |= !whole;
@@ -512,6 +513,10 @@ impl<'a> Decoder<'a> {
             Some(Symbol::Reg(reg @ (Reg::R(_) | Reg::D(_)))) => Ok((Addr { base: Some(reg), offset: *offset }, None)),
             Some(s @ Symbol::CallParam(at)) => Ok((Addr { base: None, offset: at as i64 + offset }, Some(s))),
             Some(s @ Symbol::Reg(..)) => self.err(format!("{name} is no address ({s:?})")),
+            // What is the same for all threads needs no register.
+            Some(s @ (Symbol::Param(at) | Symbol::Shared(at) | Symbol::Local(at))) if at != u64::MAX => {
+                Ok((Addr { base: None, offset: at as i64 + offset }, Some(s)))
+            }
             Some(s) => Ok((Addr { base: Some(self.symbol_address(s, *offset, 8)?), offset: 0 }, Some(s))),
             None => self.err(format!("unknown name {name}")),
         }

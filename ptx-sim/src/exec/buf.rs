@@ -24,16 +24,6 @@ pub(crate) fn copy(to: &mut [u8], from: &[u8]) {
     }
 }
 
-/// Whether all lanes are active and follow each other at a distance of `n`.
-#[inline(always)]
-pub(crate) fn contiguous(addrs: &[u64; 32], mask: u32, n: usize) -> bool {
-    let mut off = 0;
-    for (i, &a) in addrs.iter().enumerate() {
-        off |= a ^ addrs[0].wrapping_add((i * n) as u64);
-    }
-    mask == !0 && off == 0
-}
-
 impl Buf {
     pub fn new() -> Buf {
         Buf([0; 512])
@@ -61,10 +51,10 @@ impl Buf {
         &mut self.0[..32 * n]
     }
 
-    /// Takes `n` bytes a lane from `data`, whose bounds the addresses keep.
+    /// Takes `n` bytes a lane from `data`, whose bounds the addresses keep; `run`: one lane's after the other's.
     #[inline(always)]
-    pub fn gather(&mut self, data: &[u8], addrs: &[u64; 32], mask: u32, n: usize) {
-        if contiguous(addrs, mask, n) {
+    pub fn gather(&mut self, data: &[u8], addrs: &[u64; 32], mask: u32, n: usize, run: bool) {
+        if run {
             let at = addrs[0] as usize;
             return self.all_mut(n).copy_from_slice(&data[at..at + 32 * n]);
         }
@@ -87,13 +77,23 @@ impl Buf {
         std::array::from_fn(|i| u32::from_le_bytes(self.0[i * N + at..i * N + at + 4].try_into().expect("four bytes")))
     }
 
+    /// One element of `E` bytes of each lane, at an offset in the `n` bytes of the lane.
+    #[inline(always)]
+    fn elements<const E: usize>(&self, at: usize, n: usize) -> [u64; 32] {
+        std::array::from_fn(|i| {
+            let mut raw = [0; 8];
+            raw[..E].copy_from_slice(&self.0[i * n + at..i * n + at + E]);
+            u64::from_le_bytes(raw)
+        })
+    }
+
     /// Puts the elements of `e` bytes each into registers.
     #[inline(always)]
     pub fn put(&self, regs: &[Option<Reg>], e: usize, signed: bool, w: &mut Regs, mask: u32) {
         let n = e * regs.len();
         for (k, reg) in regs.iter().enumerate() {
-            match *reg {
-                None => {}
+            let t = match *reg {
+                None => continue,
                 Some(Reg::R(slot)) if e == 4 => {
                     let t = match n {
                         4 => self.words::<4>(0),
@@ -101,33 +101,37 @@ impl Buf {
                         _ => self.words::<16>(4 * k),
                     };
                     super::blend(&mut w.r[slot as usize], &t, mask);
+                    continue;
                 }
-                Some(reg) => {
-                    for i in lanes(mask) {
-                        let mut raw = [0; 8];
-                        copy(&mut raw[..e], &self.0[i * n + k * e..i * n + (k + 1) * e]);
-                        let v = u64::from_le_bytes(raw);
-                        let shift = 64 - 8 * e as u32;
-                        w.set(reg, i, if signed { ((v << shift) as i64 >> shift) as u64 } else { v });
-                    }
-                }
+                _ => match e {
+                    1 => self.elements::<1>(k, n),
+                    2 => self.elements::<2>(2 * k, n),
+                    4 => self.elements::<4>(4 * k, n),
+                    _ => self.elements::<8>(8 * k, n),
+                },
+            };
+            let shift = if signed { 64 - 8 * e as u32 } else { 0 };
+            let t = t.map(|v| ((v << shift) as i64 >> shift) as u64);
+            match *reg {
+                Some(Reg::R(slot)) => super::blend(&mut w.r[slot as usize], &t.map(|v| v as u32), mask),
+                Some(Reg::D(slot)) => super::blend(&mut w.d[slot as usize], &t, mask),
+                _ => unreachable!("decoding loads no predicate"),
             }
         }
     }
 
-    /// Puts the elements of one lane into the registers of all.
+    /// Puts the elements of the first lane into the registers of all.
     #[inline(always)]
-    pub fn splat(&self, lane: usize, regs: &[Option<Reg>], e: usize, signed: bool, w: &mut Regs, mask: u32) {
-        let n = e * regs.len();
+    pub fn splat(&self, regs: &[Option<Reg>], e: usize, signed: bool, w: &mut Regs, mask: u32) {
         for (k, reg) in regs.iter().enumerate() {
             let mut raw = [0; 8];
-            copy(&mut raw[..e], &self.0[lane * n + k * e..lane * n + (k + 1) * e]);
+            copy(&mut raw[..e], &self.0[k * e..(k + 1) * e]);
             let (v, shift) = (u64::from_le_bytes(raw), 64 - 8 * e as u32);
             let v = if signed { ((v << shift) as i64 >> shift) as u64 } else { v };
             match *reg {
                 Some(Reg::R(slot)) => super::blend(&mut w.r[slot as usize], &[v as u32; 32], mask),
                 Some(Reg::D(slot)) => super::blend(&mut w.d[slot as usize], &[v; 32], mask),
-                Some(reg) => lanes(mask).for_each(|i| w.set(reg, i, v)),
+                Some(Reg::P(_)) => unreachable!("decoding loads no predicate"),
                 None => {}
             }
         }

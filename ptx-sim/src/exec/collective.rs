@@ -10,8 +10,12 @@ pub(super) enum Gathered {
 
 impl Launch<'_> {
     /// Checks the member masks (one per lane, in register `members`) against the lanes that execute.
+    #[inline(always)]
     pub(super) fn gather(&self, w: &Warp, g: Group, members: u16, mask: u32) -> Step<Gathered> {
         let masks = &w.regs.r[members as usize];
+        if mask == !0 && masks.iter().all(|&m| m == !0) {
+            return Ok(Gathered::Yes);
+        }
         let mut all = 0;
         for i in lanes(mask) {
             all |= masks[i];
@@ -44,7 +48,7 @@ impl Launch<'_> {
 }
 
 impl Warp {
-    #[allow(clippy::too_many_arguments)]
+    #[inline(always)]
     pub(super) fn shuffle(
         &mut self,
         mode: ShflMode,
@@ -53,36 +57,40 @@ impl Warp {
         mask: u32,
         strict: bool,
     ) -> Step<()> {
-        let values = self.regs.r[a as usize];
-        let (b, c, masks) = (self.regs.r[lane as usize], self.regs.r[clamp as usize], self.regs.r[members as usize]);
-        let (mut out, mut valid) = (values, 0u32);
-        for i in lanes(mask) {
-            let (lane, by) = (i as i32, (b[i] & 31) as i32);
-            let (limit, seg) = ((c[i] & 31) as i32, (c[i] >> 8 & 31) as i32);
-            let max = (lane & seg) | (limit & !seg);
-            let min = lane & seg;
-            let (source, inside) = match mode {
-                ShflMode::Up => (lane - by, lane - by >= max),
-                ShflMode::Down => (lane + by, lane + by <= max),
-                ShflMode::Bfly => (lane ^ by, lane ^ by <= max),
-                ShflMode::Idx => (min | (by & !seg), min | (by & !seg) <= max),
-            };
-            if inside {
-                valid |= 1 << i;
-                let from = source as usize;
-                if strict && mask & masks[i] & 1 << from == 0 {
-                    return Err(Trouble {
-                        kind: FaultKind::InactiveLane,
-                        detail: format!("shuffle: lane {i} takes the value of inactive lane {from}"),
-                        lane: Some(i as u32),
-                    });
-                }
-                out[i] = values[from];
+        let (values, b, c) = (&self.regs.r[a as usize], &self.regs.r[lane as usize], &self.regs.r[clamp as usize]);
+        let (mut source, mut inside) = ([0u32; 32], [0u32; 32]);
+        // One loop per mode, so that each is plain arithmetic on all lanes.
+        let mut find = |up: bool, from: fn(i32, i32, i32, i32) -> i32| {
+            for i in 0..32 {
+                let (lane, by) = (i as i32, (b[i] & 31) as i32);
+                let (limit, seg) = ((c[i] & 31) as i32, (c[i] >> 8 & 31) as i32);
+                let (min, max) = (lane & seg, (lane & seg) | (limit & !seg));
+                let at = from(lane, by, min, seg);
+                let fits = if up { at >= max } else { at <= max };
+                source[i] = if fits { at as u32 & 31 } else { i as u32 };
+                inside[i] = (fits as u32) << i;
+            }
+        };
+        match mode {
+            ShflMode::Up => find(true, |lane, by, _, _| lane - by),
+            ShflMode::Down => find(false, |lane, by, _, _| lane + by),
+            ShflMode::Bfly => find(false, |lane, by, _, _| lane ^ by),
+            ShflMode::Idx => find(false, |_, by, min, seg| min | (by & !seg)),
+        }
+        let out: [u32; 32] = std::array::from_fn(|i| values[source[i] as usize & 31]);
+        let valid = inside.iter().fold(0, |v, i| v | i);
+        let masks = &self.regs.r[members as usize];
+        let all = mask == !0 && masks.iter().all(|&m| m == !0);
+        for i in lanes(if strict && !all { valid & mask } else { 0 }) {
+            if mask & masks[i] & 1 << source[i] == 0 {
+                return Err(Trouble {
+                    kind: FaultKind::InactiveLane,
+                    detail: format!("shuffle: lane {i} takes the value of inactive lane {}", source[i]),
+                    lane: Some(i as u32),
+                });
             }
         }
-        for i in lanes(mask) {
-            self.regs.r[dst as usize][i] = out[i];
-        }
+        blend(&mut self.regs.r[dst as usize], &out, mask);
         if let Some(p) = ok {
             self.regs.set_pred(p, valid, mask);
         }

@@ -39,16 +39,17 @@ impl Launch<'_> {
             if part == 0 {
                 continue;
             }
+            let at = Request::new(&addrs, part, n);
             match space {
                 Space::Global => {
                     if let Some(order) = m.order.as_mut().filter(|_| a.strong) {
                         lanes(part).for_each(|i| order.load(m.block, addrs[i], a.acquire));
                     }
-                    m.global_load(&addrs, part, n, a.strong, &mut w.buf)
+                    m.global_load(at, a.strong, &mut w.buf)
                 }
                 Space::Shared => {
-                    shared_counts(&mut m.counters, &addrs, part, n, false);
-                    b.load(&addrs, part, n, who, &mut w.buf)
+                    shared_counts(&mut m.counters, at, false);
+                    b.load(at, who, &mut w.buf)
                 }
                 _ => {
                     m.count_local(a.space, part, n, false);
@@ -63,25 +64,32 @@ impl Launch<'_> {
 
     #[inline(always)]
     fn load_param(&self, a: &Access, w: &mut Warp, mask: u32) -> Step<()> {
-        let (e, addrs) = (a.bytes as usize, w.addresses(a.addr));
+        let e = a.bytes as usize;
         let n = e * a.regs.len();
-        // Mostly all lanes read the same.
-        let first = mask.trailing_zeros() as usize % 32;
-        let same = a.addr.base.is_none_or(|_| lanes(mask).all(|i| addrs[i] == addrs[first]));
-        for i in lanes(if same { mask & mask.wrapping_neg() } else { mask }) {
-            let at = addrs[i] as usize;
-            let Some(bytes) = self.params.get(at..at.saturating_add(n)) else {
-                let what = format!("access to {n} bytes at offset {at} of {} bytes of parameters", self.params.len());
-                return Err(at_lane((i, MemFault(FaultKind::OutOfBounds, what))));
-            };
+        if a.addr.base.is_none() {
+            // All lanes read the same.
+            let bytes =
+                self.param(a.addr.offset as u64, n).map_err(|f| at_lane((mask.trailing_zeros() as usize, f)))?;
+            copy(w.buf.lane_mut(0, n), bytes);
+            w.buf.splat(&a.regs, e, a.signed, &mut w.regs, mask);
+            return Ok(());
+        }
+        let addrs = w.addresses(a.addr);
+        for i in lanes(mask) {
+            let bytes = self.param(addrs[i], n).map_err(|f| at_lane((i, f)))?;
             copy(w.buf.lane_mut(i, n), bytes);
         }
-        if same {
-            w.buf.splat(first, &a.regs, e, a.signed, &mut w.regs, mask);
-        } else {
-            w.buf.put(&a.regs, e, a.signed, &mut w.regs, mask);
-        }
+        w.buf.put(&a.regs, e, a.signed, &mut w.regs, mask);
         Ok(())
+    }
+
+    #[inline(always)]
+    fn param(&self, at: u64, n: usize) -> Result<&[u8], MemFault> {
+        let bytes = self.params.get(at as usize..(at as usize).saturating_add(n));
+        bytes.ok_or_else(|| {
+            let all = self.params.len();
+            MemFault(FaultKind::OutOfBounds, format!("access to {n} bytes at offset {at} of {all} bytes of parameters"))
+        })
     }
 
     #[inline(always)]
@@ -93,16 +101,17 @@ impl Launch<'_> {
             if part == 0 {
                 continue;
             }
+            let at = Request::new(&addrs, part, n);
             match space {
                 Space::Global => {
                     if let Some(order) = m.order.as_mut().filter(|_| a.strong) {
                         lanes(part).for_each(|i| order.store(m.block, addrs[i], a.release, false));
                     }
-                    m.global_store(&addrs, part, n, a.strong, &w.buf)
+                    m.global_store(at, a.strong, &w.buf)
                 }
                 Space::Shared => {
-                    shared_counts(&mut m.counters, &addrs, part, n, true);
-                    b.store(&addrs, part, n, who, &w.buf)
+                    shared_counts(&mut m.counters, at, true);
+                    b.store(at, who, &w.buf)
                 }
                 _ => {
                     m.count_local(a.space, part, n, true);
@@ -139,19 +148,20 @@ impl Launch<'_> {
                             order.store(m.block, addrs[i], a.release, true);
                         }
                     }
-                    m.global_atomic(&addrs, part, n, update).map_err(at_lane)?;
+                    m.global_atomic(Request { addrs: &addrs, mask: part, n, run: false }, update).map_err(at_lane)?;
                 }
                 Space::Shared => {
                     m.counters.shared_atomics += threads;
                     // One lane after the other, as the hardware does where they meet.
                     for i in lanes(part) {
                         let (mut buf, who) = (Buf::new(), w.who(true));
-                        b.load(&addrs, 1 << i, n, who, &mut buf).map_err(at_lane)?;
+                        let at = Request { addrs: &addrs, mask: 1 << i, n, run: false };
+                        b.load(at, who, &mut buf).map_err(at_lane)?;
                         let mut raw = [0; 8];
                         raw[..n].copy_from_slice(buf.lane(i, n));
                         let new = update(i, u64::from_le_bytes(raw)).to_le_bytes();
                         buf.lane_mut(i, n).copy_from_slice(&new[..n]);
-                        b.store(&addrs, 1 << i, n, who, &buf).map_err(at_lane)?;
+                        b.store(at, who, &buf).map_err(at_lane)?;
                     }
                 }
                 _ => return trouble(FaultKind::Undefined, "atomic on local memory"),
@@ -185,11 +195,12 @@ impl Launch<'_> {
             }
         }
         if whole != 0 {
-            m.global_load(&from, whole, n, false, &mut w.buf).map_err(at_lane)?;
+            m.global_load(Request::new(&from, whole, n), false, &mut w.buf).map_err(at_lane)?;
             lanes(whole).for_each(|i| copy(data.lane_mut(i, n), w.buf.lane(i, n)));
         }
-        shared_counts(&mut m.counters, &to, mask, n, true);
-        b.begin_async(&to, mask, n, w.who(false)).map_err(at_lane)?;
+        let at = Request::new(&to, mask, n);
+        shared_counts(&mut m.counters, at, true);
+        b.begin_async(at, w.who(false)).map_err(at_lane)?;
         w.copies.push(Copies { mask, group: w.committed, addrs: to, data, bytes: n });
         Ok(())
     }
@@ -199,7 +210,8 @@ impl Launch<'_> {
         for (k, byte) in to[..count].iter_mut().enumerate() {
             let (mut addrs, mut one) = (*from, Buf::new());
             addrs[lane] += k as u64;
-            m.global_load(&addrs, 1 << lane, 1, false, &mut one).map_err(at_lane)?;
+            let at = Request { addrs: &addrs, mask: 1 << lane, n: 1, run: false };
+            m.global_load(at, false, &mut one).map_err(at_lane)?;
             *byte = one.lane(lane, 1)[0];
         }
         Ok(())
@@ -213,7 +225,7 @@ impl Launch<'_> {
             let done = lanes(c.mask & mask)
                 .filter(|&i| pending.is_none_or(|n| c.group[i] + n < w.committed[i]))
                 .fold(0, |m, i| m | 1 << i);
-            b.end_async(&c.addrs, done, c.bytes, w.who(false), &c.data);
+            b.end_async(Request { addrs: &c.addrs, mask: done, n: c.bytes, run: false }, w.who(false), &c.data);
             c.mask &= !done;
             c.mask != 0
         });

@@ -1,6 +1,6 @@
 //! Requests of a warp to global memory: which sectors they touch, the checks of each, and the data.
 
-use super::{Buf, Worker, contiguous, copy, lanes};
+use super::{Buf, Request, Worker, copy, lanes};
 use crate::error::FaultKind;
 use crate::memory::{Alloc, MemFault, SECTOR, mask};
 use crate::races::{Access, Race};
@@ -68,48 +68,26 @@ fn race_fault(block: u32, write: bool, race: Race) -> MemFault {
     MemFault(FaultKind::GlobalRace, what)
 }
 
-/// Checks that addresses are multiples of the width.
 #[inline(always)]
-fn aligned(addrs: &[u64; 32], active: u32, n: usize) -> Result<(), LaneFault> {
-    let mut bad = 0u32;
-    for (i, &a) in addrs.iter().enumerate() {
-        bad |= ((a & (n as u64 - 1) != 0) as u32) << i;
+fn aligned(at: Request) -> Result<(), LaneFault> {
+    match at.misaligned() {
+        None => Ok(()),
+        Some(i) => {
+            let what = format!("address {:#x} is no multiple of {}", at.addrs[i], at.n);
+            Err((i, MemFault(FaultKind::Misaligned, what)))
+        }
     }
-    if bad & active == 0 {
-        return Ok(());
-    }
-    let lane = (bad & active).trailing_zeros() as usize;
-    Err((lane, MemFault(FaultKind::Misaligned, format!("address {:#x} is no multiple of {n}", addrs[lane]))))
 }
 
 /// Bytes of a sector at fault, and the fault.
 type SectorFault = (u32, MemFault);
 
 impl Worker<'_> {
-    /// Checks an access to bytes of a sector and enters it where races are looked for. Returns the host's address of
-    /// the sector.
+    /// Checks an access to bytes of a sector of an allocation and enters it where races are looked for.
     #[inline(always)]
-    fn enter(&mut self, sector: u64, bytes: u32, mode: Mode, strong: bool) -> Result<*mut u8, SectorFault> {
+    fn enter(&mut self, a: usize, index: usize, bytes: u32, mode: Mode, strong: bool) -> Result<(), SectorFault> {
         let global = self.global;
-        let first = sector * SECTOR as u64;
-        let low = bytes.trailing_zeros() as u64;
-        let a = global.find(first + low, 1, self.recent[self.slot]).map_err(|f| (bytes & bytes.wrapping_neg(), f))?;
-        self.recent[self.slot] = a;
         let alloc = &global.allocs[a];
-        let left = alloc.base + alloc.len - first;
-        if left < SECTOR as u64 && bytes >> left != 0 {
-            let fault = global.find(first + left, 1, a).expect_err("it lies behind the end");
-            return Err((bytes >> left << left, fault));
-        }
-        let index = (first - alloc.base) as usize / SECTOR;
-        if mode != Mode::Load && alloc.read_only && global.check_read_only {
-            let what = format!(
-                "write to read-only memory, offset {} of an allocation of {} bytes",
-                first + low - alloc.base,
-                alloc.len
-            );
-            return Err((bytes, MemFault(FaultKind::ReadOnly, what)));
-        }
         if mode != Mode::Store && global.check_init {
             let missing = bytes & !alloc.init[index].load(Relaxed);
             if missing != 0 {
@@ -129,7 +107,7 @@ impl Worker<'_> {
         if mode != Mode::Load {
             self.initialise(alloc, index, bytes);
         }
-        Ok(alloc.host(index))
+        Ok(())
     }
 
     #[inline(always)]
@@ -146,6 +124,21 @@ impl Worker<'_> {
         }
     }
 
+    /// The allocation that holds `n` bytes at an address, which may be written if they are to be.
+    #[inline(always)]
+    fn locate(&mut self, address: u64, n: u64, mode: Mode) -> Result<usize, MemFault> {
+        let a = self.global.find(address, n, self.recent[self.slot])?;
+        self.recent[self.slot] = a;
+        let alloc = &self.global.allocs[a];
+        if mode != Mode::Load && alloc.read_only && self.global.check_read_only {
+            return Err(MemFault(
+                FaultKind::ReadOnly,
+                format!("write to offset {} of an allocation of {} bytes, read-only", address - alloc.base, alloc.len),
+            ));
+        }
+        Ok(a)
+    }
+
     /// Enters a request whose lanes follow each other. Returns the host's address of the first byte, and the number of
     /// sectors.
     #[inline(always)]
@@ -156,21 +149,27 @@ impl Worker<'_> {
         mode: Mode,
         strong: bool,
     ) -> Result<(*mut u8, u64), LaneFault> {
-        let (mut at, end) = (addrs[0], addrs[0] + 32 * n as u64);
-        let (mut host, mut count) = (std::ptr::null_mut(), 0);
-        while at < end {
-            let sector = at / SECTOR as u64;
-            let next = (sector + 1) * SECTOR as u64;
-            let bytes = mask(at as usize % SECTOR, (next.min(end) - at) as usize);
-            let entered = self.enter(sector, bytes, mode, strong);
-            let here = entered.map_err(|(bytes, f)| (lane_of(addrs, !0, n, sector, bytes), f))?;
-            if count == 0 {
-                host = here.wrapping_add(at as usize % SECTOR);
+        let a = match self.locate(addrs[0], 32 * n as u64, mode) {
+            Ok(a) => a,
+            // Which lane is it?
+            Err(all) => {
+                for (lane, &at) in addrs.iter().enumerate() {
+                    self.locate(at, n as u64, mode).map_err(|f| (lane, f))?;
+                }
+                return Err((0, all));
             }
-            count += 1;
-            at = next;
+        };
+        let alloc = &self.global.allocs[a];
+        let (start, end) = ((addrs[0] - alloc.base) as usize, (addrs[0] - alloc.base) as usize + 32 * n);
+        let (first, last) = (start / SECTOR, (end - 1) / SECTOR);
+        for index in first..=last {
+            let (low, high) = (start.max(index * SECTOR), end.min((index + 1) * SECTOR));
+            let bytes = mask(low % SECTOR, high - low);
+            let sector = alloc.base / SECTOR as u64 + index as u64;
+            let entered = self.enter(a, index, bytes, mode, strong);
+            entered.map_err(|(bytes, f)| (lane_of(addrs, !0, n, sector, bytes), f))?;
         }
-        Ok((host, count))
+        Ok((alloc.host(first).wrapping_add(start % SECTOR), (last - first + 1) as u64))
     }
 
     /// Enters a request. Returns the host's address of each lane's bytes, and the number of sectors.
@@ -184,8 +183,22 @@ impl Worker<'_> {
         let s = Sectors::new(addrs, active, n);
         let mut hosts = [std::ptr::null_mut(); 32];
         for (host, &(sector, bytes)) in hosts.iter_mut().zip(&s.list[..s.count]) {
-            let entered = self.enter(sector, bytes, mode, strong);
-            *host = entered.map_err(|(bytes, f)| (lane_of(addrs, active, n, sector, bytes), f))?;
+            let fault = |(bytes, f)| (lane_of(addrs, active, n, sector, bytes), f);
+            let (low, high) = (bytes.trailing_zeros() as u64, 32 - bytes.leading_zeros() as u64);
+            let at = sector * SECTOR as u64;
+            let a = match self.locate(at + low, high - low, mode) {
+                Ok(a) => a,
+                Err(all) => {
+                    for lane in lanes(active).filter(|&i| s.list[s.of[i] as usize].0 == sector) {
+                        self.locate(addrs[lane], n as u64, mode).map_err(|f| (lane, f))?;
+                    }
+                    return Err(fault((bytes, all)));
+                }
+            };
+            let alloc = &self.global.allocs[a];
+            let index = (at - alloc.base) as usize / SECTOR;
+            self.enter(a, index, bytes, mode, strong).map_err(fault)?;
+            *host = alloc.host(index);
         }
         let host = |i: usize| hosts[s.of[i] as usize].wrapping_add(addrs[i] as usize % SECTOR);
         Ok((std::array::from_fn(host), s.count as u64))
@@ -195,19 +208,18 @@ impl Worker<'_> {
     #[inline(always)]
     pub(super) fn global_load(
         &mut self,
-        addrs: &[u64; 32],
-        active: u32,
-        n: usize,
+        at: Request,
         strong: bool,
         out: &mut Buf,
     ) -> Result<(), LaneFault> {
-        aligned(addrs, active, n)?;
+        aligned(at)?;
+        let Request { addrs, mask: active, n, run } = at;
         self.counters.global_load_requests += 1;
         // SAFETY: entering has checked that all bytes lie in an allocation, and has refused the request where another
         // block writes them. All sectors of a run lie in one allocation, for there are gaps between two.
         #[allow(unsafe_code)]
         unsafe {
-            if contiguous(addrs, active, n) {
+            if run {
                 let (host, count) = self.enter_run(addrs, n, Mode::Load, strong)?;
                 self.counters.global_load_sectors += count;
                 copy_run(out.all_mut(n), std::slice::from_raw_parts(host, 32 * n));
@@ -226,18 +238,17 @@ impl Worker<'_> {
     #[inline(always)]
     pub(super) fn global_store(
         &mut self,
-        addrs: &[u64; 32],
-        active: u32,
-        n: usize,
+        at: Request,
         strong: bool,
         from: &Buf,
     ) -> Result<(), LaneFault> {
-        aligned(addrs, active, n)?;
+        aligned(at)?;
+        let Request { addrs, mask: active, n, run } = at;
         self.counters.global_store_requests += 1;
         // SAFETY: as in `global_load`; the request is refused where another block accesses the bytes.
         #[allow(unsafe_code)]
         unsafe {
-            if contiguous(addrs, active, n) {
+            if run {
                 let (host, count) = self.enter_run(addrs, n, Mode::Store, strong)?;
                 self.counters.global_store_sectors += count;
                 copy_run(std::slice::from_raw_parts_mut(host, 32 * n), from.all(n));
@@ -255,12 +266,11 @@ impl Worker<'_> {
     /// Applies `f` to the `n` bytes of each lane in turn, as one atomic request. `f` gets lane and old value.
     pub(super) fn global_atomic(
         &mut self,
-        addrs: &[u64; 32],
-        active: u32,
-        n: usize,
+        at: Request,
         mut f: impl FnMut(usize, u64) -> u64,
     ) -> Result<(), LaneFault> {
-        aligned(addrs, active, n)?;
+        aligned(at)?;
+        let Request { addrs, mask: active, n, .. } = at;
         let (hosts, count) = self.enter_lanes((addrs, active, n), Mode::Atomic, true)?;
         self.counters.global_atomic_sectors += count;
         for lane in lanes(active) {

@@ -22,8 +22,9 @@ impl Launch<'_> {
         let mut addrs = w.addresses(addr);
         addrs.iter_mut().for_each(|a| *a &= (1 << 56) - 1);
         let (mask, who) = (!0 >> (32 - 8 * regs.len()), w.who(false));
-        shared_counts(&mut m.counters, &addrs, mask, 16, false);
-        b.load(&addrs, mask, 16, who, &mut w.buf).map_err(at_lane)?;
+        let at = Request { addrs: &addrs, mask, n: 16, run: false };
+        shared_counts(&mut m.counters, at, false);
+        b.load(at, who, &mut w.buf).map_err(at_lane)?;
         for (k, &reg) in regs.iter().enumerate() {
             let words = w.buf.matrix(k);
             w.regs.r[reg as usize] = if trans { transposed(&words) } else { words };

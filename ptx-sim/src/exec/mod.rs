@@ -25,7 +25,8 @@ use crate::shared::{LaneFault, Shared, Who};
 use std::collections::HashMap;
 
 pub(crate) use alu::blend;
-pub(crate) use buf::{Buf, contiguous, copy};
+pub(crate) use buf::{Buf, copy};
+pub(crate) use requests::Request;
 pub(crate) use schedule::{fast, run_launch};
 
 /// Register file of a warp.

@@ -1,8 +1,42 @@
 //! Counts of memory requests: wavefronts of shared memory, lanes that meet at one address, local memory.
 
-use super::{Worker, contiguous, lanes};
+use super::{Worker, lanes};
 use crate::counters::Counters;
 use crate::inst::Space;
+
+/// `n` bytes of each lane of a mask, at addresses of one memory.
+#[derive(Clone, Copy)]
+pub(crate) struct Request<'a> {
+    pub addrs: &'a [u64; 32],
+    pub mask: u32,
+    pub n: usize,
+    /// All lanes are active, and their bytes follow each other.
+    pub run: bool,
+}
+
+impl Request<'_> {
+    #[inline(always)]
+    pub fn new(addrs: &[u64; 32], mask: u32, n: usize) -> Request<'_> {
+        let mut off = 0;
+        let mut next = addrs[0];
+        for &a in addrs {
+            off |= a ^ next;
+            next = next.wrapping_add(n as u64);
+        }
+        Request { addrs, mask, n, run: mask == !0 && off == 0 }
+    }
+
+    /// The first active lane whose address is no multiple of the width.
+    #[inline(always)]
+    pub fn misaligned(&self) -> Option<usize> {
+        let low = self.n as u64 - 1;
+        let all = if self.run { self.addrs[0] } else { self.addrs.iter().fold(0, |all, a| all | a) };
+        if all & low == 0 {
+            return None;
+        }
+        lanes(self.mask).find(|&i| self.addrs[i] & low != 0)
+    }
+}
 
 /// Passes that the banks of shared memory take for `n` bytes a lane, and how many they would without conflicts.
 ///
@@ -10,11 +44,11 @@ use crate::inst::Space;
 /// word a pass, to all lanes that want it. Accesses of 8 and 16 bytes fill whole groups of banks, which then count as
 /// one.
 #[inline(always)]
-fn wavefronts(addrs: &[u64; 32], mask: u32, n: usize) -> (u64, u64) {
+fn wavefronts(Request { addrs, mask, n, run }: Request) -> (u64, u64) {
     // Powers of two, so shifts: a division per lane would cost more than all the rest.
     let shift = n.max(4).trailing_zeros();
     let slots = 128 >> shift;
-    if contiguous(addrs, mask, n) {
+    if run {
         return (32 / slots as u64, 32 / slots as u64);
     }
     let (mut total, mut ideal) = (0, 0);
@@ -52,8 +86,8 @@ fn worst_slot(addrs: &[u64], active: u32, shift: u32, slots: usize) -> u64 {
 
 /// Counts a request to shared memory.
 #[inline(always)]
-pub(super) fn shared_counts(c: &mut Counters, addrs: &[u64; 32], mask: u32, n: usize, store: bool) {
-    let (waves, ideal) = wavefronts(addrs, mask, n);
+pub(super) fn shared_counts(c: &mut Counters, at: Request, store: bool) {
+    let (waves, ideal) = wavefronts(at);
     if store {
         c.shared_store_requests += 1;
         c.shared_store_wavefronts += waves;
