@@ -232,7 +232,7 @@ pub(super) fn run(op: &Op, w: &mut Regs, mask: u32) -> bool {
 /// Comparisons of the lower and of the upper halves.
 #[inline(always)]
 fn halves(cmp: Cmp, a: &[u32; 32], b: &[u32; 32]) -> (u32, u32) {
-    (cmp.run32(a, b), cmp.run32(&a.map(|v| v >> 16), &b.map(|v| v >> 16)))
+    (cmp.run32(a, b), cmp.run32(&super::each(|i| a[i] >> 16), &super::each(|i| b[i] >> 16)))
 }
 
 #[inline(always)]

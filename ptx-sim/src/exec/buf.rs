@@ -1,6 +1,6 @@
 //! The data of one memory request, between memory and registers.
 
-use super::{Regs, lanes};
+use super::{Regs, each, lanes};
 use crate::inst::Reg;
 
 /// Up to 16 bytes of each lane, lane by lane at the distance of the request's width.
@@ -10,6 +10,7 @@ pub(crate) struct Buf([u8; 512]);
 /// Copies between slices of one length, which is a power of two up to 16, without a call.
 #[inline(always)]
 pub(crate) fn copy(to: &mut [u8], from: &[u8]) {
+    #[inline(always)]
     fn fixed<const N: usize>(to: &mut [u8], from: &[u8]) {
         let to: &mut [u8; N] = to.try_into().expect("N bytes");
         *to = from.try_into().expect("N bytes");
@@ -65,22 +66,23 @@ impl Buf {
     }
 
     /// The 128 bytes of eight lanes' 16, as the 32 words of a register.
+    #[inline(always)]
     pub fn matrix(&self, index: usize) -> [u32; 32] {
         let bytes = &self.0[index * 128..(index + 1) * 128];
-        std::array::from_fn(|i| u32::from_le_bytes(bytes[4 * i..4 * i + 4].try_into().expect("four bytes")))
+        each(|i| u32::from_le_bytes(bytes[4 * i..4 * i + 4].try_into().expect("four bytes")))
     }
 
     /// One 32-bit element of each lane, at an offset in the `N` bytes of the lane.
     #[inline(always)]
     fn words<const N: usize>(&self, at: usize) -> [u32; 32] {
         assert!(at + 4 <= N);
-        std::array::from_fn(|i| u32::from_le_bytes(self.0[i * N + at..i * N + at + 4].try_into().expect("four bytes")))
+        each(|i| u32::from_le_bytes(self.0[i * N + at..i * N + at + 4].try_into().expect("four bytes")))
     }
 
     /// One element of `E` bytes of each lane, at an offset in the `n` bytes of the lane.
     #[inline(always)]
     fn elements<const E: usize>(&self, at: usize, n: usize) -> [u64; 32] {
-        std::array::from_fn(|i| {
+        each(|i| {
             let mut raw = [0; 8];
             raw[..E].copy_from_slice(&self.0[i * n + at..i * n + at + E]);
             u64::from_le_bytes(raw)
@@ -111,9 +113,9 @@ impl Buf {
                 },
             };
             let shift = if signed { 64 - 8 * e as u32 } else { 0 };
-            let t = t.map(|v| ((v << shift) as i64 >> shift) as u64);
+            let t: [u64; 32] = each(|i| ((t[i] << shift) as i64 >> shift) as u64);
             match *reg {
-                Some(Reg::R(slot)) => super::blend(&mut w.r[slot as usize], &t.map(|v| v as u32), mask),
+                Some(Reg::R(slot)) => super::blend(&mut w.r[slot as usize], &each(|i| t[i] as u32), mask),
                 Some(Reg::D(slot)) => super::blend(&mut w.d[slot as usize], &t, mask),
                 _ => unreachable!("decoding loads no predicate"),
             }

@@ -77,7 +77,7 @@ impl Warp {
             ShflMode::Bfly => find(false, |lane, by, _, _| lane ^ by),
             ShflMode::Idx => find(false, |_, by, min, seg| min | (by & !seg)),
         }
-        let out: [u32; 32] = std::array::from_fn(|i| values[source[i] as usize & 31]);
+        let out: [u32; 32] = each(|i| values[source[i] as usize & 31]);
         let valid = inside.iter().fold(0, |v, i| v | i);
         let masks = &self.regs.r[members as usize];
         let all = mask == !0 && masks.iter().all(|&m| m == !0);

@@ -220,16 +220,23 @@ impl Launch<'_> {
     /// Ends the copies of all but the last `pending` committed groups (None: of everything).
     #[inline(always)]
     pub(super) fn cp_wait(&self, pending: Option<u32>, w: &mut Warp, b: &mut Shared, mask: u32) {
-        let mut copies = std::mem::take(&mut w.copies);
-        copies.retain_mut(|c| {
-            let done = lanes(c.mask & mask)
-                .filter(|&i| pending.is_none_or(|n| c.group[i] + n < w.committed[i]))
-                .fold(0, |m, i| m | 1 << i);
-            b.end_async(Request { addrs: &c.addrs, mask: done, n: c.bytes, run: false }, w.who(false), &c.data);
+        let mut kept = 0;
+        for k in 0..w.copies.len() {
+            let c = &mut w.copies[k];
+            let mut done = c.mask & mask;
+            if let Some(n) = pending {
+                let waits: [u32; 32] = each(|i| ((c.group[i] + n >= w.committed[i]) as u32) << i);
+                done &= !waits.iter().fold(0, |all, w| all | w);
+            }
+            let who = Who { warp: w.index, time: w.time, atomic: false };
+            b.end_async(Request { addrs: &c.addrs, mask: done, n: c.bytes, run: false }, who, &c.data);
             c.mask &= !done;
-            c.mask != 0
-        });
-        w.copies = copies;
+            if c.mask != 0 {
+                w.copies.swap(kept, k);
+                kept += 1;
+            }
+        }
+        w.copies.truncate(kept);
     }
 }
 

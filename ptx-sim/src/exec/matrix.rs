@@ -34,9 +34,10 @@ impl Launch<'_> {
 }
 
 /// An 8x8 block of 16-bit elements, transposed.
+#[inline(always)]
 fn transposed(words: &[u32; 32]) -> [u32; 32] {
     let element = |r: usize, c: usize| words[r * 4 + c / 2] >> (16 * (c % 2)) & 0xffff;
-    std::array::from_fn(|i| {
+    each(|i| {
         let (row, col) = (i / 4, i % 4 * 2);
         element(col, row) | element(col + 1, row) << 16
     })
@@ -60,7 +61,12 @@ macro_rules! half_element {
             const PACK: usize = 2;
             #[inline(always)]
             fn rows(words: &[u32; 32]) -> [f32; 64] {
-                bytemuck::cast::<[u32; 32], [u16; 64]>(*words).map(|v| <$t as Half>::wide(v as u32))
+                let halves = bytemuck::cast::<[u32; 32], [u16; 64]>(*words);
+                let mut out = [0.0; 64];
+                for (out, &v) in out.iter_mut().zip(&halves) {
+                    *out = <$t as Half>::wide(v as u32);
+                }
+                out
             }
             #[inline(always)]
             fn wide(word: u32, k: usize) -> f32 {
@@ -76,7 +82,11 @@ impl Element for Tf32 {
     const PACK: usize = 1;
     #[inline(always)]
     fn rows(words: &[u32; 32]) -> [f32; 64] {
-        std::array::from_fn(|i| if i < 32 { Self::wide(words[i], 0) } else { 0.0 })
+        let mut out = [0.0; 64];
+        for (out, &w) in out.iter_mut().zip(words) {
+            *out = Self::wide(w, 0);
+        }
+        out
     }
     #[inline(always)]
     fn wide(word: u32, _: usize) -> f32 {
@@ -129,7 +139,7 @@ impl Warp {
         for (i, &reg) in op.b.iter().enumerate() {
             for (t, words) in columns(&r[reg as usize]).iter().enumerate() {
                 for k in 0..E::PACK {
-                    b[deep * i + E::PACK * t + k] = words.map(|w| E::wide(w, k));
+                    b[deep * i + E::PACK * t + k] = each(|j| E::wide(words[j], k));
                 }
             }
         }
@@ -140,7 +150,7 @@ impl Warp {
                 // Four rows at a time, so that their sums stay in registers.
                 let at = |i: usize| (4 * group + i) * 4;
                 let sum = |i: usize| -> [f32; 8] {
-                    std::array::from_fn(|j| f32::from_bits(if j < 4 { c0[at(i) + j] } else { c1[at(i) + j - 4] }))
+                    each(|j| f32::from_bits(if j < 4 { c0[at(i) + j] } else { c1[at(i) + j - 4] }))
                 };
                 let (mut s0, mut s1, mut s2, mut s3) = (sum(0), sum(1), sum(2), sum(3));
                 let rows = &a[8 * half + 4 * group..8 * half + 4 * group + 4];

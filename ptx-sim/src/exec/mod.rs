@@ -148,6 +148,17 @@ fn trouble<T>(kind: FaultKind, detail: impl Into<String>) -> Step<T> {
     Err(Trouble { kind, detail: detail.into(), lane: None })
 }
 
+/// An array of what `f` says of each index. Unlike `array::from_fn` and `map` it is always inlined, and so compiled for
+/// the processor that its caller is compiled for.
+#[inline(always)]
+pub(crate) fn each<T: Copy + Default, const N: usize>(mut f: impl FnMut(usize) -> T) -> [T; N] {
+    let mut out = [T::default(); N];
+    for (i, out) in out.iter_mut().enumerate() {
+        *out = f(i);
+    }
+    out
+}
+
 /// The set bits of a mask, ascending.
 #[inline(always)]
 pub(crate) fn lanes(mask: u32) -> impl Iterator<Item = usize> + Clone {

@@ -334,7 +334,7 @@ lane_ops! { Tri32(a: u32, b: u32, d: u32) -> u32 {
 /// between the chosen, `a` between those.
 #[inline(always)]
 pub(crate) fn lop3(a: &[u32; 32], b: &[u32; 32], c: &[u32; 32], table: u8, out: &mut [u32; 32]) {
-    let t: [u32; 8] = std::array::from_fn(|i| 0u32.wrapping_sub((table >> i & 1) as u32));
+    let t: [u32; 8] = crate::exec::each(|i| 0u32.wrapping_sub((table >> i & 1) as u32));
     let mux = |s: u32, one: u32, zero: u32| zero ^ s & (one ^ zero);
     for i in 0..32 {
         let pair = |k: usize| mux(c[i], t[k + 1], t[k]);
