@@ -3,7 +3,7 @@
 // Loops over lanes index several registers at once.
 #![allow(clippy::needless_range_loop)]
 
-use super::Regs;
+use super::{Regs, each};
 use crate::inst::*;
 use crate::ops::cmp::Cmp;
 use crate::ops::table32::{bfi, lop3};
@@ -34,7 +34,6 @@ macro_rules! lanes32 {
 /// Executes an arithmetic instruction; false if it is of another kind.
 #[inline(always)]
 pub(super) fn run(op: &Op, w: &mut Regs, mask: u32) -> bool {
-    let (mut t, mut t64) = ([0u32; 32], [0u64; 32]);
     macro_rules! r {
         ($s:expr) => {
             &w.r[*$s as usize]
@@ -46,52 +45,27 @@ pub(super) fn run(op: &Op, w: &mut Regs, mask: u32) -> bool {
         };
     }
     macro_rules! put32 {
-        ($d:expr) => {
+        ($d:expr, $t:expr) => {{
+            let t = $t;
             blend(&mut w.r[*$d as usize], &t, mask)
-        };
+        }};
     }
     macro_rules! put64 {
-        ($d:expr) => {
-            blend(&mut w.d[*$d as usize], &t64, mask)
-        };
+        ($d:expr, $t:expr) => {{
+            let t = $t;
+            blend(&mut w.d[*$d as usize], &t, mask)
+        }};
     }
     match op {
-        Op::A32(f, d, a) => {
-            f.run(r!(a), &mut t);
-            put32!(d);
-        }
-        Op::B32(f, d, a, b) => {
-            f.run(r!(a), r!(b), &mut t);
-            put32!(d);
-        }
-        Op::C32(f, d, a, b, c) => {
-            f.run(r!(a), r!(b), r!(c), &mut t);
-            put32!(d);
-        }
-        Op::A64(f, d, a) => {
-            f.run(d!(a), &mut t64);
-            put64!(d);
-        }
-        Op::B64(f, d, a, b) => {
-            f.run(d!(a), d!(b), &mut t64);
-            put64!(d);
-        }
-        Op::C64(f, d, a, b, c) => {
-            f.run(d!(a), d!(b), d!(c), &mut t64);
-            put64!(d);
-        }
-        Op::Shift64(f, d, a, b) => {
-            f.run(d!(a), r!(b), &mut t64);
-            put64!(d);
-        }
-        Op::Count64(f, d, a) => {
-            f.run(d!(a), &mut t);
-            put32!(d);
-        }
-        Op::Wide1(f, d, a) => {
-            f.run(r!(a), &mut t64);
-            put64!(d);
-        }
+        Op::A32(f, d, a) => put32!(d, f.run(r!(a))),
+        Op::B32(f, d, a, b) => put32!(d, f.run(r!(a), r!(b))),
+        Op::C32(f, d, a, b, c) => put32!(d, f.run(r!(a), r!(b), r!(c))),
+        Op::A64(f, d, a) => put64!(d, f.run(d!(a))),
+        Op::B64(f, d, a, b) => put64!(d, f.run(d!(a), d!(b))),
+        Op::C64(f, d, a, b, c) => put64!(d, f.run(d!(a), d!(b), d!(c))),
+        Op::Shift64(f, d, a, b) => put64!(d, f.run(d!(a), r!(b))),
+        Op::Count64(f, d, a) => put32!(d, f.run(d!(a))),
+        Op::Wide1(f, d, a) => put64!(d, f.run(r!(a))),
         Op::Rare(f, d, a, b, c) => {
             let (a, b, c) = (*r!(a), *r!(b), *r!(c));
             lanes32!(w, mask, d, |i| f.run(a[i], b[i], c[i]));
@@ -114,50 +88,34 @@ pub(super) fn run(op: &Op, w: &mut Regs, mask: u32) -> bool {
                 w.set(Reg::P(*p), i, yes as u64);
             }
         }
-        Op::Wide2(f, d, a, b) => {
-            f.run(r!(a), r!(b), &mut t64);
-            put64!(d);
-        }
-        Op::Wide3(f, d, a, b, c) => {
-            f.run(r!(a), r!(b), d!(c), &mut t64);
-            put64!(d);
-        }
+        Op::Wide2(f, d, a, b) => put64!(d, f.run(r!(a), r!(b))),
+        Op::Wide3(f, d, a, b, c) => put64!(d, f.run(r!(a), r!(b), d!(c))),
         Op::Lop3(table, d, a, b, c) => {
             let (a, b, c) = (*r!(a), *r!(b), *r!(c));
-            lop3(&a, &b, &c, *table, &mut t);
-            put32!(d);
+            put32!(d, lop3(&a, &b, &c, *table));
         }
         Op::Bfi32(d, a, b, pos, len) => {
             let (a, b, pos, len) = (*r!(a), *r!(b), *r!(pos), *r!(len));
             lanes32!(w, mask, d, |i| bfi(a[i] as u64, b[i] as u64, pos[i], len[i], 32) as u32);
         }
         Op::Bfi64(d, a, b, pos, len) => {
-            for i in 0..32 {
-                t64[i] = bfi(d!(a)[i], d!(b)[i], r!(pos)[i], r!(len)[i], 64);
-            }
-            put64!(d);
+            put64!(d, each(|i| bfi(d!(a)[i], d!(b)[i], r!(pos)[i], r!(len)[i], 64)));
         }
         Op::Bfe64(signed, d, a, pos, len) => {
-            for i in 0..32 {
+            let extract = |i: usize| {
                 let (v, pos, len) = (d!(a)[i], r!(pos)[i] & 255, r!(len)[i] & 255);
                 let field =
                     if pos > 63 || len == 0 { 0 } else { v >> pos & if len > 63 { !0 } else { (1 << len) - 1 } };
                 let sign = *signed && len > 0 && v >> (pos + len - 1).min(63) & 1 == 1;
                 let kept = len.min(64u32.saturating_sub(pos));
-                t64[i] = if sign && kept < 64 { field | !0 << kept } else { field };
-            }
-            put64!(d);
+                if sign && kept < 64 { field | !0 << kept } else { field }
+            };
+            put64!(d, each(extract));
         }
+        // Signed results fill the register with their sign; what reads 16 bits ignores the upper half.
         Op::Cvt(c, d, a) => {
-            for i in 0..32 {
-                t64[i] = c.run(w.get(*a, i));
-            }
-            match d {
-                Reg::D(d) => put64!(d),
-                // Signed results fill the register with their sign; what reads 16 bits ignores the upper half.
-                Reg::R(d) => lanes32!(w, mask, d, |i| t64[i] as u32),
-                Reg::P(_) => return false,
-            }
+            let a = read(w, *a);
+            write(w, *d, &each(|i| c.run(a[i])), mask);
         }
         Op::CvtPack(c, d, a, b) => {
             let (a, b) = (*r!(a), *r!(b));
@@ -193,10 +151,7 @@ pub(super) fn run(op: &Op, w: &mut Regs, mask: u32) -> bool {
         }
         Op::Sel64(d, a, b, p) => {
             let m = w.pred(*p);
-            for i in 0..32 {
-                t64[i] = if m >> i & 1 == 1 { d!(a)[i] } else { d!(b)[i] };
-            }
-            put64!(d);
+            put64!(d, each(|i| if m >> i & 1 == 1 { d!(a)[i] } else { d!(b)[i] }));
         }
         Op::Logic(op, d, a, b) => {
             let v = combine(*op, w.pred(*a), w.pred(*b));
@@ -204,23 +159,21 @@ pub(super) fn run(op: &Op, w: &mut Regs, mask: u32) -> bool {
         }
         Op::Pack(to, from) => {
             let bits = if matches!(to, Reg::D(_)) { 64 } else { 32 } / from.len() as u32;
-            for i in 0..32 {
-                for (k, reg) in from.iter().enumerate() {
-                    t64[i] |= (w.get(*reg, i) & ((1 << bits) - 1)) << (bits * k as u32);
+            let mut all = [0; 32];
+            for (k, reg) in from.iter().enumerate() {
+                let part = read(w, *reg);
+                for i in 0..32 {
+                    all[i] |= (part[i] & ((1 << bits) - 1)) << (bits * k as u32);
                 }
             }
-            for i in super::lanes(mask) {
-                w.set(*to, i, t64[i]);
-            }
+            write(w, *to, &all, mask);
         }
         Op::Unpack(to, from) => {
             let bits = if matches!(from, Reg::D(_)) { 64 } else { 32 } / to.len() as u32;
-            for i in super::lanes(mask) {
-                let v = w.get(*from, i);
-                for (k, reg) in to.iter().enumerate() {
-                    if let Some(reg) = reg {
-                        w.set(*reg, i, v >> (bits * k as u32) & ((1 << bits) - 1));
-                    }
+            let all = read(w, *from);
+            for (k, reg) in to.iter().enumerate() {
+                if let Some(reg) = reg {
+                    write(w, *reg, &each(|i| all[i] >> (bits * k as u32) & ((1 << bits) - 1)), mask);
                 }
             }
         }
@@ -229,10 +182,29 @@ pub(super) fn run(op: &Op, w: &mut Regs, mask: u32) -> bool {
     true
 }
 
+/// A register of any class, each lane in 64 bits.
+#[inline(always)]
+fn read(w: &Regs, reg: Reg) -> [u64; 32] {
+    match reg {
+        Reg::R(s) => each(|i| w.r[s as usize][i] as u64),
+        Reg::D(s) => w.d[s as usize],
+        Reg::P(s) => each(|i| (w.p[s as usize] >> i & 1) as u64),
+    }
+}
+
+#[inline(always)]
+fn write(w: &mut Regs, reg: Reg, values: &[u64; 32], mask: u32) {
+    match reg {
+        Reg::R(s) => blend(&mut w.r[s as usize], &each(|i| values[i] as u32), mask),
+        Reg::D(s) => blend(&mut w.d[s as usize], values, mask),
+        reg => super::lanes(mask).for_each(|i| w.set(reg, i, values[i])),
+    }
+}
+
 /// Comparisons of the lower and of the upper halves.
 #[inline(always)]
 fn halves(cmp: Cmp, a: &[u32; 32], b: &[u32; 32]) -> (u32, u32) {
-    (cmp.run32(a, b), cmp.run32(&super::each(|i| a[i] >> 16), &super::each(|i| b[i] >> 16)))
+    (cmp.run32(a, b), cmp.run32(&each(|i| a[i] >> 16), &each(|i| b[i] >> 16)))
 }
 
 #[inline(always)]

@@ -67,16 +67,15 @@ impl Buf {
 
     /// The 128 bytes of eight lanes' 16, as the 32 words of a register.
     #[inline(always)]
-    pub fn matrix(&self, index: usize) -> [u32; 32] {
-        let bytes = &self.0[index * 128..(index + 1) * 128];
-        each(|i| u32::from_le_bytes(bytes[4 * i..4 * i + 4].try_into().expect("four bytes")))
+    pub fn matrix(&self, index: usize) -> &[u32; 32] {
+        bytemuck::from_bytes(&self.0[index * 128..(index + 1) * 128])
     }
 
-    /// One 32-bit element of each lane, at an offset in the `N` bytes of the lane.
+    /// One 32-bit element of each lane, of `N` a lane.
     #[inline(always)]
-    fn words<const N: usize>(&self, at: usize) -> [u32; 32] {
-        assert!(at + 4 <= N);
-        each(|i| u32::from_le_bytes(self.0[i * N + at..i * N + at + 4].try_into().expect("four bytes")))
+    fn words<const N: usize>(&self, k: usize) -> [u32; 32] {
+        let words: &[u32; 128] = bytemuck::cast_ref(&self.0);
+        each(|i| words[i * N + k])
     }
 
     /// One element of `E` bytes of each lane, at an offset in the `n` bytes of the lane.
@@ -97,10 +96,10 @@ impl Buf {
             let t = match *reg {
                 None => continue,
                 Some(Reg::R(slot)) if e == 4 => {
-                    let t = match n {
-                        4 => self.words::<4>(0),
-                        8 => self.words::<8>(4 * k),
-                        _ => self.words::<16>(4 * k),
+                    let t = match regs.len() {
+                        1 => self.words::<1>(0),
+                        2 => self.words::<2>(k),
+                        _ => self.words::<4>(k),
                     };
                     super::blend(&mut w.r[slot as usize], &t, mask);
                     continue;

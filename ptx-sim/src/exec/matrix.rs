@@ -27,7 +27,7 @@ impl Launch<'_> {
         b.load(at, who, &mut w.buf).map_err(at_lane)?;
         for (k, &reg) in regs.iter().enumerate() {
             let words = w.buf.matrix(k);
-            w.regs.r[reg as usize] = if trans { transposed(&words) } else { words };
+            w.regs.r[reg as usize] = if trans { transposed(words) } else { *words };
         }
         Ok(())
     }

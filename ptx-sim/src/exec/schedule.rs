@@ -27,6 +27,9 @@ pub(crate) fn fast() -> bool {
     false
 }
 
+/// Neighbouring blocks that stay together in the order of a large grid.
+const RUN: usize = 16;
+
 pub(super) enum Stop {
     Exited,
     Barrier,
@@ -54,7 +57,13 @@ pub(crate) fn run_launch(launch: &Launch, global: &mut Global) -> Result<Counter
     let total: u64 = launch.grid.iter().map(|&g| g as u64).product();
     let mut order: Vec<u32> = (0..total as u32).collect();
     if launch.options.shuffle {
-        Rng::new(launch.options.seed, 0).shuffle(&mut order);
+        let mut rng = Rng::new(launch.options.seed, 0);
+        // Large grids are shuffled in two steps, so that the processor's caches see some of what lies side by side.
+        let step = if order.len() < 16 * RUN { 1 } else { RUN };
+        let mut runs: Vec<&[u32]> = order.chunks(step).collect();
+        rng.shuffle(&mut runs);
+        order = runs.concat();
+        order.chunks_mut(step).for_each(|run| rng.shuffle(run));
     }
     let cores = || std::thread::available_parallelism().map_or(1, |n| n.get());
     let wanted = if launch.options.threads == 0 { cores() } else { launch.options.threads };

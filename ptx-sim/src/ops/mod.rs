@@ -27,9 +27,9 @@ macro_rules! lane_ops {
     (@run $name:ident ($a0:ident: $t0:ty) -> $r:ty { $($v:ident => $e:expr;)+ }) => {
         impl $name {
             #[inline(always)]
-            pub fn run(self, $a0: &[$t0; 32], out: &mut [$r; 32]) {
+            pub fn run(self, $a0: &[$t0; 32]) -> [$r; 32] {
                 match self {
-                    $(Self::$v => for i in 0..32 { let $a0 = $a0[i]; out[i] = $e; },)+
+                    $(Self::$v => each(|i| { let $a0 = $a0[i]; $e }),)+
                 }
             }
         }
@@ -37,9 +37,9 @@ macro_rules! lane_ops {
     (@run $name:ident ($a0:ident: $t0:ty, $a1:ident: $t1:ty) -> $r:ty { $($v:ident => $e:expr;)+ }) => {
         impl $name {
             #[inline(always)]
-            pub fn run(self, $a0: &[$t0; 32], $a1: &[$t1; 32], out: &mut [$r; 32]) {
+            pub fn run(self, $a0: &[$t0; 32], $a1: &[$t1; 32]) -> [$r; 32] {
                 match self {
-                    $(Self::$v => for i in 0..32 { let $a0 = $a0[i]; let $a1 = $a1[i]; out[i] = $e; },)+
+                    $(Self::$v => each(|i| { let ($a0, $a1) = ($a0[i], $a1[i]); $e }),)+
                 }
             }
         }
@@ -47,9 +47,9 @@ macro_rules! lane_ops {
     (@run $name:ident ($a0:ident: $t0:ty, $a1:ident: $t1:ty, $a2:ident: $t2:ty) -> $r:ty { $($v:ident => $e:expr;)+ }) => {
         impl $name {
             #[inline(always)]
-            pub fn run(self, $a0: &[$t0; 32], $a1: &[$t1; 32], $a2: &[$t2; 32], out: &mut [$r; 32]) {
+            pub fn run(self, $a0: &[$t0; 32], $a1: &[$t1; 32], $a2: &[$t2; 32]) -> [$r; 32] {
                 match self {
-                    $(Self::$v => for i in 0..32 { let $a0 = $a0[i]; let $a1 = $a1[i]; let $a2 = $a2[i]; out[i] = $e; },)+
+                    $(Self::$v => each(|i| { let ($a0, $a1, $a2) = ($a0[i], $a1[i], $a2[i]); $e }),)+
                 }
             }
         }

@@ -3,6 +3,7 @@
 use super::float::*;
 use super::half2::{self as h2, B, H, Half, fma, relu, x2, x3};
 use super::lane_ops;
+use crate::exec::each;
 
 fn shl(a: u32, b: u32) -> u32 {
     if b > 31 { 0 } else { a << b }
@@ -333,13 +334,13 @@ lane_ops! { Tri32(a: u32, b: u32, d: u32) -> u32 {
 /// lop3: any function of three bits, by its truth table. Bit by bit: `c` chooses within pairs of the table's entries, `b`
 /// between the chosen, `a` between those.
 #[inline(always)]
-pub(crate) fn lop3(a: &[u32; 32], b: &[u32; 32], c: &[u32; 32], table: u8, out: &mut [u32; 32]) {
-    let t: [u32; 8] = crate::exec::each(|i| 0u32.wrapping_sub((table >> i & 1) as u32));
+pub(crate) fn lop3(a: &[u32; 32], b: &[u32; 32], c: &[u32; 32], table: u8) -> [u32; 32] {
+    let t: [u32; 8] = each(|i| 0u32.wrapping_sub((table >> i & 1) as u32));
     let mux = |s: u32, one: u32, zero: u32| zero ^ s & (one ^ zero);
-    for i in 0..32 {
+    each(|i| {
         let pair = |k: usize| mux(c[i], t[k + 1], t[k]);
-        out[i] = mux(a[i], mux(b[i], pair(6), pair(4)), mux(b[i], pair(2), pair(0)));
-    }
+        mux(a[i], mux(b[i], pair(6), pair(4)), mux(b[i], pair(2), pair(0)))
+    })
 }
 
 /// bfi: `len` bits of `a` put at `pos` of `b`.

@@ -2,6 +2,7 @@
 
 use super::float::{c, max64, min64};
 use super::lane_ops;
+use crate::exec::each;
 
 fn f(a: u64) -> f64 {
     f64::from_bits(a)
