@@ -5,7 +5,7 @@
 //! barriers; epochs count on from block to block, so that a new block needs no cleared memory.
 
 use crate::error::FaultKind;
-use crate::exec::{Buf, Request, copy, lanes, lanes as lanes_of};
+use crate::exec::{Buf, Request, copy, lanes};
 use crate::inst::Traits;
 use crate::memory::MemFault;
 
@@ -28,16 +28,38 @@ type Clocks = [[u32; 32]; 32];
 /// Epoch of a cell that a cp.async is about to write.
 const PENDING: u32 = u32::MAX;
 const ATOMIC: u32 = 1 << 31;
+/// Bits of a time that a cell keeps.
+const TIME: u32 = 0x1f_ffff;
 
-/// Packs the thread (10 bits), the time (21 bits) and whether it was an atomic.
-fn pack(who: Who, lane: u32) -> u32 {
-    who.warp << 5 | lane | (who.time & 0x1f_ffff) << 10 | if who.atomic { ATOMIC } else { 0 }
+/// What is known of 32 cells, each fact in an array of its own, so that requests of a whole warp are vector loops.
+#[derive(Clone)]
+struct Cells {
+    /// Epoch of the last write, or `PENDING`.
+    written: [u32; 32],
+    /// Of that write, the thread (10 bits), the time of its warp (21), and whether it was an atomic.
+    writer: [u32; 32],
+    /// Epoch of the last read.
+    read: [u32; 32],
+    /// The warps that have read in that epoch.
+    warps: [u32; 32],
+    /// Of the last of them, the lanes and the time.
+    lanes: [u32; 32],
+    time: [u32; 32],
 }
+
+const NEW: Cells =
+    Cells { written: [0; 32], writer: [0; 32], read: [0; 32], warps: [0; 32], lanes: [0; 32], time: [0; 32] };
 
 /// All bits, or none: branches would keep the loops over cells from being vector instructions.
 #[inline(always)]
 fn all_if(yes: bool) -> u32 {
     if yes { !0 } else { 0 }
+}
+
+/// `N` of the facts about 32 cells.
+#[inline(always)]
+fn some<const N: usize>(facts: &mut [u32; 32], at: usize) -> &mut [u32; N] {
+    (&mut facts[at..at + N]).try_into().expect("N cells")
 }
 
 /// Each of these learns what any of them knows.
@@ -56,14 +78,7 @@ pub(crate) struct Shared {
     size: usize,
     /// log2 of the bytes of a cell.
     shift: u32,
-    /// Per cell: epoch of the last write, and the thread and time of it.
-    written: Vec<u32>,
-    writer: Vec<u32>,
-    /// Per cell: epoch of the last read, the warps that read in it; of the last warp its lanes and time.
-    read: Vec<u32>,
-    warps: Vec<u32>,
-    lanes: Vec<u32>,
-    time: Vec<u32>,
+    cells: Vec<Cells>,
     /// Per cell and warp the time of the last read, where a barrier of a part of the block may order warps.
     times: Option<Vec<[u32; 32]>>,
     /// Per cell and lane (of the last warp that read) the time of the last read, where a barrier of a part of a warp may
@@ -73,6 +88,7 @@ pub(crate) struct Shared {
     clocks: Clocks,
     /// Per warp, the same of each lane. Empty without barriers of parts of a warp.
     lane_clocks: Vec<Clocks>,
+    /// Epoch in which the block started.
     first: u32,
     now: u32,
     pub check_races: bool,
@@ -83,19 +99,12 @@ pub(crate) struct Shared {
 impl Shared {
     /// Memory of a block.
     pub fn new(size: usize, kernel: &Traits) -> Shared {
-        let shift = kernel.shared_shift;
-        let cells = size.div_ceil(1 << shift);
-        let zeros = || vec![0; cells];
+        let cells = size.div_ceil(1 << kernel.shared_shift);
         Shared {
-            data: vec![0; cells << shift],
+            data: vec![0; cells << kernel.shared_shift],
             size,
-            shift,
-            written: zeros(),
-            writer: zeros(),
-            read: zeros(),
-            warps: zeros(),
-            lanes: zeros(),
-            time: zeros(),
+            shift: kernel.shared_shift,
+            cells: vec![NEW; cells.div_ceil(32)],
             times: kernel.partial_barriers.then(|| vec![[0; 32]; cells]),
             lane_times: kernel.partial_warp_barriers.then(|| vec![[0; 32]; cells]),
             clocks: [[0; 32]; 32],
@@ -111,12 +120,11 @@ impl Shared {
     /// Starts a new block, which has written nothing yet.
     pub fn restart(&mut self) {
         if self.now > u32::MAX / 2 {
-            self.written.fill(0);
-            self.read.fill(0);
+            self.cells.fill(NEW);
             self.now = 0;
         }
         // A block may end with copies under way.
-        for w in self.written.iter_mut().filter(|w| **w == PENDING) {
+        for w in self.cells.iter_mut().flat_map(|c| &mut c.written).filter(|w| **w == PENDING) {
             *w = 0;
         }
         self.now += 1;
@@ -157,15 +165,13 @@ impl Shared {
             return Err((lane, MemFault(FaultKind::Misaligned, what)));
         }
         let limit = (self.size + 1).saturating_sub(at.n) as u64;
-        let outside = if at.run { at.addrs[31] >= limit } else { at.addrs.iter().fold(false, |o, &a| o | (a >= limit)) };
+        let outside =
+            if at.run { at.addrs[31] >= limit } else { at.addrs.iter().fold(false, |o, &a| o | (a >= limit)) };
         if !outside {
             return Ok(());
         }
         let Some(lane) = lanes(at.mask).find(|&i| at.addrs[i] >= limit) else { return Ok(()) };
-        let what = format!(
-            "access to {} bytes at shared address {:#x} of {} bytes",
-            at.n, at.addrs[lane], self.size
-        );
+        let what = format!("access to {} bytes at shared address {:#x} of {} bytes", at.n, at.addrs[lane], self.size);
         Err((lane, MemFault(FaultKind::OutOfBounds, what)))
     }
 
@@ -174,11 +180,11 @@ impl Shared {
     pub fn load(&mut self, at: Request, who: Who, out: &mut Buf) -> Result<(), LaneFault> {
         self.place(at)?;
         match at.n >> self.shift {
-            1 => self.read_cells::<1>(at, who)?,
-            2 => self.read_cells::<2>(at, who)?,
-            4 => self.read_cells::<4>(at, who)?,
-            8 => self.read_cells::<8>(at, who)?,
-            _ => self.read_cells::<16>(at, who)?,
+            1 => self.read_lanes::<1>(at, who)?,
+            2 => self.read_lanes::<2>(at, who)?,
+            4 => self.read_lanes::<4>(at, who)?,
+            8 => self.read_lanes::<8>(at, who)?,
+            _ => self.read_lanes::<16>(at, who)?,
         }
         out.gather(&self.data, at.addrs, at.mask, at.n, at.run);
         Ok(())
@@ -186,61 +192,59 @@ impl Shared {
 
     /// Enters the reads of a request, of `N` cells a lane.
     #[inline(always)]
-    fn read_cells<const N: usize>(&mut self, at: Request, who: Who) -> Result<(), LaneFault> {
-        let Request { addrs, mask, .. } = at;
-        if N <= 4 && at.run {
-            let c = (addrs[0] >> self.shift) as usize;
-            // An array of all 32 lanes' cells, so that the loops have a fixed length.
-            return match N {
-                1 => self.read_run::<32>(c, who, |j| 1 << j),
-                2 => self.read_run::<64>(c, who, |j| 1 << (j / 2)),
-                _ => self.read_run::<128>(c, who, |j| 1 << (j / 4)),
-            };
+    fn read_lanes<const N: usize>(&mut self, at: Request, who: Who) -> Result<(), LaneFault> {
+        let first = (at.addrs[0] >> self.shift) as usize;
+        if at.run && first.is_multiple_of(32) {
+            for k in 0..N {
+                self.read_cells::<32>(first + 32 * k, who, |j| 1 << ((32 * k + j) / N))?;
+            }
+            return Ok(());
         }
-        let mut left = mask;
+        let mut left = at.mask;
         while left != 0 {
             let lane = left.trailing_zeros();
             // Lanes that follow with the same address go with the first.
             let mut bits = 1u32 << lane;
-            let mut next = lane + 1;
-            while next < 32 && left >> next & 1 == 1 && addrs[next as usize] == addrs[lane as usize] {
+            while bits.leading_zeros() > 0 {
+                let next = 32 - bits.leading_zeros();
+                if left >> next & 1 == 0 || at.addrs[next as usize] != at.addrs[lane as usize] {
+                    break;
+                }
                 bits |= 1 << next;
-                next += 1;
             }
             left &= !bits;
-            self.read_run::<N>((addrs[lane as usize] >> self.shift) as usize, who, |_| bits)?;
+            self.read_cells::<N>((at.addrs[lane as usize] >> self.shift) as usize, who, |_| bits)?;
         }
         Ok(())
     }
 
     /// Enters reads of `N` cells in a row; `bits` are the lanes that read the one at an index.
     #[inline(always)]
-    fn read_run<const N: usize>(&mut self, c: usize, who: Who, bits: impl Fn(usize) -> u32) -> Result<(), LaneFault> {
+    fn read_cells<const N: usize>(&mut self, c: usize, who: Who, bits: impl Fn(usize) -> u32) -> Result<(), LaneFault> {
         let (now, first, warp) = (self.now, self.first, 1 << who.warp);
-        let written: &[u32; N] = self.written[c..c + N].try_into().expect("N cells");
-        let writer: &[u32; N] = self.writer[c..c + N].try_into().expect("N cells");
+        let cells = &mut self.cells[c / 32];
+        let at = c % 32;
+        let (written, writer) = (some::<N>(&mut cells.written, at), some::<N>(&mut cells.writer, at));
         let mut doubt = 0;
         for k in 0..N {
             // Written in this block before the last barrier, or by the one lane that reads.
             let old = all_if(written[k].wrapping_sub(first) < now.wrapping_sub(first));
-            let by = writer[k];
-            let own = all_if(1u32 << (by & 31) == bits(k)) & all_if(by >> 5 & 31 == who.warp);
+            let own = all_if(1u32 << (writer[k] & 31) == bits(k)) & all_if(writer[k] >> 5 & 31 == who.warp);
             doubt |= !(old | (own & all_if(written[k] == now)));
         }
         if doubt != 0 {
             for k in 0..N {
-                self.check_read(c + k, bits(k), who).map_err(|e| (bits(k).trailing_zeros() as usize, e))?;
+                self.doubtful_read(c + k, bits(k), who).map_err(|f| (bits(k).trailing_zeros() as usize, f))?;
             }
         }
         if who.atomic {
             return Ok(());
         }
+        let cells = &mut self.cells[c / 32];
         // Lanes that read before the last barrier of the warp are remembered where that may have been of a part.
         let keep = all_if(self.lane_times.is_some());
-        let read: &mut [u32; N] = (&mut self.read[c..c + N]).try_into().expect("N cells");
-        let warps: &mut [u32; N] = (&mut self.warps[c..c + N]).try_into().expect("N cells");
-        let lanes: &mut [u32; N] = (&mut self.lanes[c..c + N]).try_into().expect("N cells");
-        let time: &mut [u32; N] = (&mut self.time[c..c + N]).try_into().expect("N cells");
+        let (read, warps) = (some::<N>(&mut cells.read, at), some::<N>(&mut cells.warps, at));
+        let (lanes, time) = (some::<N>(&mut cells.lanes, at), some::<N>(&mut cells.time, at));
         for k in 0..N {
             let same = all_if(read[k] == now);
             let alone = same & all_if(warps[k] == warp) & (keep | all_if(time[k] == who.time));
@@ -249,31 +253,34 @@ impl Shared {
         }
         *read = [now; N];
         *time = [who.time; N];
-        if let Some(times) = &mut self.times {
-            for t in &mut times[c..c + N] {
-                t[who.warp as usize] = who.time;
-            }
-        }
-        if let Some(times) = &mut self.lane_times {
-            for (k, t) in times[c..c + N].iter_mut().enumerate() {
-                lanes_of(bits(k)).for_each(|i| t[i] = who.time);
-            }
+        if self.times.is_some() || self.lane_times.is_some() {
+            (0..N).for_each(|k| self.note_times(c + k, bits(k), who));
         }
         Ok(())
     }
 
     #[cold]
-    fn check_read(&self, c: usize, bits: u32, who: Who) -> Result<(), MemFault> {
+    #[inline(never)]
+    fn doubtful_read(&mut self, c: usize, bits: u32, who: Who) -> Result<(), MemFault> {
         self.check_pending(c)?;
-        if self.check_init && self.written[c] < self.first {
+        if self.check_init && self.cells[c / 32].written[c % 32] < self.first {
             let what = format!("read of shared address {:#x}, which nothing has written", c << self.shift);
             return Err(MemFault(FaultKind::Uninitialised, what));
         }
         self.after_write(c, bits, who, "reads")
     }
 
+    fn note_times(&mut self, c: usize, bits: u32, who: Who) {
+        if let Some(times) = &mut self.times {
+            times[c][who.warp as usize] = who.time;
+        }
+        if let Some(times) = &mut self.lane_times {
+            lanes(bits).for_each(|i| times[c][i] = who.time);
+        }
+    }
+
     fn check_pending(&self, c: usize) -> Result<(), MemFault> {
-        if self.check_async && self.written[c] == PENDING {
+        if self.check_async && self.cells[c / 32].written[c % 32] == PENDING {
             let what = format!("access to shared address {:#x} before the wait for its cp.async", c << self.shift);
             return Err(MemFault(FaultKind::AsyncPending, what));
         }
@@ -288,18 +295,17 @@ impl Shared {
         }
         match self.lane_clocks.get(warp as usize) {
             Some(clocks) => lanes(bits).all(|i| clocks[i][lane] > time),
-            None => time != who.time & 0x1f_ffff,
+            None => time != who.time & TIME,
         }
     }
 
     /// The last write of a cell must come before an access by lanes `bits`.
     fn after_write(&self, c: usize, bits: u32, who: Who, verb: &str) -> Result<(), MemFault> {
-        let writer = self.writer[c];
-        let (thread, time) = (writer & 0x3ff, writer >> 10 & 0x1f_ffff);
-        let (warp, lane) = (thread >> 5, thread & 31);
-        let own = warp == who.warp && bits == 1 << lane;
+        let (written, writer) = (self.cells[c / 32].written[c % 32], self.cells[c / 32].writer[c % 32]);
+        let (thread, time) = (writer & 0x3ff, writer >> 10 & TIME);
+        let own = thread >> 5 == who.warp && bits == 1 << (thread & 31);
         let exempt = own || (who.atomic && writer & ATOMIC != 0) || !self.check_races;
-        if self.written[c] != self.now || exempt || self.knows(who, bits, thread, time) {
+        if written != self.now || exempt || self.knows(who, bits, thread, time) {
             return Ok(());
         }
         Err(self.race(c, bits, who, verb, thread, "wrote"))
@@ -307,19 +313,20 @@ impl Shared {
 
     /// The reads of a cell must come before a write by lanes `bits`.
     fn after_reads(&self, c: usize, bits: u32, who: Who) -> Result<(), MemFault> {
-        if self.read[c] != self.now || !self.check_races {
+        let (cells, k) = (&self.cells[c / 32], c % 32);
+        if cells.read[k] != self.now || !self.check_races {
             return Ok(());
         }
         let own = 1 << who.warp;
-        for warp in lanes(self.warps[c] & !own) {
-            let time = self.times.as_ref().map_or(self.time[c], |t| t[c][warp]);
+        for warp in lanes(cells.warps[k] & !own) {
+            let time = self.times.as_ref().map_or(cells.time[k], |t| t[c][warp]);
             if !self.knows(who, bits, (warp as u32) << 5, time) {
                 return Err(self.race(c, bits, who, "writes", (warp as u32) << 5, "read"));
             }
         }
         // Of several warps, only the lanes of the last are known.
-        for lane in lanes(if self.warps[c] == own { self.lanes[c] & !bits } else { 0 }) {
-            let time = self.lane_times.as_ref().map_or(self.time[c], |t| t[c][lane]);
+        for lane in lanes(if cells.warps[k] == own { cells.lanes[k] & !bits } else { 0 }) {
+            let time = self.lane_times.as_ref().map_or(cells.time[k], |t| t[c][lane]);
             let thread = who.warp << 5 | lane as u32;
             if !self.knows(who, bits, thread, time) {
                 return Err(self.race(c, bits, who, "writes", thread, "read"));
@@ -336,12 +343,10 @@ impl Shared {
         } else {
             format!("thread {other}")
         };
+        let at = c << self.shift;
         MemFault(
             FaultKind::SharedRace,
-            format!(
-                "thread {thread} {verb} shared address {:#x}, which {other} {did} with no barrier between",
-                c << self.shift
-            ),
+            format!("thread {thread} {verb} shared address {at:#x}, which {other} {did} with no barrier between"),
         )
     }
 
@@ -350,53 +355,48 @@ impl Shared {
     pub fn store(&mut self, at: Request, who: Who, from: &Buf) -> Result<(), LaneFault> {
         self.place(at)?;
         match at.n >> self.shift {
-            1 => self.write_cells::<1>(at, who, from),
-            2 => self.write_cells::<2>(at, who, from),
-            4 => self.write_cells::<4>(at, who, from),
-            8 => self.write_cells::<8>(at, who, from),
-            _ => self.write_cells::<16>(at, who, from),
+            1 => self.write_lanes::<1>(at, who, from),
+            2 => self.write_lanes::<2>(at, who, from),
+            4 => self.write_lanes::<4>(at, who, from),
+            8 => self.write_lanes::<8>(at, who, from),
+            _ => self.write_lanes::<16>(at, who, from),
         }
     }
 
     #[inline(always)]
-    fn write_cells<const N: usize>(&mut self, at: Request, who: Who, from: &Buf) -> Result<(), LaneFault> {
-        let Request { addrs, mask, n, run } = at;
-        if N <= 4 && run {
-            let at = addrs[0] as usize;
-            let c = at >> self.shift;
-            let clear = match N {
-                1 => self.write_run::<32>(c, who, self.now, |j| j as u32),
-                2 => self.write_run::<64>(c, who, self.now, |j| j as u32 / 2),
-                _ => self.write_run::<128>(c, who, self.now, |j| j as u32 / 4),
-            };
-            if clear {
-                self.data[at..at + 32 * n].copy_from_slice(from.all(n));
-                return Ok(());
-            }
+    fn write_lanes<const N: usize>(&mut self, at: Request, who: Who, from: &Buf) -> Result<(), LaneFault> {
+        let to = at.addrs[0] as usize;
+        let first = to >> self.shift;
+        // Whatever part of the run is in doubt is entered again by each lane.
+        if at.run
+            && first.is_multiple_of(32)
+            && (0..N).all(|k| self.write_cells::<32>(first + 32 * k, who, self.now, |j| (32 * k + j) as u32 / N as u32))
+        {
+            self.data[to..to + 32 * at.n].copy_from_slice(from.all(at.n));
+            return Ok(());
         }
-        for lane in lanes(mask) {
-            let at = addrs[lane] as usize;
-            let c = at >> self.shift;
-            if !self.write_run::<N>(c, who, self.now, |_| lane as u32) {
-                let bytes = from.lane(lane, n);
-                self.check_write(c, N, lane as u32, who, &self.data[at..at + n] == bytes).map_err(|e| (lane, e))?;
-                self.enter_write::<N>(c, who, self.now, |_| lane as u32);
+        for lane in lanes(at.mask) {
+            let to = at.addrs[lane] as usize;
+            let c = to >> self.shift;
+            if !self.write_cells::<N>(c, who, self.now, |_| lane as u32) {
+                let equal = self.data[to..to + at.n] == *from.lane(lane, at.n);
+                self.doubtful_write((c, N), who, lane as u32, self.now, equal).map_err(|f| (lane, f))?;
             }
-            copy(&mut self.data[at..at + n], from.lane(lane, n));
+            copy(&mut self.data[to..to + at.n], from.lane(lane, at.n));
         }
         Ok(())
     }
 
-    /// Enters writes of `N` cells in a row by the lanes that `lane` says for an index, if that is no race at first
-    /// sight: since the last barrier only the same lane has accessed each. They become writes of epoch `as_of`.
+    /// Enters writes of `N` cells in a row as ones of `epoch`, by the lanes that `lane` says for an index; false if one of
+    /// them needs a closer look, because since the last barrier another lane has accessed it.
     #[inline(always)]
-    fn write_run<const N: usize>(&mut self, c: usize, who: Who, as_of: u32, lane: impl Fn(usize) -> u32) -> bool {
+    fn write_cells<const N: usize>(&mut self, c: usize, who: Who, epoch: u32, lane: impl Fn(usize) -> u32) -> bool {
         let now = self.now;
-        let written: &[u32; N] = self.written[c..c + N].try_into().expect("N cells");
-        let writer: &[u32; N] = self.writer[c..c + N].try_into().expect("N cells");
-        let read: &[u32; N] = self.read[c..c + N].try_into().expect("N cells");
-        let warps: &[u32; N] = self.warps[c..c + N].try_into().expect("N cells");
-        let readers: &[u32; N] = self.lanes[c..c + N].try_into().expect("N cells");
+        let cells = &mut self.cells[c / 32];
+        let at = c % 32;
+        let (written, writer) = (some::<N>(&mut cells.written, at), some::<N>(&mut cells.writer, at));
+        let (read, warps) = (some::<N>(&mut cells.read, at), some::<N>(&mut cells.warps, at));
+        let readers = some::<N>(&mut cells.lanes, at);
         let mut doubt = 0;
         for k in 0..N {
             let own = all_if(writer[k] & 0x3ff == who.warp << 5 | lane(k));
@@ -404,34 +404,62 @@ impl Shared {
             let own = all_if(warps[k] == 1 << who.warp) & all_if(readers[k] == 1 << lane(k));
             doubt |= !(unwritten & (all_if(read[k] != now) | own));
         }
-        let clear = doubt == 0;
-        if clear {
-            self.enter_write::<N>(c, who, as_of, lane);
+        if doubt == 0 {
+            *written = [epoch; N];
+            for (k, w) in writer.iter_mut().enumerate() {
+                *w = who.pack(lane(k));
+            }
         }
-        clear
+        doubt == 0
     }
 
-    #[inline(always)]
-    fn enter_write<const N: usize>(&mut self, c: usize, who: Who, as_of: u32, lane: impl Fn(usize) -> u32) {
-        let written: &mut [u32; N] = (&mut self.written[c..c + N]).try_into().expect("N cells");
-        *written = [as_of; N];
-        let writer: &mut [u32; N] = (&mut self.writer[c..c + N]).try_into().expect("N cells");
-        for (k, w) in writer.iter_mut().enumerate() {
-            *w = pack(who, lane(k));
-        }
-    }
-
-    /// `equal`: the bytes are there already.
+    /// Enters a write of `n` cells from `c` on where they need a closer look. `equal`: the bytes are there already.
     #[cold]
-    fn check_write(&self, c: usize, n: usize, lane: u32, who: Who, equal: bool) -> Result<(), MemFault> {
+    #[inline(never)]
+    fn doubtful_write(
+        &mut self,
+        (c, n): (usize, usize),
+        who: Who,
+        lane: u32,
+        epoch: u32,
+        equal: bool,
+    ) -> Result<(), MemFault> {
         // Writes of equal values can't be told apart.
-        let known = self.written[c..c + n].iter().all(|&w| w >= self.first && w != PENDING);
+        let written = |c: usize| self.cells[c / 32].written[c % 32];
+        let known = (c..c + n).all(|c| written(c) >= self.first && written(c) != PENDING);
         for c in c..c + n {
             self.check_pending(c)?;
             self.after_reads(c, 1 << lane, who)?;
             if !(equal && known) {
                 self.after_write(c, 1 << lane, who, "writes")?;
             }
+        }
+        (c..c + n).for_each(|c| self.written(c, who, lane, epoch));
+        Ok(())
+    }
+
+    #[inline(always)]
+    fn written(&mut self, c: usize, who: Who, lane: u32, epoch: u32) {
+        let cells = &mut self.cells[c / 32];
+        (cells.written[c % 32], cells.writer[c % 32]) = (epoch, who.pack(lane));
+    }
+
+    /// Applies `f` to the bytes of each lane in turn, as the hardware does with atomics. `f` gets lane and old value.
+    #[inline(always)]
+    pub fn update(&mut self, at: Request, who: Who, mut f: impl FnMut(usize, u64) -> u64) -> Result<(), LaneFault> {
+        self.place(at)?;
+        for lane in lanes(at.mask) {
+            let to = at.addrs[lane] as usize;
+            for c in to >> self.shift..(to + at.n) >> self.shift {
+                self.read_cells::<1>(c, who, |_| 1 << lane)?;
+                if !self.write_cells::<1>(c, who, self.now, |_| lane as u32) {
+                    self.doubtful_write((c, 1), who, lane as u32, self.now, false).map_err(|fault| (lane, fault))?;
+                }
+            }
+            let mut raw = [0; 8];
+            raw[..at.n].copy_from_slice(&self.data[to..to + at.n]);
+            let new = f(lane, u64::from_le_bytes(raw)).to_le_bytes();
+            self.data[to..to + at.n].copy_from_slice(&new[..at.n]);
         }
         Ok(())
     }
@@ -441,22 +469,21 @@ impl Shared {
     pub fn begin_async(&mut self, at: Request, who: Who) -> Result<(), LaneFault> {
         self.place(at)?;
         match at.n >> self.shift {
-            1 => self.pend_cells::<1>(at, who),
-            2 => self.pend_cells::<2>(at, who),
-            4 => self.pend_cells::<4>(at, who),
-            8 => self.pend_cells::<8>(at, who),
-            _ => self.pend_cells::<16>(at, who),
+            1 => self.pend_lanes::<1>(at, who),
+            2 => self.pend_lanes::<2>(at, who),
+            4 => self.pend_lanes::<4>(at, who),
+            8 => self.pend_lanes::<8>(at, who),
+            _ => self.pend_lanes::<16>(at, who),
         }
     }
 
     #[inline(always)]
-    fn pend_cells<const N: usize>(&mut self, at: Request, who: Who) -> Result<(), LaneFault> {
+    fn pend_lanes<const N: usize>(&mut self, at: Request, who: Who) -> Result<(), LaneFault> {
         let epoch = if self.check_async { PENDING } else { self.now };
         for lane in lanes(at.mask) {
             let c = at.addrs[lane] as usize >> self.shift;
-            if !self.write_run::<N>(c, who, epoch, |_| lane as u32) {
-                self.check_write(c, N, lane as u32, who, false).map_err(|e| (lane, e))?;
-                self.enter_write::<N>(c, who, epoch, |_| lane as u32);
+            if !self.write_cells::<N>(c, who, epoch, |_| lane as u32) {
+                self.doubtful_write((c, N), who, lane as u32, epoch, false).map_err(|f| (lane, f))?;
             }
         }
         Ok(())
@@ -465,21 +492,20 @@ impl Shared {
     /// The wait for a cp.async: its data arrives.
     #[inline(always)]
     pub fn end_async(&mut self, at: Request, who: Who, from: &Buf) {
-        match at.n >> self.shift {
-            1 => self.fill_cells::<1>(at, who, from),
-            2 => self.fill_cells::<2>(at, who, from),
-            4 => self.fill_cells::<4>(at, who, from),
-            8 => self.fill_cells::<8>(at, who, from),
-            _ => self.fill_cells::<16>(at, who, from),
-        }
-    }
-
-    #[inline(always)]
-    fn fill_cells<const N: usize>(&mut self, at: Request, who: Who, from: &Buf) {
         for lane in lanes(at.mask) {
             let to = at.addrs[lane] as usize;
-            self.enter_write::<N>(to >> self.shift, who, self.now, |_| lane as u32);
+            for c in to >> self.shift..(to + at.n) >> self.shift {
+                self.written(c, who, lane as u32, self.now);
+            }
             copy(&mut self.data[to..to + at.n], from.lane(lane, at.n));
         }
+    }
+}
+
+impl Who {
+    /// The thread of a lane, with the time: what a cell remembers of a write.
+    #[inline(always)]
+    fn pack(self, lane: u32) -> u32 {
+        self.warp << 5 | lane | (self.time & TIME) << 10 | if self.atomic { ATOMIC } else { 0 }
     }
 }

@@ -132,7 +132,7 @@ impl Launch<'_> {
             if part == 0 {
                 continue;
             }
-            let mut update = |i: usize, v: u64| {
+            let update = |i: usize, v: u64| {
                 old[i] = v;
                 atomic(a, space, v, regs.get(a.b, i), a.c.map_or(0, |c| regs.get(c, i)))
             };
@@ -152,17 +152,8 @@ impl Launch<'_> {
                 }
                 Space::Shared => {
                     m.counters.shared_atomics += threads;
-                    // One lane after the other, as the hardware does where they meet.
-                    for i in lanes(part) {
-                        let (mut buf, who) = (Buf::new(), w.who(true));
-                        let at = Request { addrs: &addrs, mask: 1 << i, n, run: false };
-                        b.load(at, who, &mut buf).map_err(at_lane)?;
-                        let mut raw = [0; 8];
-                        raw[..n].copy_from_slice(buf.lane(i, n));
-                        let new = update(i, u64::from_le_bytes(raw)).to_le_bytes();
-                        buf.lane_mut(i, n).copy_from_slice(&new[..n]);
-                        b.store(at, who, &buf).map_err(at_lane)?;
-                    }
+                    b.update(Request { addrs: &addrs, mask: part, n, run: false }, w.who(true), update)
+                        .map_err(at_lane)?;
                 }
                 _ => return trouble(FaultKind::Undefined, "atomic on local memory"),
             }

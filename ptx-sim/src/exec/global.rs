@@ -206,12 +206,7 @@ impl Worker<'_> {
 
     /// Reads `n` bytes a lane.
     #[inline(always)]
-    pub(super) fn global_load(
-        &mut self,
-        at: Request,
-        strong: bool,
-        out: &mut Buf,
-    ) -> Result<(), LaneFault> {
+    pub(super) fn global_load(&mut self, at: Request, strong: bool, out: &mut Buf) -> Result<(), LaneFault> {
         aligned(at)?;
         let Request { addrs, mask: active, n, run } = at;
         self.counters.global_load_requests += 1;
@@ -236,12 +231,7 @@ impl Worker<'_> {
 
     /// Writes `n` bytes a lane.
     #[inline(always)]
-    pub(super) fn global_store(
-        &mut self,
-        at: Request,
-        strong: bool,
-        from: &Buf,
-    ) -> Result<(), LaneFault> {
+    pub(super) fn global_store(&mut self, at: Request, strong: bool, from: &Buf) -> Result<(), LaneFault> {
         aligned(at)?;
         let Request { addrs, mask: active, n, run } = at;
         self.counters.global_store_requests += 1;
@@ -264,11 +254,7 @@ impl Worker<'_> {
     }
 
     /// Applies `f` to the `n` bytes of each lane in turn, as one atomic request. `f` gets lane and old value.
-    pub(super) fn global_atomic(
-        &mut self,
-        at: Request,
-        mut f: impl FnMut(usize, u64) -> u64,
-    ) -> Result<(), LaneFault> {
+    pub(super) fn global_atomic(&mut self, at: Request, mut f: impl FnMut(usize, u64) -> u64) -> Result<(), LaneFault> {
         aligned(at)?;
         let Request { addrs, mask: active, n, .. } = at;
         let (hosts, count) = self.enter_lanes((addrs, active, n), Mode::Atomic, true)?;
