@@ -213,7 +213,37 @@ impl Shared {
                 bits |= 1 << next;
             }
             left &= !bits;
-            self.read_cells::<N>((at.addrs[lane as usize] >> self.shift) as usize, who, |_| bits)?;
+            let c = (at.addrs[lane as usize] >> self.shift) as usize;
+            if N == 1 {
+                self.read_cell(c, who, bits).map_err(|f| (lane as usize, f))?;
+            } else {
+                self.read_cells::<N>(c, who, |_| bits)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Enters a read of one cell by lanes `bits`: what `read_cells` does to several at once.
+    #[inline(always)]
+    fn read_cell(&mut self, c: usize, who: Who, bits: u32) -> Result<(), MemFault> {
+        let (now, warp) = (self.now, 1 << who.warp);
+        let (cells, k) = (&self.cells[c / 32], c % 32);
+        if cells.written[k].wrapping_sub(self.first) >= now.wrapping_sub(self.first) {
+            self.doubtful_read(c, bits, who)?;
+        }
+        if who.atomic {
+            return Ok(());
+        }
+        let keep = self.lane_times.is_some();
+        let cells = &mut self.cells[c / 32];
+        let same = cells.read[k] == now;
+        let alone = same && cells.warps[k] == warp && (keep || cells.time[k] == who.time);
+        cells.lanes[k] = bits | if alone { cells.lanes[k] } else { 0 };
+        cells.warps[k] = warp | if same { cells.warps[k] } else { 0 };
+        cells.read[k] = now;
+        cells.time[k] = who.time;
+        if self.times.is_some() || keep {
+            self.note_times(c, bits, who);
         }
         Ok(())
     }
@@ -394,6 +424,16 @@ impl Shared {
         let now = self.now;
         let cells = &mut self.cells[c / 32];
         let at = c % 32;
+        if N == 1 {
+            let thread = who.warp << 5 | lane(0);
+            let own = || cells.written[at] == now && cells.writer[at] & 0x3ff == thread;
+            let own_read = || cells.warps[at] == 1 << who.warp && cells.lanes[at] == 1 << lane(0);
+            let clear = (cells.written[at] < now || own()) && (cells.read[at] != now || own_read());
+            if clear {
+                (cells.written[at], cells.writer[at]) = (epoch, who.pack(lane(0)));
+            }
+            return clear;
+        }
         let (written, writer) = (some::<N>(&mut cells.written, at), some::<N>(&mut cells.writer, at));
         let (read, warps) = (some::<N>(&mut cells.read, at), some::<N>(&mut cells.warps, at));
         let readers = some::<N>(&mut cells.lanes, at);
@@ -451,7 +491,7 @@ impl Shared {
         for lane in lanes(at.mask) {
             let to = at.addrs[lane] as usize;
             for c in to >> self.shift..(to + at.n) >> self.shift {
-                self.read_cells::<1>(c, who, |_| 1 << lane)?;
+                self.read_cell(c, who, 1 << lane).map_err(|fault| (lane, fault))?;
                 if !self.write_cells::<1>(c, who, self.now, |_| lane as u32) {
                     self.doubtful_write((c, 1), who, lane as u32, self.now, false).map_err(|fault| (lane, fault))?;
                 }
