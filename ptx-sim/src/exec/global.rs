@@ -139,37 +139,64 @@ impl Worker<'_> {
         Ok(a)
     }
 
-    /// Enters a request whose lanes follow each other. Returns the host's address of the first byte, and the number of
-    /// sectors.
+    /// Enters a request whose lanes follow each other in runs, each behind the one before, and calls `f` with the first
+    /// lane of each run, its lanes and the host's address of its bytes. Returns the number of sectors; None if it is not
+    /// such a request, of which a part may have been entered then.
     #[inline(always)]
-    fn enter_run(
+    fn enter_runs(
         &mut self,
-        addrs: &[u64; 32],
-        n: usize,
+        at: Request,
         mode: Mode,
         strong: bool,
-    ) -> Result<(*mut u8, u64), LaneFault> {
-        let a = match self.locate(addrs[0], 32 * n as u64, mode) {
-            Ok(a) => a,
-            // Which lane is it?
-            Err(all) => {
-                for (lane, &at) in addrs.iter().enumerate() {
-                    self.locate(at, n as u64, mode).map_err(|f| (lane, f))?;
-                }
-                return Err((0, all));
+        mut f: impl FnMut(usize, usize, *mut u8),
+    ) -> Result<Option<u64>, LaneFault> {
+        let (n, mut lane, mut count, mut behind) = (at.n as u64, 0, 0, 0);
+        while lane < 32 {
+            if at.mask >> lane & 1 == 0 {
+                lane += 1;
+                continue;
             }
-        };
-        let alloc = &self.global.allocs[a];
-        let (start, end) = ((addrs[0] - alloc.base) as usize, (addrs[0] - alloc.base) as usize + 32 * n);
-        let (first, last) = (start / SECTOR, (end - 1) / SECTOR);
-        for index in first..=last {
-            let (low, high) = (start.max(index * SECTOR), end.min((index + 1) * SECTOR));
-            let bytes = mask(low % SECTOR, high - low);
-            let sector = alloc.base / SECTOR as u64 + index as u64;
-            let entered = self.enter(a, index, bytes, mode, strong);
-            entered.map_err(|(bytes, f)| (lane_of(addrs, !0, n, sector, bytes), f))?;
+            let start = at.addrs[lane];
+            let mut lanes = 1;
+            if at.run {
+                lanes = 32;
+            } else {
+                while lane + lanes < 32
+                    && at.mask >> (lane + lanes) & 1 == 1
+                    && at.addrs[lane + lanes] == start + lanes as u64 * n
+                {
+                    lanes += 1;
+                }
+            }
+            let end = start + lanes as u64 * n;
+            if start / (SECTOR as u64) < behind || lanes == 1 && n < 8 {
+                return Ok(None);
+            }
+            behind = (end - 1) / SECTOR as u64 + 1;
+            let a = match self.locate(start, end - start, mode) {
+                Ok(a) => a,
+                // Which lane is it?
+                Err(all) => {
+                    for i in lane..lane + lanes {
+                        self.locate(at.addrs[i], n, mode).map_err(|f| (i, f))?;
+                    }
+                    return Err((lane, all));
+                }
+            };
+            let alloc = &self.global.allocs[a];
+            let (low, high) = ((start - alloc.base) as usize, (end - alloc.base) as usize);
+            let (first, last) = (low / SECTOR, (high - 1) / SECTOR);
+            for index in first..=last {
+                let (low, high) = (low.max(index * SECTOR), high.min((index + 1) * SECTOR));
+                let sector = alloc.base / SECTOR as u64 + index as u64;
+                let entered = self.enter(a, index, mask(low % SECTOR, high - low), mode, strong);
+                entered.map_err(|(bytes, f)| (lane_of(at.addrs, at.mask, at.n, sector, bytes), f))?;
+            }
+            f(lane, lanes, alloc.host(first).wrapping_add(low % SECTOR));
+            count += (last - first + 1) as u64;
+            lane += lanes;
         }
-        Ok((alloc.host(first).wrapping_add(start % SECTOR), (last - first + 1) as u64))
+        Ok(Some(count))
     }
 
     /// Enters a request. Returns the host's address of each lane's bytes, and the number of sectors.
@@ -208,16 +235,20 @@ impl Worker<'_> {
     #[inline(always)]
     pub(super) fn global_load(&mut self, at: Request, strong: bool, out: &mut Buf) -> Result<(), LaneFault> {
         aligned(at)?;
-        let Request { addrs, mask: active, n, run } = at;
+        let Request { addrs, mask: active, n, .. } = at;
         self.counters.global_load_requests += 1;
         // SAFETY: entering has checked that all bytes lie in an allocation, and has refused the request where another
-        // block writes them. All sectors of a run lie in one allocation, for there are gaps between two.
+        // block writes them. All bytes of a run lie in one allocation.
         #[allow(unsafe_code)]
         unsafe {
-            if run {
-                let (host, count) = self.enter_run(addrs, n, Mode::Load, strong)?;
+            let runs = self.enter_runs(at, Mode::Load, strong, |lane, lanes, host| {
+                copy_run(
+                    &mut out.all_mut(n)[lane * n..(lane + lanes) * n],
+                    std::slice::from_raw_parts(host, lanes * n),
+                );
+            })?;
+            if let Some(count) = runs {
                 self.counters.global_load_sectors += count;
-                copy_run(out.all_mut(n), std::slice::from_raw_parts(host, 32 * n));
                 return Ok(());
             }
             let (hosts, count) = self.enter_lanes((addrs, active, n), Mode::Load, strong)?;
@@ -233,15 +264,16 @@ impl Worker<'_> {
     #[inline(always)]
     pub(super) fn global_store(&mut self, at: Request, strong: bool, from: &Buf) -> Result<(), LaneFault> {
         aligned(at)?;
-        let Request { addrs, mask: active, n, run } = at;
+        let Request { addrs, mask: active, n, .. } = at;
         self.counters.global_store_requests += 1;
         // SAFETY: as in `global_load`; the request is refused where another block accesses the bytes.
         #[allow(unsafe_code)]
         unsafe {
-            if run {
-                let (host, count) = self.enter_run(addrs, n, Mode::Store, strong)?;
+            let runs = self.enter_runs(at, Mode::Store, strong, |lane, lanes, host| {
+                copy_run(std::slice::from_raw_parts_mut(host, lanes * n), &from.all(n)[lane * n..(lane + lanes) * n]);
+            })?;
+            if let Some(count) = runs {
                 self.counters.global_store_sectors += count;
-                copy_run(std::slice::from_raw_parts_mut(host, 32 * n), from.all(n));
                 return Ok(());
             }
             let (hosts, count) = self.enter_lanes((addrs, active, n), Mode::Store, strong)?;
@@ -271,11 +303,15 @@ impl Worker<'_> {
     }
 }
 
-/// Copies 32 times 1, 2, 4, 8 or 16 bytes without a call.
+/// Copies without a call: runs of lanes are short.
 #[inline(always)]
 fn copy_run(to: &mut [u8], from: &[u8]) {
-    for (to, from) in to.chunks_exact_mut(32).zip(from.chunks_exact(32)) {
-        let to: &mut [u8; 32] = to.try_into().expect("32 bytes");
-        *to = from.try_into().expect("32 bytes");
+    let (mut to, mut from) = (to.chunks_exact_mut(16), from.chunks_exact(16));
+    for (to, from) in to.by_ref().zip(from.by_ref()) {
+        let to: &mut [u8; 16] = to.try_into().expect("16 bytes");
+        *to = from.try_into().expect("16 bytes");
+    }
+    for (to, from) in to.into_remainder().iter_mut().zip(from.remainder()) {
+        *to = *from;
     }
 }
