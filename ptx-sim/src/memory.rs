@@ -4,8 +4,8 @@
 use crate::error::{Error, FaultKind, Result};
 use crate::races::{Detail, SHARDS};
 use std::cell::UnsafeCell;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::{Mutex, OnceLock};
 
 /// Lowest device address; below lie the 32-bit offsets of shared and local memory.
 const BASE: u64 = 0x7_0000_0000;
@@ -58,6 +58,8 @@ pub(crate) struct Alloc {
     pub init: Box<[AtomicU32]>,
     /// What the current launch did to each sector.
     pub tags: Box<[AtomicU64]>,
+    /// In launches whose blocks synchronise, the time of the access that a tag is about.
+    times: OnceLock<Box<[AtomicU32]>>,
     pub read_only: bool,
     freed: bool,
 }
@@ -71,9 +73,20 @@ impl Alloc {
             data: zeros(sectors * SECTOR),
             init: zeroed32(sectors),
             tags: zeroed64(sectors),
+            times: OnceLock::new(),
             read_only: false,
             freed: false,
         }
+    }
+
+    #[inline(always)]
+    pub fn time(&self, sector: usize) -> u32 {
+        self.times.get().map_or(0, |t| t[sector].load(Relaxed))
+    }
+
+    #[inline(always)]
+    pub fn set_time(&self, sector: usize, time: u32) {
+        self.times.get_or_init(|| zeroed32(self.tags.len()))[sector].store(time, Relaxed);
     }
 
     /// The bytes of a sector.
@@ -117,6 +130,8 @@ pub(crate) struct Global {
     pub check_races: bool,
     pub check_init: bool,
     pub check_read_only: bool,
+    /// Every access of a launch whose blocks synchronise is kept, not only the last of a block.
+    pub exact: bool,
     /// Number of the launch, which tags of earlier ones lack.
     pub stamp: u32,
     pub details: [Mutex<Vec<Detail>>; SHARDS],
@@ -130,6 +145,7 @@ impl Global {
             check_races: true,
             check_init: true,
             check_read_only: true,
+            exact: false,
             stamp: 0,
             details: std::array::from_fn(|_| Mutex::new(Vec::new())),
         }

@@ -22,6 +22,9 @@ struct Block {
 /// The blocks and the places by which they synchronise.
 #[derive(Debug, Default)]
 pub(crate) struct Order {
+    /// The block that runs, and how often it has released.
+    current: u32,
+    now: u32,
     blocks: HashMap<u32, Block>,
     /// What a strong access to an address publishes.
     places: HashMap<u64, Clock>,
@@ -39,9 +42,16 @@ impl Order {
         self.blocks.entry(block).or_default()
     }
 
-    /// The time that an access of a block is stamped with.
-    pub fn time(&self, block: u32) -> u32 {
-        self.blocks.get(&block).map_or(0, |b| b.releases)
+    /// Another block runs from now on.
+    pub fn switch(&mut self, block: u32) {
+        self.current = block;
+        self.now = self.block(block).releases;
+    }
+
+    /// The time that accesses are stamped with.
+    #[inline(always)]
+    pub fn now(&self) -> u32 {
+        self.now
     }
 
     /// Whether an access of `other` at a time of its clock happened before what `block` does now.
@@ -55,6 +65,7 @@ impl Order {
         b.releases += 1;
         let mut clock = b.knows.clone();
         clock.insert(block, b.releases);
+        self.now = self.blocks[&self.current].releases;
         clock
     }
 

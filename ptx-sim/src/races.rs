@@ -4,11 +4,16 @@
 //! atomics (or other strong accesses), or a release and an acquire order the two (see `order`).
 //!
 //! Each sector has a tag, an atomic word. The common states fit in it: nothing yet, one block that accessed all 32 bytes,
-//! several that read all. Whatever else happens (accesses to parts of a sector; kernels with atomics or fences) is kept
-//! in a `Detail`, exact to the byte, whose index the tag then holds.
+//! several that read all. Whatever else happens (accesses to parts of a sector) is kept in a `Detail`, exact to the byte,
+//! whose index the tag then holds.
+//!
+//! Of kernels whose blocks synchronise, each access has a time as well. The tags keep only the last time of one block and
+//! none of several, so they may see a race where there is none; such a launch is undone and run again with details of
+//! all.
 
 use crate::memory::{Global, SECTOR};
 use crate::order::Order;
+use smallvec::{SmallVec, smallvec};
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
 
 /// Locks that the details are spread over.
@@ -38,10 +43,10 @@ struct Entry {
     writes: u32,
 }
 
-/// The accesses to one sector.
+/// The accesses to one sector: mostly of one block, or of two whose parts meet in it.
 #[derive(Debug, Default)]
 pub(crate) struct Detail {
-    entries: Vec<Entry>,
+    entries: SmallVec<[Entry; 2]>,
 }
 
 /// One block's access to bytes of a sector.
@@ -93,12 +98,14 @@ impl Global {
         alone: bool,
     ) -> Result<(), Race> {
         let tag = &self.allocs[alloc].tags[sector];
-        let whole = access.bytes == u32::MAX && order.is_none();
+        let time = order.as_ref().map_or(0, |o| o.now());
+        let stamped = order.is_some();
+        let whole = access.bytes == u32::MAX && !(stamped && (self.exact || access.strong));
         let mine = (self.stamp as u64) << 32 | access.block as u64;
         let bit = if access.write { WRITTEN } else { READ };
         // Most accesses are not the first of their block, and change nothing.
         let known = tag.load(Acquire);
-        if known & bit != 0 && known & !(READ | WRITTEN) == mine {
+        if !stamped && known & bit != 0 && known & !(READ | WRITTEN) == mine {
             return Ok(());
         }
         loop {
@@ -117,7 +124,11 @@ impl Global {
                     }
                     old | bit
                 } else if (access.write || wrote) && self.check_races {
-                    return Err(Race { block: Some((old & LOW) as u32), wrote });
+                    let (other, time) = ((old & LOW) as u32, self.allocs[alloc].time(sector));
+                    if order.as_ref().is_some_and(|o| o.happened(access.block, other, time)) {
+                        break;
+                    }
+                    return Err(Race { block: Some(other), wrote });
                 } else if !whole && self.check_races {
                     break;
                 } else if access.write || wrote {
@@ -133,6 +144,12 @@ impl Global {
             } else {
                 break;
             };
+            if stamped {
+                if self.exact || access.strong {
+                    break;
+                }
+                self.allocs[alloc].set_time(sector, time);
+            }
             if new != old {
                 if alone {
                     tag.store(new, Relaxed);
@@ -197,10 +214,11 @@ impl Global {
             }
             let all = |flag| if had & flag != 0 { u32::MAX } else { 0 };
             let block = if had & STATE == MANY { SEVERAL } else { (had & LOW) as u32 };
-            let entry = Entry { block, time: 0, strong: false, reads: all(READ), writes: all(WRITTEN) };
+            let time = if order.is_some() { self.allocs[alloc].time(sector) } else { 0 };
+            let entry = Entry { block, time, strong: false, reads: all(READ), writes: all(WRITTEN) };
             let known = had != 0;
             seen.bytes = seen.bytes.wrapping_sub(if known { SECTOR as u64 } else { 0 });
-            details.push(Detail { entries: if known { vec![entry] } else { Vec::new() } });
+            details.push(Detail { entries: if known { smallvec![entry] } else { SmallVec::new() } });
             break (index, had);
         };
         self.first((alloc, sector), bit & !old, seen);
@@ -238,7 +256,7 @@ impl Detail {
     }
 
     fn enter(&mut self, a: Access, order: Option<&mut Order>) -> Result<(), Race> {
-        let time = order.as_ref().map_or(0, |o| o.time(a.block));
+        let time = order.as_ref().map_or(0, |o| o.now());
         let (mut known, mut read_by_others, mut several) = (None, 0, None);
         for (i, e) in self.entries.iter().enumerate() {
             if e.block == a.block {

@@ -20,7 +20,7 @@ use crate::local::Local;
 use crate::memory::{Global, MemFault};
 use crate::order::Order;
 use crate::parse::ast::Loc;
-use crate::races::Footprint;
+use crate::races::{Footprint, Saved};
 use crate::shared::{LaneFault, Shared, Who};
 use std::collections::HashMap;
 

@@ -4,7 +4,7 @@
 //! order and on however many host threads they run, or else it has a race, which the checks find. So such blocks run on
 //! all threads at once; where that meets a fault, what was written is undone and all blocks run again one after the
 //! other, so that the fault is the first one in the order. Kernels with strong accesses or atomics run on one thread,
-//! with several blocks resident that take turns.
+//! with several blocks resident that take turns; where the quick check sees a race, the exact one has the last word.
 
 use super::*;
 use std::collections::VecDeque;
@@ -69,15 +69,25 @@ pub(crate) fn run_launch(launch: &Launch, global: &mut Global) -> Result<Counter
     let wanted = if launch.options.threads == 0 { cores() } else { launch.options.threads };
     let threads = wanted.min(order.len());
     global.begin();
-    if threads > 1 && !launch.kernel.traits.communicates && global.check_races {
+    global.exact = false;
+    let communicates = launch.kernel.traits.communicates;
+    if threads > 1 && !communicates && global.check_races {
         match launch.run_parallel(&order, threads, global) {
             Some(counters) => return Ok(counters),
             None => global.begin(),
         }
     }
-    let mut worker = Worker::new(launch, global, true);
-    launch.run_serial(&order, &mut worker)?;
-    let mut counters = worker.counted(launch);
+    let (mut result, saved) = launch.run_alone(&order, global);
+    if let Err(fault) = &result
+        && fault.kind == FaultKind::GlobalRace
+        && communicates
+    {
+        global.restore(saved);
+        global.begin();
+        global.exact = true;
+        result = launch.run_alone(&order, global).0;
+    }
+    let mut counters = result?;
     counters.unique_bytes = counters.unique_bytes.wrapping_add(global.detailed_bytes());
     Ok(counters)
 }
@@ -154,6 +164,15 @@ impl Launch<'_> {
         Some(counters)
     }
 
+    /// Runs all blocks on this thread. Also returns what was written to, if that may have to be undone.
+    fn run_alone(&self, order: &[u32], global: &Global) -> (Result<Counters, Box<Fault>>, Vec<Saved>) {
+        let mut m = Worker::new(self, global, true);
+        m.seen.saved = (self.kernel.traits.communicates && !global.exact).then(Vec::new);
+        let result = self.run_serial(order, &mut m);
+        let saved = m.seen.saved.take().unwrap_or_default();
+        (result.map(|()| m.counted(self)), saved)
+    }
+
     fn run_serial(&self, order: &[u32], m: &mut Worker) -> Result<(), Box<Fault>> {
         let mut waiting = order.iter();
         let mut resident: VecDeque<Block> = VecDeque::new();
@@ -181,6 +200,9 @@ impl Launch<'_> {
     /// Runs a block until it ends (true) or has had its turn (false).
     fn run_block(&self, block: &mut Block, m: &mut Worker) -> Result<bool, Box<Fault>> {
         m.block = block.index;
+        if let Some(order) = &mut m.order {
+            order.switch(block.index);
+        }
         let mut rng = Rng::new(self.options.seed, 1 + block.index as u64);
         let mut ready: Vec<usize> = Vec::new();
         loop {
