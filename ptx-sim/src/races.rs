@@ -47,6 +47,8 @@ struct Entry {
 #[derive(Debug, Default)]
 pub(crate) struct Detail {
     entries: SmallVec<[Entry; 2]>,
+    /// One of them is no strong one.
+    weak: bool,
 }
 
 /// One block's access to bytes of a sector.
@@ -218,7 +220,7 @@ impl Global {
             let entry = Entry { block, time, strong: false, reads: all(READ), writes: all(WRITTEN) };
             let known = had != 0;
             seen.bytes = seen.bytes.wrapping_sub(if known { SECTOR as u64 } else { 0 });
-            details.push(Detail { entries: if known { smallvec![entry] } else { SmallVec::new() } });
+            details.push(Detail { entries: if known { smallvec![entry] } else { SmallVec::new() }, weak: known });
             break (index, had);
         };
         self.first((alloc, sector), bit & !old, seen);
@@ -257,6 +259,19 @@ impl Detail {
 
     fn enter(&mut self, a: Access, order: Option<&mut Order>) -> Result<(), Race> {
         let time = order.as_ref().map_or(0, |o| o.now());
+        let (reads, writes) = if a.write { (0, a.bytes) } else { (a.bytes, 0) };
+        if a.strong && !self.weak {
+            // A counter of all blocks: no need to look at each.
+            match self.entries.last_mut() {
+                Some(e) if e.block == a.block && e.time == time => {
+                    e.reads |= reads;
+                    e.writes |= writes;
+                }
+                _ => self.entries.push(Entry { block: a.block, time, strong: true, reads, writes }),
+            }
+            return Ok(());
+        }
+        self.weak |= !a.strong;
         let (mut known, mut read_by_others, mut several) = (None, 0, None);
         for (i, e) in self.entries.iter().enumerate() {
             if e.block == a.block {
