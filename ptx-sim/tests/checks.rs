@@ -237,3 +237,25 @@ fn lanes_that_spin_on_each_other_go_on() {
                 $done:\nbar.sync 0;";
     run(1, 32, text).expect("independent thread scheduling");
 }
+
+#[test]
+fn a_kernel_has_the_shared_variables_that_it_uses() {
+    let body = |name: &str, tile: &str| {
+        format!(
+            ".visible .entry {name}(.param .u64 out)\n{{\n.reg .b64 %d;\n.reg .b32 %r;\nld.param.u64 %d, [out];\n\
+             mov.u32 %r, %tid.x;\nst.shared.u32 [{tile}], 7;\nld.shared.u32 %r, [{tile}];\nst.global.u32 [%d], %r;\nret;\n}}\n"
+        )
+    };
+    let ptx = format!(
+        ".version 8.0\n.target sm_80\n.address_size 64\n.shared .align 4 .b8 small[128];\n.shared .align 16 .b8 large[40000];\n{}{}",
+        body("a", "small"),
+        body("b", "large")
+    );
+    let module = Module::load(&ptx).expect("it loads");
+    assert_eq!(module.entries().iter().map(|e| e.static_shared).collect::<Vec<_>>(), [128, 40000]);
+    let mut d = Device::new(DeviceOptions::default());
+    let out = d.alloc(4);
+    for kernel in ["a", "b"] {
+        d.launch(&module, kernel, Shape::line(1, 1), &[out.into()]).expect("it fits");
+    }
+}

@@ -284,7 +284,7 @@ impl<'a> Decoder<'a> {
         if args.len() != f.arity() + 1 {
             return Ok(false);
         }
-        let flag = match self.lookup(NAME) {
+        let flag = match self.lookup(NAME)? {
             Some(Symbol::Reg(Reg::P(slot))) => slot,
             _ => {
                 let reg = self.fresh(Ty::Pred)?;

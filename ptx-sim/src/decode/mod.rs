@@ -22,6 +22,8 @@ enum Symbol {
     /// Offset in the thread's local memory that holds a parameter or result of a device function.
     CallParam(u64),
     Shared(u64),
+    /// Index of a shared variable of the module, laid out where the kernel first uses it.
+    ModuleShared(usize),
     Local(u64),
     Global(usize),
 }
@@ -91,7 +93,7 @@ pub(crate) fn decode<'a>(ast: &'a Ast, func: &'a ast::Func) -> Result<Kernel> {
         shared_names: HashMap::new(),
         dynamic_align: 1,
     };
-    d.globals()?;
+    d.globals();
     for p in &func.params {
         let at = d.kernel.param_bytes.next_multiple_of(p.align);
         d.kernel.params.push(Param { name: p.name.clone(), at, size: p.size, float: p.float });
@@ -140,17 +142,12 @@ impl<'a> Decoder<'a> {
         fail(self.line, message)
     }
 
-    /// Variables of the module. Shared ones are laid out in every kernel; dynamic ones start after the static ones,
-    /// whose size the function's own variables may still raise, so their address is a special register.
-    fn globals(&mut self) -> Result<()> {
+    /// Variables of the module.
+    fn globals(&mut self) {
         for (i, v) in self.ast.vars.iter().enumerate() {
-            let symbol = match v.space {
-                VarSpace::Shared => self.shared(v)?,
-                _ => Symbol::Global(i),
-            };
-            self.scopes[0].insert(&v.name, symbol);
+            let shared = v.space == VarSpace::Shared;
+            self.scopes[0].insert(&v.name, if shared { Symbol::ModuleShared(i) } else { Symbol::Global(i) });
         }
-        Ok(())
     }
 
     fn shared(&mut self, v: &'a ast::Var) -> Result<Symbol> {
@@ -298,7 +295,7 @@ impl<'a> Decoder<'a> {
         let mut scope = HashMap::new();
         for (arg, var) in rets.iter().zip(&func.returns).chain(params.iter().zip(&func.params)) {
             let symbol = match arg {
-                Operand::Name(n, 0) => self.lookup(n),
+                Operand::Name(n, 0) => self.lookup(n)?,
                 _ => None,
             };
             match symbol {
@@ -351,8 +348,11 @@ impl<'a> Decoder<'a> {
         if slot > u16::MAX as usize { self.err("too many registers, calls inlined") } else { Ok(make(slot as u16)) }
     }
 
-    fn lookup(&self, name: &str) -> Option<Symbol> {
-        self.scopes.iter().rev().find_map(|s| s.get(name).copied())
+    fn lookup(&mut self, name: &str) -> Result<Option<Symbol>> {
+        match self.scopes.iter().rev().find_map(|s| s.get(name).copied()) {
+            Some(Symbol::ModuleShared(i)) => Ok(Some(self.shared(&self.ast.vars[i])?)),
+            found => Ok(found),
+        }
     }
 
     fn const32(&mut self, v: u32) -> Result<u16> {
@@ -451,7 +451,7 @@ impl<'a> Decoder<'a> {
                 if let Some(s) = Self::special_by_name(name) {
                     return Ok(Reg::R(self.special(s)?));
                 }
-                match self.lookup(name) {
+                match self.lookup(name)? {
                     Some(Symbol::Reg(reg)) if *offset == 0 => Ok(reg),
                     Some(Symbol::Reg(..)) => self.err("offset on a register"),
                     Some(s) => self.symbol_address(s, *offset, bytes),
@@ -473,6 +473,7 @@ impl<'a> Decoder<'a> {
             }
             Symbol::Global(_) => return self.err("a global address takes 64 bits"),
             Symbol::Param(at) => at,
+            Symbol::ModuleShared(_) => unreachable!("looked up"),
             Symbol::CallParam(_) | Symbol::Reg(..) => return self.err("unsupported: address of a call's parameter"),
         };
         let at = at.wrapping_add(offset as u64);
@@ -491,7 +492,7 @@ impl<'a> Decoder<'a> {
             let Reg::P(slot) = self.fresh(Ty::Pred)? else { unreachable!() };
             return Ok(slot);
         }
-        match self.lookup(name) {
+        match self.lookup(name)? {
             Some(Symbol::Reg(Reg::P(slot))) => Ok(slot),
             _ => self.err(format!("{name} is no predicate")),
         }
@@ -509,7 +510,7 @@ impl<'a> Decoder<'a> {
     fn addr(&mut self, arg: &Operand) -> Result<(Addr, Option<Symbol>)> {
         let Operand::Addr(base, offset) = arg else { return self.err("expected an address") };
         let Some(name) = base else { return Ok((Addr { base: None, offset: *offset }, None)) };
-        match self.lookup(name) {
+        match self.lookup(name)? {
             Some(Symbol::Reg(reg @ (Reg::R(_) | Reg::D(_)))) => Ok((Addr { base: Some(reg), offset: *offset }, None)),
             Some(s @ Symbol::CallParam(at)) => Ok((Addr { base: None, offset: at as i64 + offset }, Some(s))),
             Some(s @ Symbol::Reg(..)) => self.err(format!("{name} is no address ({s:?})")),
