@@ -1,4 +1,4 @@
-//! Executes PTX, the assembly language of CUDA, on a CPU: faithfully, strictly, and counting what a profiler would.
+#![doc = include_str!("../README.md")]
 #![warn(missing_docs)]
 
 mod counters;
