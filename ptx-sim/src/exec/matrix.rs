@@ -107,9 +107,31 @@ fn columns(words: &[u32; 32]) -> [[u32; 8]; 4] {
 }
 
 impl Warp {
-    /// Executes an mma; returns the floating-point operations done.
+    /// Executes an mma; returns the floating-point operations done. `fast` as in `Launch`.
     #[inline(always)]
-    pub(super) fn mma(&mut self, op: &Mma) -> u64 {
+    pub(super) fn mma(&mut self, op: &Mma, fast: bool) -> u64 {
+        #[cfg(target_arch = "x86_64")]
+        if fast && op.kind != MmaKind::Tf32 {
+            // SAFETY: `fast` says that the processor has these features.
+            #[allow(unsafe_code)]
+            unsafe {
+                if op.b.len() == 2 {
+                    super::mma_avx2::multiply::<16>(&mut self.regs, op);
+                } else {
+                    super::mma_avx2::multiply::<8>(&mut self.regs, op);
+                }
+            }
+            return 2 * 16 * 8 * 8 * op.b.len() as u64;
+        }
+        let _ = fast;
+        self.regs.mma(op)
+    }
+}
+
+impl Regs {
+    /// The same on any processor.
+    #[inline(always)]
+    fn mma(&mut self, op: &Mma) -> u64 {
         match op.kind {
             MmaKind::F16 if op.b.len() == 2 => self.multiply::<H, 16>(op),
             MmaKind::F16 => self.multiply::<H, 8>(op),
@@ -119,10 +141,11 @@ impl Warp {
             MmaKind::Tf32 => self.multiply::<Tf32, 4>(op),
         }
     }
+
     /// `K`: the depth.
     #[inline(always)]
     fn multiply<E: Element, const K: usize>(&mut self, op: &Mma) -> u64 {
-        let r = &self.regs.r;
+        let r = &self.r;
         // A block of a register has 8 rows of 4 words, so 4 * PACK of the depth.
         let deep = 4 * E::PACK;
         // A as [row][k]; B as [k][column], even columns first, as in the two registers of a sum.
@@ -170,8 +193,55 @@ impl Warp {
             }
         }
         for (&reg, out) in op.d.iter().zip(out) {
-            self.regs.r[reg as usize] = out;
+            self.r[reg as usize] = out;
         }
         2 * 16 * 8 * K as u64
+    }
+}
+
+#[cfg(all(test, target_arch = "x86_64"))]
+mod tests {
+    use super::*;
+
+    /// Halves of every kind: any bits, and often zeros, infinities, NaN and subnormals of either sign.
+    fn registers(seed: u64) -> Vec<[u32; 32]> {
+        let mut state = seed;
+        let mut random = move || {
+            state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            (state >> 33) as u32
+        };
+        let special = [0, 0x8000, 0x7c00, 0xfc00, 0x7f80, 0xff80, 0x7e00, 0x7fc1, 1, 0x8001, 0x3c00, 0x3f80];
+        let mut half = || match random() % 24 {
+            i @ 0..12 if seed % 2 == 0 => special[i as usize],
+            _ => 0x3000 + random() % 0x1000 + ((random() & 1) << 15),
+        };
+        (0..14).map(|_| std::array::from_fn(|_| half() << 16 | half())).collect()
+    }
+
+    #[test]
+    fn both_ways_agree() {
+        if !super::super::fast() {
+            return;
+        }
+        for seed in 0..400 {
+            for (kind, b) in [(MmaKind::F16, 2), (MmaKind::F16, 1), (MmaKind::Bf16, 2), (MmaKind::Bf16, 1)] {
+                let a = if b == 2 { vec![0, 1, 2, 3] } else { vec![0, 1] };
+                // The sums are overwritten, as compilers like to do.
+                let op = Mma { kind, d: [10, 11, 12, 13], a, b: (4..4 + b).collect(), c: [10, 11, 12, 13] };
+                let file = || Regs { r: registers(seed), d: Vec::new(), p: Vec::new() };
+                let (mut plain, mut fast) = (file(), file());
+                let flops = plain.mma(&op);
+                assert_eq!(flops, 2 * 16 * 8 * 8 * b as u64);
+                // SAFETY: checked above.
+                #[allow(unsafe_code)]
+                unsafe {
+                    match b {
+                        2 => super::super::mma_avx2::multiply::<16>(&mut fast, &op),
+                        _ => super::super::mma_avx2::multiply::<8>(&mut fast, &op),
+                    }
+                }
+                assert_eq!(plain.r, fast.r, "{kind:?}, {b} registers of b, seed {seed}");
+            }
+        }
     }
 }

@@ -7,6 +7,8 @@ mod collective;
 mod data;
 mod global;
 mod matrix;
+#[cfg(target_arch = "x86_64")]
+mod mma_avx2;
 mod requests;
 mod schedule;
 mod step;

@@ -144,7 +144,7 @@ impl Launch<'_> {
                     return Ok(Flow::Wait);
                 }
                 m.counters.mma_instructions += 1;
-                m.counters.mma_flops += w.mma(op);
+                m.counters.mma_flops += w.mma(op, self.fast);
             }
             _ => return trouble(FaultKind::Undefined, "instruction without an executor"),
         }
