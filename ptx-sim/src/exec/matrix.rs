@@ -212,7 +212,7 @@ mod tests {
         };
         let special = [0, 0x8000, 0x7c00, 0xfc00, 0x7f80, 0xff80, 0x7e00, 0x7fc1, 1, 0x8001, 0x3c00, 0x3f80];
         let mut half = || match random() % 24 {
-            i @ 0..12 if seed % 2 == 0 => special[i as usize],
+            i @ 0..12 if seed.is_multiple_of(2) => special[i as usize],
             _ => 0x3000 + random() % 0x1000 + ((random() & 1) << 15),
         };
         (0..14).map(|_| std::array::from_fn(|_| half() << 16 | half())).collect()
