@@ -303,8 +303,6 @@ pub(crate) struct Kernel {
     pub specials: Vec<(u16, Special)>,
     /// Registers that may be read before they are written.
     pub cleared: Vec<Reg>,
-    /// Per instruction, its place in the order in which groups of lanes that stand apart run.
-    pub rank: Vec<u32>,
     /// Per instruction, what can be executed from there on: computed when asked for.
     pub reach: Vec<OnceLock<Box<[bool]>>>,
     pub params: Vec<Param>,

@@ -1,5 +1,4 @@
-//! Control flow of a kernel: which instructions follow which, where diverged lanes meet again, which registers may be
-//! read before they are written.
+//! Control flow of a kernel: which instructions follow which; and which registers a block starts with at zero.
 
 use crate::inst::*;
 use std::sync::OnceLock;
@@ -43,7 +42,6 @@ impl Kernel {
 pub(super) fn analyse(kernel: &mut Kernel) {
     let n = kernel.code.len();
     kernel.reach = (0..n).map(|_| OnceLock::new()).collect();
-    kernel.rank = (0..n as u32).collect();
     let fixed32: Vec<u16> = kernel.const32.iter().map(|c| c.0).chain(kernel.specials.iter().map(|s| s.0)).collect();
     let fixed64: Vec<u16> = kernel.const64.iter().map(|c| c.0).collect();
     let address = |r: Reg| kernel.addresses.iter().any(|a| a.0 == r);

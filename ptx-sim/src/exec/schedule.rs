@@ -291,7 +291,6 @@ impl Launch<'_> {
     #[inline(always)]
     fn run_warp_anywhere(&self, w: &mut Warp, shared: &mut Shared, m: &mut Worker) -> Result<Stop, (u32, Trouble)> {
         let code = &self.kernel.code[..];
-        let rank = |pc: u32| self.kernel.rank[pc as usize];
         // One step more than the budget, to find that it is spent.
         let left = self.options.step_budget.saturating_sub(w.steps) + 1;
         let mut turn = left.min(TURN as u64) as u32;
@@ -300,7 +299,7 @@ impl Launch<'_> {
         let mut swap = w.rotated;
         loop {
             let free = || w.groups.iter().enumerate().filter(|g| !g.1.blocked);
-            let pick = if swap { free().max_by_key(|g| rank(g.1.pc)) } else { free().min_by_key(|g| rank(g.1.pc)) };
+            let pick = if swap { free().max_by_key(|g| g.1.pc) } else { free().min_by_key(|g| g.1.pc) };
             let Some((i, _)) = pick else {
                 w.steps -= turn as u64;
                 return if w.live == 0 { Ok(Stop::Exited) } else { Err(blocked(w)) };
@@ -311,7 +310,7 @@ impl Launch<'_> {
                     while let Some(j) = w.groups.iter().position(|o| o.pc == g.pc) {
                         g.mask |= w.groups.swap_remove(j).mask;
                     }
-                    if !swap && w.groups.iter().any(|o| !o.blocked && rank(o.pc) < rank(g.pc)) {
+                    if !swap && w.groups.iter().any(|o| !o.blocked && o.pc < g.pc) {
                         w.groups.push(g);
                         break;
                     }
