@@ -89,16 +89,16 @@ fn run(case: &Case, args: &Args) {
         normalisation: None,
     };
     let mut e = Engine::new(CpuBackend::new(args.threads).unwrap(), arch, false).unwrap();
-    e.set_weights(&Weights::init(&e.net, 0));
+    e.set_weights(&Weights::init(&e.net, 0)).unwrap();
     let rng = Philox::new(0);
     let len = case.image.len();
     let images: Vec<f32> = (0..case.batch * len).map(|i| uniform(rng.block(Stream::Init, 1, i as u32, 0)[0])).collect();
     let order: Vec<u32> = (0..case.batch as u32).collect();
     let scene = e.scene(Images::F32(&images), &vec![0; case.batch], case.batch, 10).unwrap();
     let mut clean = e.record_clean(&scene, None).unwrap();
-    e.begin(&scene, 0, &order);
+    e.begin(&scene, 0, &order).unwrap();
     e.backend.replay(&mut clean).unwrap();
-    let logits: Vec<f32> = e.backend.read_all(scene.batch.logits);
+    let logits: Vec<f32> = e.backend.read_all(scene.batch.logits).unwrap();
     let kept = (args.kept_share * case.batch as f64).round() as usize;
     let labels: Vec<u32> = logits
         .chunks(10)
@@ -108,9 +108,9 @@ fn run(case: &Case, args: &Args) {
             (if i < kept { (top + 1) % 10 } else { top }) as u32
         })
         .collect();
-    e.backend.write(scene.data.labels, 0, &labels);
+    e.backend.write(scene.data.labels, 0, &labels).unwrap();
     e.set_learning_rates(&[0.0]).unwrap();
-    let weights = e.weights();
+    let weights = e.weights().unwrap();
     let mut programs = [("PGD-AT", vec![]), ("HAM", vec![3])].map(|(name, k_drop)| {
         let pgd = Pgd { eps: 1e-9, alpha: 1e-9, steps: 10, random_start: true, loss: Loss::CrossEntropy };
         let spec = TrainSpec {
@@ -127,7 +127,7 @@ fn run(case: &Case, args: &Args) {
     for _ in 0..=args.repeats {
         for (_, program, times) in &mut programs {
             // Each step moves the running statistics, and with them what is predicted.
-            e.set_weights(&weights);
+            e.set_weights(&weights).unwrap();
             times.push(timed(&mut e, &scene, program, &order));
         }
     }
@@ -152,11 +152,11 @@ fn timed(
     program: &mut <CpuBackend as Backend>::Recorded,
     order: &[u32],
 ) -> (f64, f64, f64, u64) {
-    e.begin(scene, 0, order);
+    e.begin(scene, 0, order).unwrap();
     let start = Instant::now();
     e.backend.replay(program).unwrap();
     let total = start.elapsed().as_secs_f64();
-    let mut phase = |p| e.backend.take_time(p).as_secs_f64();
+    let mut phase = |p| e.backend.take_time(p).unwrap().as_secs_f64();
     let (attack, update) = (phase(Phase::Attack), phase(Phase::Update));
-    (total, attack, update, e.counts(scene).units())
+    (total, attack, update, e.counts(scene).unwrap().units())
 }

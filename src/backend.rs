@@ -24,15 +24,21 @@ pub trait Backend {
 
     /// Copies `data` into `buf` from element `offset` on.
     ///
-    /// # Panics
-    /// If the type or the range does not fit the buffer (an engine bug).
-    fn write<T: Pod>(&mut self, buf: Buf, offset: usize, data: &[T]);
-
-    /// Copies from `buf`, from element `offset` on, into `out`; waits for what was replayed before.
+    /// # Errors
+    /// Where the device fails.
     ///
     /// # Panics
     /// If the type or the range does not fit the buffer (an engine bug).
-    fn read<T: Pod>(&self, buf: Buf, offset: usize, out: &mut [T]);
+    fn write<T: Pod>(&mut self, buf: Buf, offset: usize, data: &[T]) -> Result<()>;
+
+    /// Copies from `buf`, from element `offset` on, into `out`; waits for what was replayed before.
+    ///
+    /// # Errors
+    /// Where the device fails, also in what was replayed before.
+    ///
+    /// # Panics
+    /// If the type or the range does not fit the buffer (an engine bug).
+    fn read<T: Pod>(&self, buf: Buf, offset: usize, out: &mut [T]) -> Result<()>;
 
     /// Prepares `program`: all memory it needs is allocated here, none in [`Backend::replay`].
     ///
@@ -47,12 +53,18 @@ pub trait Backend {
     fn replay(&mut self, recorded: &mut Self::Recorded) -> Result<()>;
 
     /// Time spent in `phase` by replays of this backend since the last call for that phase.
-    fn take_time(&mut self, phase: Phase) -> Duration;
+    ///
+    /// # Errors
+    /// As [`Backend::read`].
+    fn take_time(&mut self, phase: Phase) -> Result<Duration>;
 
     /// The whole buffer, as a vector.
-    fn read_all<T: Pod>(&self, buf: Buf) -> Vec<T> {
+    ///
+    /// # Errors
+    /// As [`Backend::read`].
+    fn read_all<T: Pod>(&self, buf: Buf) -> Result<Vec<T>> {
         let mut out = vec![T::zeroed(); buf.len];
-        self.read(buf, 0, &mut out);
-        out
+        self.read(buf, 0, &mut out)?;
+        Ok(out)
     }
 }

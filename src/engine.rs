@@ -166,27 +166,39 @@ impl<B: Backend> Engine<B> {
     }
 
     /// Sets the weights; momenta become zero.
-    pub fn set_weights(&mut self, weights: &Weights) {
-        self.backend.write(self.arenas.params, 0, &weights.params);
-        self.backend.write(self.arenas.running, 0, &weights.running);
-        self.set_momenta(&vec![0.0; self.net.params]);
+    ///
+    /// # Errors
+    /// Where the device fails.
+    pub fn set_weights(&mut self, weights: &Weights) -> Result<()> {
+        self.backend.write(self.arenas.params, 0, &weights.params)?;
+        self.backend.write(self.arenas.running, 0, &weights.running)?;
+        self.set_momenta(&vec![0.0; self.net.params])
     }
 
     /// The weights.
-    pub fn weights(&self) -> Weights {
-        Weights {
-            params: self.backend.read_all(self.arenas.params),
-            running: self.backend.read_all(self.arenas.running),
-        }
+    ///
+    /// # Errors
+    /// Where the device fails.
+    pub fn weights(&self) -> Result<Weights> {
+        Ok(Weights {
+            params: self.backend.read_all(self.arenas.params)?,
+            running: self.backend.read_all(self.arenas.running)?,
+        })
     }
 
     /// Sets the momenta, in the layout of the parameter arena.
-    pub fn set_momenta(&mut self, momenta: &[f32]) {
-        self.backend.write(self.arenas.momenta, 0, momenta);
+    ///
+    /// # Errors
+    /// Where the device fails.
+    pub fn set_momenta(&mut self, momenta: &[f32]) -> Result<()> {
+        self.backend.write(self.arenas.momenta, 0, momenta)
     }
 
     /// The momenta.
-    pub fn momenta(&self) -> Vec<f32> {
+    ///
+    /// # Errors
+    /// Where the device fails.
+    pub fn momenta(&self) -> Result<Vec<f32>> {
         self.backend.read_all(self.arenas.momenta)
     }
 
@@ -211,12 +223,12 @@ impl<B: Backend> Engine<B> {
         let buf = match images {
             Images::U8(v) => {
                 let buf = b.alloc(DType::U8, len)?;
-                b.write(buf, 0, v);
+                b.write(buf, 0, v)?;
                 buf
             }
             Images::F32(v) => {
                 let buf = b.alloc(DType::F32, len)?;
-                b.write(buf, 0, v);
+                b.write(buf, 0, v)?;
                 buf
             }
         };
@@ -226,7 +238,7 @@ impl<B: Backend> Engine<B> {
             order: b.alloc(DType::U32, labels.len())?,
             control: b.alloc(DType::U32, control::LEN)?,
         };
-        b.write(data.labels, 0, labels);
+        b.write(data.labels, 0, labels)?;
         let kappas = steps + 1;
         let stats = Stats {
             counters: b.alloc(DType::U64, Stats::len(classes, kappas))?,
@@ -240,26 +252,35 @@ impl<B: Backend> Engine<B> {
     }
 
     /// Points a scene at the start of an epoch over the samples `order`, with fresh statistics.
-    pub fn begin(&mut self, scene: &Scene, epoch: u32, order: &[u32]) {
-        self.backend.write(scene.data.order, 0, order);
-        self.backend.write(scene.data.control, 0, &[0, order.len() as u32, epoch]);
+    ///
+    /// # Errors
+    /// Where the device fails.
+    pub fn begin(&mut self, scene: &Scene, epoch: u32, order: &[u32]) -> Result<()> {
+        self.backend.write(scene.data.order, 0, order)?;
+        self.backend.write(scene.data.control, 0, &[0, order.len() as u32, epoch])?;
         let zero = Counts::from_raw(&vec![0; scene.stats.counters.len], 0.0, scene.stats.classes);
-        self.set_counts(scene, &zero);
+        self.set_counts(scene, &zero)
     }
 
     /// Continues an epoch from what it has counted so far.
-    pub fn set_counts(&mut self, scene: &Scene, counts: &Counts) {
+    ///
+    /// # Errors
+    /// Where the device fails.
+    pub fn set_counts(&mut self, scene: &Scene, counts: &Counts) -> Result<()> {
         let (raw, loss) = counts.to_raw();
-        self.backend.write(scene.stats.counters, 0, &raw);
-        self.backend.write(scene.stats.loss, 0, &[loss]);
-        self.backend.write(scene.data.control, control::CURSOR, &[counts.examples as u32]);
+        self.backend.write(scene.stats.counters, 0, &raw)?;
+        self.backend.write(scene.stats.loss, 0, &[loss])?;
+        self.backend.write(scene.data.control, control::CURSOR, &[counts.examples as u32])
     }
 
     /// What the scene has counted since [`Engine::begin`].
-    pub fn counts(&self, scene: &Scene) -> Counts {
+    ///
+    /// # Errors
+    /// Where the device fails, also in what was replayed before.
+    pub fn counts(&self, scene: &Scene) -> Result<Counts> {
         let mut loss = [0.0f64];
-        self.backend.read(scene.stats.loss, 0, &mut loss);
-        Counts::from_raw(&self.backend.read_all::<u64>(scene.stats.counters), loss[0], scene.stats.classes)
+        self.backend.read(scene.stats.loss, 0, &mut loss)?;
+        Ok(Counts::from_raw(&self.backend.read_all::<u64>(scene.stats.counters)?, loss[0], scene.stats.classes))
     }
 
     /// Sets the learning rate of each mini-batch of the epoch; call before recording a program for longer epochs.
@@ -270,8 +291,7 @@ impl<B: Backend> Engine<B> {
         if rates.len() > self.lr.len {
             self.lr = self.backend.alloc(DType::F32, rates.len())?;
         }
-        self.backend.write(self.lr, 0, rates);
-        Ok(())
+        self.backend.write(self.lr, 0, rates)
     }
 
     fn load(&self, p: &mut Program, scene: &Scene, augment: bool, seed: u64) {

@@ -37,6 +37,12 @@ pub enum Error {
         /// The shape and the cause.
         what: String,
     },
+    /// A device failed, or can't do what it was asked for.
+    #[error("{what}")]
+    Device {
+        /// The device or kernel, its shape, the cause, and what to do.
+        what: String,
+    },
     /// The training loss stopped being a number.
     #[error("epoch {epoch}, batch {batch}: the loss is not finite; lower --lr or --eps ({kept})")]
     Diverged {

@@ -14,6 +14,7 @@ pub mod engine;
 pub mod error;
 pub mod eval;
 pub mod fsio;
+pub mod gpu;
 pub mod net;
 pub mod ops;
 pub mod program;

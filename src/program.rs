@@ -13,7 +13,7 @@
 //! batch, which never changes: `position[slot]` leads from one to the other.
 
 use crate::ops::account::{Account, Tally};
-use crate::ops::conv::{Conv, ConvDgrad, ConvFprop, ConvWgrad};
+use crate::ops::conv::{Conv, ConvDgrad, ConvFprop, ConvWgrad, Epilogue};
 use crate::ops::head::{HeadDgrad, HeadFprop, HeadWgrad};
 use crate::ops::load::LoadBatch;
 use crate::ops::mine::{Compact, Select, Weigh};
@@ -244,5 +244,43 @@ impl Program {
     /// Appends an operation.
     pub fn push(&mut self, op: Op) {
         self.ops.push(op);
+    }
+}
+
+/// A map or a mask.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Value {
+    /// A feature map.
+    Map(self::Map),
+    /// A mask.
+    Bits(self::Bits),
+}
+
+/// The maps and masks that an op touches, in the order read, then written whole.
+pub fn uses(op: &Op) -> (Vec<Value>, Vec<Value>) {
+    use Value::{Bits as B, Map as M};
+    let epilogue = |reads: Vec<Value>, e: &Epilogue| {
+        let act = e.act.iter().flat_map(|a| [Some(M(a.a)), a.bits.map(B)]).flatten();
+        let reads = reads.into_iter().chain(e.residual.map(M)).collect();
+        (reads, e.y.map(M).into_iter().chain(act).collect())
+    };
+    match op {
+        Op::StemFprop(o) => epilogue(vec![], &o.epilogue),
+        Op::ConvFprop(o) => epilogue(vec![M(o.x)], &o.epilogue),
+        Op::StemDgrad(o) => (vec![M(o.dy)], vec![]),
+        Op::ConvDgrad(o) => {
+            ([Some(M(o.dy)), o.bits.map(B), o.residual.map(M)].into_iter().flatten().collect(), vec![M(o.dx)])
+        }
+        Op::HeadFprop(o) => (vec![M(o.a)], vec![]),
+        Op::HeadDgrad(o) => (o.bits.map(B).into_iter().collect(), vec![M(o.dy)]),
+        Op::StemWgrad(o) => (vec![M(o.dy)], vec![]),
+        Op::ConvWgrad(o) => (vec![M(o.x), M(o.dy)], vec![]),
+        Op::NormFprop(o) => (vec![M(o.x)], vec![M(o.a)]),
+        Op::NormBprop(o) => (
+            [Some(M(o.x)), Some(M(o.a)), Some(M(o.grad)), o.residual.map(M)].into_iter().flatten().collect(),
+            vec![M(o.grad)],
+        ),
+        Op::Compact(o) => (o.bits.iter().map(|b| B(*b)).collect(), vec![]),
+        _ => (vec![], vec![]),
     }
 }

@@ -33,6 +33,11 @@ impl Philox {
         Philox { key: [seed as u32, (seed >> 32) as u32] }
     }
 
+    /// The key, as other implementations take it.
+    pub fn key(&self) -> [u32; 2] {
+        self.key
+    }
+
     /// Four independent u32 for the counter (position, sample, epoch, stream).
     #[inline]
     pub fn block(&self, stream: Stream, epoch: u32, sample: u32, position: u32) -> [u32; 4] {

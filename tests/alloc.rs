@@ -41,7 +41,7 @@ fn a_mini_batch_allocates_nothing() {
     let image = Shape { c: 3, h: 9, w: 10 };
     let arch = Arch { image, classes: 4, widths: vec![8, 20], blocks: vec![1, 2], normalisation: None };
     let mut e = Engine::new(CpuBackend::new(2).unwrap(), arch, false).unwrap();
-    e.set_weights(&Weights::init(&e.net, 1));
+    e.set_weights(&Weights::init(&e.net, 1)).unwrap();
     let n = 48;
     let images: Vec<f32> = (0..n * image.len()).map(|i| (i * 37 % 101) as f32 / 101.0).collect();
     let labels: Vec<u32> = (0..n as u32).map(|i| i % 4).collect();
@@ -60,12 +60,12 @@ fn a_mini_batch_allocates_nothing() {
     let mut train = e.record_train(&scene, &spec).unwrap();
     let order: Vec<u32> = (0..n as u32).collect();
     for replay in 0..4 {
-        e.begin(&scene, 1, &order);
+        e.begin(&scene, 1, &order).unwrap();
         let before = COUNT.load(Ordering::Relaxed);
         e.backend.replay(&mut train).unwrap();
         let allocations = COUNT.load(Ordering::Relaxed) - before;
         // The first replay starts the pool's threads, which allocate for themselves.
         assert!(replay == 0 || allocations <= 4, "{allocations} allocations in replay {replay}");
     }
-    assert_eq!(e.counts(&scene).batches, 1);
+    assert_eq!(e.counts(&scene).unwrap().batches, 1);
 }

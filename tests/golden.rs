@@ -73,7 +73,7 @@ impl Case {
         let normalisation = Normalisation { mean: s.mean.clone(), std: s.std.clone() };
         let arch = infer_arch(&self.net, s.height, s.width, Some(normalisation), &self.path).unwrap();
         let mut engine = Engine::new(CpuBackend::with_level(2, level).unwrap(), arch, exact).unwrap();
-        engine.set_weights(&Weights::from_state_dict(&engine.net, &self.net, &self.path).unwrap());
+        engine.set_weights(&Weights::from_state_dict(&engine.net, &self.net, &self.path).unwrap()).unwrap();
         engine
     }
 
@@ -108,13 +108,13 @@ fn logits_and_input_gradients() {
             let scene = e.scene(Images::F32(&case.images), &case.labels, case.spec.batch, 0).unwrap();
             let gradient = e.backend.alloc(DType::F32, case.images.len()).unwrap();
             let mut clean = e.record_clean(&scene, Some(gradient)).unwrap();
-            e.begin(&scene, 0, &(0..case.labels.len() as u32).collect::<Vec<_>>());
+            e.begin(&scene, 0, &(0..case.labels.len() as u32).collect::<Vec<_>>()).unwrap();
             e.backend.replay(&mut clean).unwrap();
-            let logits: Vec<f32> = e.backend.read_all(scene.batch.logits);
+            let logits: Vec<f32> = e.backend.read_all(scene.batch.logits).unwrap();
             for (g, w) in logits.iter().zip(f32s(&expect, "logits")) {
                 assert!((g - w).abs() <= 1e-4, "{name} {level} exact={exact}: logit {g}, expected {w}");
             }
-            let got: Vec<f32> = e.backend.read_all(gradient);
+            let got: Vec<f32> = e.backend.read_all(gradient).unwrap();
             close(&format!("{name} {level} exact={exact} gradient"), &got, &f32s(&expect, "input_grad"), 1e-4);
         }
     }
@@ -132,22 +132,22 @@ fn attack_and_step(case: &Case, level: Level, exact: bool, prefix: &str, k_drop:
     let mining = Mining { k_drop, keep_easy: 0.0 };
 
     let mut attack = e.record_attack(&scene, &case.pgd(), &mining, 1).unwrap();
-    e.begin(&scene, 1, &order);
+    e.begin(&scene, 1, &order).unwrap();
     e.backend.replay(&mut attack).unwrap();
-    let live = e.backend.read_all::<u32>(scene.batch.live)[0] as usize;
-    let position: Vec<u32> = e.backend.read_all(scene.batch.position);
+    let live = e.backend.read_all::<u32>(scene.batch.live).unwrap()[0] as usize;
+    let position: Vec<u32> = e.backend.read_all(scene.batch.position).unwrap();
     let kept: Vec<i64> = position[..live].iter().map(|p| *p as i64).collect();
     assert_eq!(kept, i64s(&expect, &format!("{state}.kept")), "{what}: kept");
-    let kappa: Vec<i64> = e.backend.read_all::<u32>(scene.batch.kappa).into_iter().map(i64::from).collect();
+    let kappa: Vec<i64> = e.backend.read_all::<u32>(scene.batch.kappa).unwrap().into_iter().map(i64::from).collect();
     assert_eq!(kappa, i64s(&expect, &format!("{state}.kappa")), "{what}: kappa");
-    let x_adv: Vec<f32> = e.backend.read_all(scene.batch.x_adv);
+    let x_adv: Vec<f32> = e.backend.read_all(scene.batch.x_adv).unwrap();
     let want = f32s(&expect, &format!("{state}.x_adv"));
     let same = x_adv[..live * len].iter().zip(&want).filter(|(g, w)| (*g - *w).abs() <= 1e-6).count();
     assert!(same as f64 >= 0.995 * want.len() as f64, "{what}: {same} of {} pixels agree", want.len());
     // What users run on this machine, and direct convolutions anywhere, flip no sign at all in these cases.
     let flips_none = exact || level == Level::detect();
     assert!(!flips_none || same == want.len(), "{what}: {} pixels differ", want.len() - same);
-    let step: Vec<f32> = e.backend.read_all(scene.batch.step);
+    let step: Vec<f32> = e.backend.read_all(scene.batch.step).unwrap();
     close(&format!("{what}: step size"), &step, &f32s(&expect, &format!("{state}.step_size")), 2e-3);
 
     let spec = TrainSpec {
@@ -161,9 +161,9 @@ fn attack_and_step(case: &Case, level: Level, exact: bool, prefix: &str, k_drop:
     };
     e.set_learning_rates(&[case.spec.lr]).unwrap();
     let mut train = e.record_train(&scene, &spec).unwrap();
-    e.begin(&scene, 1, &order);
+    e.begin(&scene, 1, &order).unwrap();
     e.backend.replay(&mut train).unwrap();
-    let counts = e.counts(&scene);
+    let counts = e.counts(&scene).unwrap();
     assert_eq!(counts.kept as usize, live, "{what}: kept by the training step");
     let loss = f32s(&expect, &format!("{prefix}.loss"))[0];
     assert!((counts.mean_loss() as f32 - loss).abs() <= 1e-3 * loss, "{what}: loss {} of {loss}", counts.mean_loss());
@@ -172,7 +172,7 @@ fn attack_and_step(case: &Case, level: Level, exact: bool, prefix: &str, k_drop:
         return;
     }
     let before = Weights::from_state_dict(&e.net, &case.net, &case.path).unwrap().state_dict(&e.net);
-    for (name, (_, got)) in e.weights().state_dict(&e.net) {
+    for (name, (_, got)) in e.weights().unwrap().state_dict(&e.net) {
         let want = f32s(&expect, &format!("{prefix}.after.{name}"));
         // The tolerance is relative to the update, not to the weight.
         let update = |v: &[f32]| v.iter().zip(&before[&name].1).map(|(v, b)| v - b).collect::<Vec<_>>();

@@ -127,7 +127,7 @@ pub(super) fn run(args: Args) -> Result<()> {
     (arch.image.h, arch.image.w) = (input.height, input.width);
     let weights = Weights::from_state_dict(&Net::new(arch.clone()), &checkpoint.dict, path)?;
     let mut engine = Engine::new(args.device.backend()?, arch, args.exact)?;
-    engine.set_weights(&weights);
+    engine.set_weights(&weights)?;
     catch_interrupts()?;
     let outcome = attack(&mut engine, &input.train, &pgd, &mining, &args)?;
     write(&outcome, &engine, &args, input.train.len())?;
@@ -150,7 +150,7 @@ fn attack<B: Backend>(
         if args.save_grad { Some(engine.backend.alloc(DType::F32, scene.batch.capacity * image)?) } else { None };
     let mut clean = engine.record_clean(&scene, gradient)?;
     let mut attack = engine.record_attack(&scene, pgd, mining, args.seed)?;
-    engine.begin(&scene, 0, &(0..n as u32).collect::<Vec<_>>());
+    engine.begin(&scene, 0, &(0..n as u32).collect::<Vec<_>>())?;
     let mut out = Outcome::default();
     let mut bar = Bar::new(0, true);
     let b = scene.batch;
@@ -162,17 +162,17 @@ fn attack<B: Backend>(
         let loaded = b.capacity.min(n - first);
         engine.backend.replay(&mut clean)?;
         let backend = &engine.backend;
-        out.logits.extend(&backend.read_all::<f32>(b.logits)[..loaded * b.classes]);
+        out.logits.extend(&backend.read_all::<f32>(b.logits)?[..loaded * b.classes]);
         if let Some(gradient) = gradient {
-            out.input_grad.extend(&backend.read_all::<f32>(gradient)[..loaded * image]);
+            out.input_grad.extend(&backend.read_all::<f32>(gradient)?[..loaded * image]);
         }
         engine.backend.replay(&mut attack)?;
         let backend = &engine.backend;
-        let live = backend.read_all::<u32>(b.live)[0] as usize;
-        out.kept.extend(backend.read_all::<u32>(b.position)[..live].iter().map(|p| first as i64 + *p as i64));
-        out.x_adv.extend(&backend.read_all::<f32>(b.x_adv)[..live * image]);
-        out.kappa.extend(backend.read_all::<u32>(b.kappa)[..loaded].iter().map(|k| *k as i64));
-        out.step_size.extend(&backend.read_all::<f32>(b.step)[..loaded]);
+        let live = backend.read_all::<u32>(b.live)?[0] as usize;
+        out.kept.extend(backend.read_all::<u32>(b.position)?[..live].iter().map(|p| first as i64 + *p as i64));
+        out.x_adv.extend(&backend.read_all::<f32>(b.x_adv)?[..live * image]);
+        out.kappa.extend(backend.read_all::<u32>(b.kappa)?[..loaded].iter().map(|k| *k as i64));
+        out.step_size.extend(&backend.read_all::<f32>(b.step)?[..loaded]);
     }
     bar.clear();
     Ok(out)

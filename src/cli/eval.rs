@@ -111,7 +111,7 @@ pub(super) fn run(args: Args) -> Result<()> {
     catch_interrupts()?;
     let weights = Weights::from_state_dict(&Net::new(arch.clone()), &checkpoint.dict, path)?;
     let mut engine = Engine::new(args.device.backend()?, arch, false)?;
-    engine.set_weights(&weights);
+    engine.set_weights(&weights)?;
     let examined = Examined::new(&mut engine, images, &split.labels)?;
     let mut bar = Bar::new(0, !args.json);
     let mut attacks = Vec::new();

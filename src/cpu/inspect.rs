@@ -1,12 +1,14 @@
 //! A look into a recorded program's values, for tests of single ops; the engine itself never needs one.
 //!
 //! Only *shared* values can be seen: those that an op of the whole batch touches, or that are read before they are written.
-//! Tile-local ones have no place of their own. Values are in the order `[h, w, c]`, without borders or padding channels.
+//! Tile-local ones have no place of their own, unless the program is recorded by [`CpuBackend::record_inspectable`]. Values are in the order `[h, w, c]`, without borders or padding channels.
 
+use super::CpuBackend;
 use super::layout::{LANES, MapShape};
 use super::memory::Memory;
 use super::record::{Place, Recorded};
-use crate::program::{Bits, Map};
+use crate::Result;
+use crate::program::{Bits, Map, Program};
 
 /// The memory of a shared value.
 fn shared(place: &Place) -> &Memory {
@@ -26,6 +28,16 @@ fn map_offset(s: MapShape, i: usize) -> usize {
 fn bit_offset(s: MapShape, i: usize) -> (usize, usize) {
     let (c, pixel) = (i % s.c, i / s.c);
     (c / LANES * s.h * s.w + pixel, c % LANES)
+}
+
+impl CpuBackend {
+    /// As [`record`](crate::backend::Backend::record), with memory of its own for every value.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn record_inspectable(&mut self, program: Program) -> Result<Recorded> {
+        Recorded::new(program, self.threads, true)
+    }
 }
 
 impl Recorded {

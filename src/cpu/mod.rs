@@ -70,20 +70,22 @@ impl Backend for CpuBackend {
         Ok(Buf { id: self.bufs.len() as u32 - 1, dtype, len })
     }
 
-    fn write<T: Pod>(&mut self, buf: Buf, offset: usize, data: &[T]) {
+    fn write<T: Pod>(&mut self, buf: Buf, offset: usize, data: &[T]) -> Result<()> {
         let start = self.element::<T>(buf, offset, data.len());
         // SAFETY: the range lies in the buffer, and no program runs while `self` is borrowed mutably.
         unsafe { std::slice::from_raw_parts_mut(start, data.len()) }.copy_from_slice(data);
+        Ok(())
     }
 
-    fn read<T: Pod>(&self, buf: Buf, offset: usize, out: &mut [T]) {
+    fn read<T: Pod>(&self, buf: Buf, offset: usize, out: &mut [T]) -> Result<()> {
         let start = self.element::<T>(buf, offset, out.len());
         // SAFETY: as in `write`; a replay needs `&mut self`.
         out.copy_from_slice(unsafe { std::slice::from_raw_parts(start, out.len()) });
+        Ok(())
     }
 
     fn record(&mut self, program: Program) -> Result<Recorded> {
-        Recorded::new(program, self.threads)
+        Recorded::new(program, self.threads, false)
     }
 
     fn replay(&mut self, recorded: &mut Recorded) -> Result<()> {
@@ -95,8 +97,8 @@ impl Backend for CpuBackend {
         Ok(())
     }
 
-    fn take_time(&mut self, phase: Phase) -> Duration {
-        std::mem::take(&mut self.times[phase as usize])
+    fn take_time(&mut self, phase: Phase) -> Result<Duration> {
+        Ok(std::mem::take(&mut self.times[phase as usize]))
     }
 }
 

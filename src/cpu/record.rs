@@ -9,7 +9,7 @@ use super::context::CpuOp;
 use super::layout::MapShape;
 use super::memory::Memory;
 use crate::Result;
-use crate::program::{Bits, FilterDecl, Map, Op, Phase, Program, Shape};
+use crate::program::{Bits, FilterDecl, Map, Op, Phase, Program, Shape, Value, uses};
 
 /// Bytes of maps and filters that a run may keep busy: a share of the second-level cache.
 const CACHE: usize = 384 << 10;
@@ -84,8 +84,8 @@ pub struct Recorded {
 }
 
 impl Recorded {
-    /// Prepares `program` for `threads` threads.
-    pub(super) fn new(program: Program, threads: usize) -> Result<Recorded> {
+    /// Prepares `program` for `threads` threads; if `inspectable`, every value gets memory of its own.
+    pub(super) fn new(program: Program, threads: usize, inspectable: bool) -> Result<Recorded> {
         let tile = tile(&program).min(program.capacity.div_ceil(threads)).max(1);
         let steps = steps(&program, tile);
         let shape = |s: &Shape| MapShape { c: s.c, h: s.h, w: s.w };
@@ -101,10 +101,12 @@ impl Recorded {
         };
         let (mut maps, mut bits, mut filters, mut affines) = (vec![], vec![], vec![], vec![]);
         for (i, s) in program.maps.iter().map(shape).enumerate() {
-            maps.push((s, place(is_local(&program, &steps, Value::Map(Map(i as u32))), s.example() * 4)?));
+            let local = !inspectable && is_local(&program, &steps, Value::Map(Map(i as u32)));
+            maps.push((s, place(local, s.example() * 4)?));
         }
         for (i, s) in program.bits.iter().map(shape).enumerate() {
-            bits.push((s, place(is_local(&program, &steps, Value::Bits(Bits(i as u32))), s.bits() * 2)?));
+            let local = !inspectable && is_local(&program, &steps, Value::Bits(Bits(i as u32)));
+            bits.push((s, place(local, s.bits() * 2)?));
         }
         for f in &program.filters {
             filters.push((*f, Memory::zeroed(crate::ops::conv::run::filter_len(f) * 4)?));
@@ -242,42 +244,4 @@ pub(super) fn implementation(op: &Op) -> Option<&dyn CpuOp> {
         Op::Account(o) => o,
         Op::Mark(_) => return None,
     })
-}
-
-/// The maps and masks that a per-example op touches, in the order read, then written whole.
-pub(super) fn uses(op: &Op) -> (Vec<Value>, Vec<Value>) {
-    use Value::{Bits as B, Map as M};
-    let epilogue = |reads: Vec<Value>, e: &crate::ops::conv::Epilogue| {
-        let act = e.act.iter().flat_map(|a| [Some(M(a.a)), a.bits.map(B)]).flatten();
-        let reads = reads.into_iter().chain(e.residual.map(M)).collect();
-        (reads, e.y.map(M).into_iter().chain(act).collect())
-    };
-    match op {
-        Op::StemFprop(o) => epilogue(vec![], &o.epilogue),
-        Op::ConvFprop(o) => epilogue(vec![M(o.x)], &o.epilogue),
-        Op::StemDgrad(o) => (vec![M(o.dy)], vec![]),
-        Op::ConvDgrad(o) => {
-            ([Some(M(o.dy)), o.bits.map(B), o.residual.map(M)].into_iter().flatten().collect(), vec![M(o.dx)])
-        }
-        Op::HeadFprop(o) => (vec![M(o.a)], vec![]),
-        Op::HeadDgrad(o) => (o.bits.map(B).into_iter().collect(), vec![M(o.dy)]),
-        Op::StemWgrad(o) => (vec![M(o.dy)], vec![]),
-        Op::ConvWgrad(o) => (vec![M(o.x), M(o.dy)], vec![]),
-        Op::NormFprop(o) => (vec![M(o.x)], vec![M(o.a)]),
-        Op::NormBprop(o) => (
-            [Some(M(o.x)), Some(M(o.a)), Some(M(o.grad)), o.residual.map(M)].into_iter().flatten().collect(),
-            vec![M(o.grad)],
-        ),
-        Op::Compact(o) => (o.bits.iter().map(|b| B(*b)).collect(), vec![]),
-        _ => (vec![], vec![]),
-    }
-}
-
-/// A map or a mask.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Value {
-    /// A feature map.
-    Map(Map),
-    /// A mask.
-    Bits(Bits),
 }

@@ -125,7 +125,7 @@ impl Examined {
         examination: &mut Examination<B>,
         mut progress: impl FnMut(usize) -> bool,
     ) -> Result<Option<ClassCounts>> {
-        engine.begin(&self.scene, 0, &self.order);
+        engine.begin(&self.scene, 0, &self.order)?;
         let mut done = 0;
         while done < self.order.len() {
             if !progress(done) {
@@ -135,7 +135,7 @@ impl Examined {
             done += self.scene.batch.capacity;
         }
         progress(self.order.len());
-        let Counts { halted, class_correct, class_kept, .. } = engine.counts(&self.scene);
+        let Counts { halted, class_correct, class_kept, .. } = engine.counts(&self.scene)?;
         if halted != 0 {
             return Err(Error::NotFinite);
         }

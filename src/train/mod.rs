@@ -122,7 +122,7 @@ impl<'a, B: Backend> Trainer<'a, B> {
         };
         if !trainer.load()? {
             let weights = init.cloned().unwrap_or_else(|| Weights::init(&trainer.engine.net, config.seed));
-            trainer.engine.set_weights(&weights);
+            trainer.engine.set_weights(&weights)?;
         }
         Ok(trainer)
     }
@@ -178,9 +178,9 @@ impl<'a, B: Backend> Trainer<'a, B> {
         };
         order.truncate(self.examples());
         let total = order.len();
-        self.engine.begin(&self.scene, epoch as u32, &order);
+        self.engine.begin(&self.scene, epoch as u32, &order)?;
         if self.counts.batches > 0 {
-            self.engine.set_counts(&self.scene, &self.counts);
+            self.engine.set_counts(&self.scene, &self.counts)?;
         }
         let first = self.counts.batches as usize;
         let (mut glanced, mut saved) = (Instant::now() - GLANCE, Instant::now());
@@ -188,7 +188,7 @@ impl<'a, B: Backend> Trainer<'a, B> {
             let done = batch * capacity;
             if glanced.elapsed() >= GLANCE {
                 glanced = Instant::now();
-                let counts = self.engine.counts(&self.scene);
+                let counts = self.engine.counts(&self.scene)?;
                 let kept_share = self.config.mines(epoch).then(|| counts.kept_share());
                 let doing = self.config.method_of(epoch).to_owned();
                 if !observer.progress(&Progress { epoch, doing, done, total, kept_share }) {
@@ -205,7 +205,7 @@ impl<'a, B: Backend> Trainer<'a, B> {
             let (_, program) = self.program.as_mut().expect("recorded above");
             self.engine.backend.replay(program)?;
         }
-        self.gather();
+        self.gather()?;
         match self.counts.halted {
             0 => Ok(()),
             batch => Err(self.diverged(epoch, batch)),
@@ -214,7 +214,7 @@ impl<'a, B: Backend> Trainer<'a, B> {
 
     /// The loss of the next mini-batch would tell, but there may be none, and a checkpoint must be good to load.
     fn check_weights(&self, epoch: usize) -> Result<()> {
-        let Weights { params, running } = self.engine.weights();
+        let Weights { params, running } = self.engine.weights()?;
         if params.iter().chain(&running).all(|v| v.is_finite()) {
             return Ok(());
         }
@@ -232,11 +232,12 @@ impl<'a, B: Backend> Trainer<'a, B> {
     }
 
     /// Takes counts and times from the backend.
-    fn gather(&mut self) {
-        self.counts = self.engine.counts(&self.scene);
+    fn gather(&mut self) -> Result<()> {
+        self.counts = self.engine.counts(&self.scene)?;
         for (total, phase) in self.seconds.iter_mut().zip([Phase::Attack, Phase::Update]) {
-            *total += self.engine.backend.take_time(phase).as_secs_f64();
+            *total += self.engine.backend.take_time(phase)?.as_secs_f64();
         }
+        Ok(())
     }
 
     fn interrupt(&mut self) -> Error {
@@ -258,7 +259,7 @@ impl<'a, B: Backend> Trainer<'a, B> {
             })?;
         }
         // What an evaluation replayed is no part of the next epoch's attack.
-        let _ = (self.engine.backend.take_time(Phase::Attack), self.engine.backend.take_time(Phase::Update));
+        [Phase::Attack, Phase::Update].into_iter().try_for_each(|p| self.engine.backend.take_time(p).map(drop))?;
         let c = &self.counts;
         let batches = self.batches();
         let accuracy = |i: usize| scores.as_ref().map(|s: &[Fairness; 2]| s[i].mean);
@@ -305,7 +306,7 @@ impl<'a, B: Backend> Trainer<'a, B> {
                 }
             }
         }
-        self.engine.begin(&self.scene, 0, &[]);
+        self.engine.begin(&self.scene, 0, &[])?;
         self.save()?;
         Ok(metrics)
     }

@@ -27,8 +27,8 @@ impl<B: Backend> Trainer<'_, B> {
         let counters = self.scene.stats.counters.len;
         let state_path = self.run.path(&state);
         let state = checkpoint::read_state(&state_path, &self.engine.net, counters)?;
-        self.engine.set_weights(&Weights::from_state_dict(&self.engine.net, &checkpoint.dict, &path)?);
-        self.engine.set_momenta(&state.momenta);
+        self.engine.set_weights(&Weights::from_state_dict(&self.engine.net, &checkpoint.dict, &path)?)?;
+        self.engine.set_momenta(&state.momenta)?;
         self.epochs = self.run.read_metrics()?;
         // A run killed between the two files has an epoch more in its metrics than in its checkpoint.
         self.epochs.retain(|e| e.epoch <= meta.epoch as u64);
@@ -62,17 +62,17 @@ impl<B: Backend> Trainer<'_, B> {
             batch: self.counts.batches,
             state,
         };
-        checkpoint::write(path, &self.engine.net, &self.engine.weights(), &meta)
+        checkpoint::write(path, &self.engine.net, &self.engine.weights()?, &meta)
     }
 
     /// Writes the last checkpoint with its state.
     pub(super) fn save(&mut self) -> Result<()> {
         if self.program.is_some() {
-            self.gather();
+            self.gather()?;
         }
         self.check_weights(self.epochs.len() + 1)?;
         let state = State {
-            momenta: self.engine.momenta(),
+            momenta: self.engine.momenta()?,
             counts: self.counts.clone(),
             seconds: self.seconds,
             best: self.best,

@@ -47,11 +47,11 @@ fn attack(how: How, arch: &Arch, order: &[u32], pgd: &Pgd, k_drop: &[usize], kee
     let scene = e.scene(Images::F32(&images), &labels, order.len() + how.spare, pgd.steps).unwrap();
     let mining = Mining { k_drop: k_drop.to_vec(), keep_easy };
     let mut recorded = e.record_attack(&scene, pgd, &mining, 77).unwrap();
-    e.begin(&scene, 3, order);
+    e.begin(&scene, 3, order).unwrap();
     e.backend.replay(&mut recorded).unwrap();
     let b = scene.batch;
-    let u32s = |buf| e.backend.read_all::<u32>(buf);
-    let f32s = |buf| e.backend.read_all::<f32>(buf);
+    let u32s = |buf| e.backend.read_all::<u32>(buf).unwrap();
+    let f32s = |buf| e.backend.read_all::<f32>(buf).unwrap();
     let rows = |v: Vec<f32>, len: usize, n: usize| v.chunks(len).take(n).map(<[f32]>::to_vec).collect::<Vec<_>>();
     let (live, n) = (u32s(b.live)[0] as usize, order.len());
     Outcome {
@@ -63,7 +63,7 @@ fn attack(how: How, arch: &Arch, order: &[u32], pgd: &Pgd, k_drop: &[usize], kee
         confidence: f32s(b.confidence)[..n].to_vec(),
         step: f32s(b.step)[..n].to_vec(),
         probs: rows(f32s(b.probs), arch.classes, n),
-        counts: e.counts(&scene),
+        counts: e.counts(&scene).unwrap(),
     }
 }
 
@@ -224,9 +224,9 @@ proptest! {
         let mut e = engine(&arch, &random_dict(&arch, seed), 2, level);
         let scene = e.scene(Images::F32(&images), &labels, N, steps).unwrap();
         let mut recorded = e.record_attack(&scene, &pgd, &Mining::default(), seed).unwrap();
-        e.begin(&scene, 1, &order(N));
+        e.begin(&scene, 1, &order(N)).unwrap();
         e.backend.replay(&mut recorded).unwrap();
-        let x_adv: Vec<f32> = e.backend.read_all(scene.batch.x_adv);
+        let x_adv: Vec<f32> = e.backend.read_all(scene.batch.x_adv).unwrap();
         for (x, adv) in images.iter().zip(&x_adv) {
             prop_assert!((0.0..=1.0).contains(adv));
             // In f32 exactly as the clamp computes its ends.

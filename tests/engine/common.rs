@@ -108,8 +108,8 @@ impl Bench {
 
     /// Makes `positions` live, of `loaded` examples.
     pub fn live(&mut self, positions: &[u32], loaded: usize) {
-        self.backend.write(self.batch.live, 0, &[positions.len() as u32, loaded as u32]);
-        self.backend.write(self.batch.position, 0, positions);
+        self.backend.write(self.batch.live, 0, &[positions.len() as u32, loaded as u32]).unwrap();
+        self.backend.write(self.batch.position, 0, positions).unwrap();
     }
 
     pub fn program(&self) -> Program {
@@ -130,16 +130,16 @@ impl Bench {
 
     pub fn buffer(&mut self, values: &[f32]) -> Buf {
         let buf = self.backend.alloc(DType::F32, values.len()).unwrap();
-        self.backend.write(buf, 0, values);
+        self.backend.write(buf, 0, values).unwrap();
         buf
     }
 
     pub fn f32s(&self, buf: Buf) -> Vec<f32> {
-        self.backend.read_all(buf)
+        self.backend.read_all(buf).unwrap()
     }
 
     pub fn u32s(&self, buf: Buf) -> Vec<u32> {
-        self.backend.read_all(buf)
+        self.backend.read_all(buf).unwrap()
     }
 }
 
@@ -185,7 +185,7 @@ pub fn random_dict(arch: &Arch, seed: u64) -> StateDict {
 
 pub fn engine(arch: &Arch, dict: &StateDict, threads: usize, level: Level) -> Engine<CpuBackend> {
     let mut e = Engine::new(CpuBackend::with_level(threads, level).unwrap(), arch.clone(), false).unwrap();
-    e.set_weights(&Weights::from_state_dict(&e.net, dict, Path::new("test")).unwrap());
+    e.set_weights(&Weights::from_state_dict(&e.net, dict, Path::new("test")).unwrap()).unwrap();
     e
 }
 

@@ -51,9 +51,9 @@ fn input_gradients_are_central_differences() {
             let scene = e.scene(Images::F32(&images), &labels, 4, 0).unwrap();
             let gradient = e.backend.alloc(DType::F32, images.len()).unwrap();
             let mut clean = e.record_clean(&scene, Some(gradient)).unwrap();
-            e.begin(&scene, 0, &order(4));
+            e.begin(&scene, 0, &order(4)).unwrap();
             e.backend.replay(&mut clean).unwrap();
-            let got: Vec<f32> = e.backend.read_all(gradient);
+            let got: Vec<f32> = e.backend.read_all(gradient).unwrap();
             close(&format!("{level} {} input gradient", arch.describe()), &got, &want, tolerance);
         });
     }
@@ -106,8 +106,8 @@ fn step_for_gradient(attack: Option<Pgd>, mining: Mining, weights: Weighting) ->
 
 /// Compares gradients, parameters and running statistics after one step from `dict`.
 fn check_step(e: &Engine<CpuBackend>, dict: &StateDict, expected: &Expected, what: &str) {
-    let momenta = e.momenta();
-    let after = e.weights().state_dict(&e.net);
+    let momenta = e.momenta().unwrap();
+    let after = e.weights().unwrap().state_dict(&e.net);
     for (name, want) in &expected.gradients {
         let tensor = e.net.tensors.iter().find(|t| t.name == *name).unwrap();
         let got = to_pytorch(tensor, &momenta[tensor.span.range()]);
@@ -139,7 +139,7 @@ fn weight_gradients_of_a_standard_step_are_central_differences() {
             let scene = e.scene(Images::F32(&images), &labels, n, 0).unwrap();
             let spec = step_for_gradient(None, Mining::default(), Weighting::Uniform);
             let mut train = e.record_train(&scene, &spec).unwrap();
-            e.begin(&scene, 1, &order(n));
+            e.begin(&scene, 1, &order(n)).unwrap();
             e.backend.replay(&mut train).unwrap();
             let what = format!("{level} {}", arch.describe());
             check_step(&e, &dict, &expected, &what);
@@ -162,14 +162,14 @@ fn weight_gradients_of_a_mined_step_are_central_differences() {
         let mining = Mining { k_drop: vec![2], keep_easy: 0.0 };
         let spec = step_for_gradient(Some(pgd), mining, Weighting::StepSize);
         let mut train = e.record_train(&scene, &spec).unwrap();
-        e.begin(&scene, 1, &order(n));
+        e.begin(&scene, 1, &order(n)).unwrap();
         e.backend.replay(&mut train).unwrap();
-        let live = e.backend.read_all::<u32>(scene.batch.live)[0] as usize;
+        let live = e.backend.read_all::<u32>(scene.batch.live).unwrap()[0] as usize;
         assert!((2..n).contains(&live), "{live} of {n} kept: the case shows nothing");
-        let position: Vec<u32> = e.backend.read_all(scene.batch.position);
+        let position: Vec<u32> = e.backend.read_all(scene.batch.position).unwrap();
         let (label, weight): (Vec<u32>, Vec<f32>) =
-            (e.backend.read_all(scene.batch.label), e.backend.read_all(scene.batch.weight));
-        let x_adv: Vec<f32> = e.backend.read_all(scene.batch.x_adv);
+            (e.backend.read_all(scene.batch.label).unwrap(), e.backend.read_all(scene.batch.weight).unwrap());
+        let x_adv: Vec<f32> = e.backend.read_all(scene.batch.x_adv).unwrap();
         let kept = || position[..live].iter().map(|p| *p as usize);
         let (labels, weights): (Vec<u32>, Vec<f32>) = kept().map(|p| (label[p], weight[p])).unzip();
         assert!(weights.iter().any(|w| (w - weights[0]).abs() > 1e-3), "all weigh the same: the case shows nothing");
@@ -196,22 +196,22 @@ proptest! {
         each_level(|level| {
             let mut e = engine(&arch, &dict, 2, level);
             if exact {
-                let weights = e.weights();
+                let weights = e.weights().unwrap();
                 e = Engine::new(CpuBackend::with_level(1, level).unwrap(), arch.clone(), true).unwrap();
-                e.set_weights(&weights);
+                e.set_weights(&weights).unwrap();
             }
             // More slots than examples: the rest of the batch stays unused.
             let scene = e.scene(Images::F32(&images), &labels, n + 2, 0).unwrap();
             let mut clean = e.record_clean(&scene, None).unwrap();
-            e.begin(&scene, 0, &order(n));
+            e.begin(&scene, 0, &order(n)).unwrap();
             e.backend.replay(&mut clean).unwrap();
             let what = format!("{level} {}", arch.describe());
-            let logits: Vec<f32> = e.backend.read_all(scene.batch.logits);
+            let logits: Vec<f32> = e.backend.read_all(scene.batch.logits).unwrap();
             // Seven convolutions in a row at most, of up to 19 * 9 products; Winograd's transforms lose two bits more.
             let tolerance = 4.0 * 7.0 * sum_tolerance(19 * 9, scale);
             let flat: Vec<f64> = want.iter().flatten().copied().collect();
             close(&what, &logits[..n * classes], &flat, tolerance);
-            let loss: Vec<f32> = e.backend.read_all(scene.batch.loss);
+            let loss: Vec<f32> = e.backend.read_all(scene.batch.loss).unwrap();
             let ce: Vec<f64> = want.iter().zip(&labels).map(|(z, y)| cross_entropy(z, *y as usize)).collect();
             close(&what, &loss[..n], &ce, 2.0 * tolerance);
         });

@@ -45,10 +45,10 @@ fn check_fprop(level: Level, shape: Shape, classes: usize) {
     let labels: Vec<u32> = (0..CAPACITY).map(|_| rng.below(classes) as u32).collect();
     let before = rng.f32s(CAPACITY * classes, 0.0, 0.5);
     let steps = rng.f32s(CAPACITY, 0.0, 1.5);
-    bench.backend.write(batch.label, 0, &labels);
-    bench.backend.write(batch.probs, 0, &before);
-    bench.backend.write(batch.step, 0, &steps);
-    bench.backend.write(batch.kappa, 0, &[3u32; CAPACITY]);
+    bench.backend.write(batch.label, 0, &labels).unwrap();
+    bench.backend.write(batch.probs, 0, &before).unwrap();
+    bench.backend.write(batch.step, 0, &steps).unwrap();
+    bench.backend.write(batch.kappa, 0, &[3u32; CAPACITY]).unwrap();
     let mut p = bench.program();
     let a = p.map(shape);
     let linear = linear(c, classes);
@@ -105,7 +105,7 @@ fn ties_go_to_the_lowest_class() {
         let mut params = vec![0.0; arena_len(2, classes)];
         params[linear.bias.range()].copy_from_slice(&[-1.0, 2.0, 2.0, 2.0]);
         let arena = bench.buffer(&params);
-        bench.backend.write(batch.label, 0, &[0u32, 1, 2, 3]);
+        bench.backend.write(batch.label, 0, &[0u32, 1, 2, 3]).unwrap();
         let mut p = bench.program();
         let a = p.map(shape);
         let head = HeadFprop { shape, a, params: arena, linear, batch, count_kappa: false, measure_step: false };
@@ -130,7 +130,7 @@ fn large_logits_stay_finite() {
         let mut params = vec![0.0; arena_len(1, classes)];
         params[linear.bias.range()].copy_from_slice(&[500.0, -500.0, 0.0]);
         let arena = bench.buffer(&params);
-        bench.backend.write(batch.label, 0, &[1u32]);
+        bench.backend.write(batch.label, 0, &[1u32]).unwrap();
         let mut p = bench.program();
         let a = p.map(shape);
         let head = HeadFprop { shape, a, params: arena, linear, batch, count_kappa: true, measure_step: true };
@@ -156,10 +156,10 @@ fn logit_gradients(bench: &mut Bench, classes: usize, loss: Loss, weighted: bool
         .collect();
     let labels: Vec<u32> = (0..CAPACITY).map(|i| (i % classes) as u32).collect();
     let weights = rng.f32s(CAPACITY, 0.0, 0.4);
-    bench.backend.write(batch.logits, 0, &z);
-    bench.backend.write(batch.probs, 0, &p);
-    bench.backend.write(batch.label, 0, &labels);
-    bench.backend.write(batch.weight, 0, &weights);
+    bench.backend.write(batch.logits, 0, &z).unwrap();
+    bench.backend.write(batch.probs, 0, &p).unwrap();
+    bench.backend.write(batch.label, 0, &labels).unwrap();
+    bench.backend.write(batch.weight, 0, &weights).unwrap();
     let gradient = |position: &u32| -> Vec<f64> {
         let at = *position as usize;
         let (z, p) = (&z[at * classes..], &p[at * classes..]);
@@ -257,7 +257,7 @@ fn wgrad() {
             let mut pooled = vec![f32::NAN; CAPACITY * c];
             let values = Rng(3).f32s(POSITIONS.len() * c, 0.0, 2.0);
             pooled[..values.len()].copy_from_slice(&values);
-            bench.backend.write(batch.pooled, 0, &pooled);
+            bench.backend.write(batch.pooled, 0, &pooled).unwrap();
             let linear = linear(c, classes);
             let grads = bench.buffer(&vec![9.0; arena_len(c, classes)]);
             bench.run([Op::HeadWgrad(HeadWgrad { channels: c, grads, linear, batch })]);

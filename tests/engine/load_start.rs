@@ -21,19 +21,19 @@ fn bench(level: Level, dtype: DType) -> (Bench, Vec<f32>, Vec<u32>, Vec<u32>) {
     let images = match dtype {
         DType::U8 => {
             let pixels: Vec<u8> = (0..SAMPLES * IMAGE.len()).map(|_| rng.below(256) as u8).collect();
-            b.backend.write(b.data.images, 0, &pixels);
+            b.backend.write(b.data.images, 0, &pixels).unwrap();
             pixels.iter().map(|v| *v as f32 / 255.0).collect()
         }
         _ => {
             let pixels = rng.f32s(SAMPLES * IMAGE.len(), 0.0, 1.0);
-            b.backend.write(b.data.images, 0, &pixels);
+            b.backend.write(b.data.images, 0, &pixels).unwrap();
             pixels
         }
     };
     let labels: Vec<u32> = (0..SAMPLES).map(|_| rng.below(5) as u32).collect();
     let order = vec![6, 0, 3, 5, 2, 1];
-    b.backend.write(b.data.labels, 0, &labels);
-    b.backend.write(b.data.order, 0, &order);
+    b.backend.write(b.data.labels, 0, &labels).unwrap();
+    b.backend.write(b.data.order, 0, &order).unwrap();
     (b, images, labels, order)
 }
 
@@ -68,12 +68,12 @@ fn batches_follow_the_order_and_the_last_one_is_partial() {
             // The last: a cursor at the end loads nothing.
             for (cursor, n) in [(0usize, 4usize), (4, 2), (3, 3), (6, 0)] {
                 let what = format!("{level} {dtype:?} augment={augment} from {cursor}");
-                b.backend.write(b.data.control, 0, &[cursor as u32, order.len() as u32, EPOCH]);
+                b.backend.write(b.data.control, 0, &[cursor as u32, order.len() as u32, EPOCH]).unwrap();
                 for buf in [b.batch.kappa, b.batch.crossed, b.batch.keep] {
-                    b.backend.write(buf, 0, &[7u32; CAPACITY]);
+                    b.backend.write(buf, 0, &[7u32; CAPACITY]).unwrap();
                 }
                 for buf in [b.batch.step, b.batch.weight] {
-                    b.backend.write(buf, 0, &[7.0f32; CAPACITY]);
+                    b.backend.write(buf, 0, &[7.0f32; CAPACITY]).unwrap();
                 }
                 let op = load(&b, augment, 42);
                 b.run([op]);
@@ -112,7 +112,7 @@ fn augmentation_draws_every_crop() {
     assert_eq!(seen.len(), 9 * 9 * 2);
     let (mut b, _, _, _) = bench(Level::detect(), DType::F32);
     let mut epoch = |e: u32| {
-        b.backend.write(b.data.control, 0, &[0, 6, e]);
+        b.backend.write(b.data.control, 0, &[0, 6, e]).unwrap();
         let op = load(&b, true, 42);
         b.run([op]);
         b.f32s(b.batch.x)
@@ -123,8 +123,8 @@ fn augmentation_draws_every_crop() {
 #[test]
 fn a_halted_run_loads_nothing() {
     let (mut b, ..) = bench(Level::detect(), DType::U8);
-    b.backend.write(b.data.control, 0, &[0u32, 6, 1]);
-    b.backend.write(b.stats.counters, counter::HALTED, &[1u64]);
+    b.backend.write(b.data.control, 0, &[0u32, 6, 1]).unwrap();
+    b.backend.write(b.stats.counters, counter::HALTED, &[1u64]).unwrap();
     let op = load(&b, false, 1);
     b.run([op]);
     assert_eq!(b.u32s(b.batch.live), [0, 0]);
@@ -142,10 +142,10 @@ fn random_start_is_the_clamped_noise_of_each_sample() {
             // Compacted: slot 1 holds the example of position 3.
             let positions = [0u32, 3];
             b.live(&positions, 4);
-            b.backend.write(b.data.control, 0, &[0u32, 6, EPOCH]);
-            b.backend.write(b.batch.sample, 0, &samples);
-            b.backend.write(b.batch.x, 0, &x);
-            b.backend.write(b.batch.x_adv, 0, &vec![7.0f32; x.len()]);
+            b.backend.write(b.data.control, 0, &[0u32, 6, EPOCH]).unwrap();
+            b.backend.write(b.batch.sample, 0, &samples).unwrap();
+            b.backend.write(b.batch.x, 0, &x).unwrap();
+            b.backend.write(b.batch.x_adv, 0, &vec![7.0f32; x.len()]).unwrap();
             let rng = Philox::new(9);
             let noise = Some(Noise { eps, rng, stream: Stream::Attack });
             b.run([Op::Start(Start { image, batch: b.batch, data: b.data, noise })]);

@@ -12,10 +12,10 @@ const CAPACITY: usize = 11;
 fn select(positions: &[u32], crossed: &[u32], confidence: &[f32], keep_easy: f32) -> Vec<u32> {
     let mut b = Bench::of_state(Level::detect(), CAPACITY, 2, 1);
     b.live(positions, CAPACITY);
-    b.backend.write(b.batch.crossed, 0, crossed);
-    b.backend.write(b.batch.confidence, 0, confidence);
+    b.backend.write(b.batch.crossed, 0, crossed).unwrap();
+    b.backend.write(b.batch.confidence, 0, confidence).unwrap();
     // Dead examples keep whatever flag they had.
-    b.backend.write(b.batch.keep, 0, &[7u32; CAPACITY]);
+    b.backend.write(b.batch.keep, 0, &[7u32; CAPACITY]).unwrap();
     b.run([Op::Select(Select { batch: b.batch, keep_easy })]);
     b.u32s(b.batch.keep)
 }
@@ -76,13 +76,13 @@ fn compact_moves_positions_images_and_masks() {
         b.live(live, CAPACITY);
         // Flags of dead examples are set: they must not come back.
         let keep: Vec<u32> = full.iter().map(|p| u32::from(stay.contains(p) || !live.contains(p))).collect();
-        b.backend.write(b.batch.keep, 0, &keep);
+        b.backend.write(b.batch.keep, 0, &keep).unwrap();
         // Every value tells its position.
         let values = |offset: f32| -> Vec<f32> {
             live.iter().flat_map(|p| (0..len).map(move |i| offset + *p as f32 + i as f32 / 100.0)).collect()
         };
-        b.backend.write(b.batch.x, 0, &values(0.0));
-        b.backend.write(b.batch.x_adv, 0, &values(1000.0));
+        b.backend.write(b.batch.x, 0, &values(0.0)).unwrap();
+        b.backend.write(b.batch.x_adv, 0, &values(1000.0)).unwrap();
         let mut p = b.program();
         let masks = [p.mask(shape), p.mask(Shape { c: 3, h: 1, w: 1 })];
         p.push(Op::Compact(Compact { image, batch: b.batch, bits: masks.to_vec() }));
@@ -139,9 +139,9 @@ fn weigh() {
     for (what, weights, steps, step, raw) in cases {
         let mut b = Bench::of_state(Level::detect(), CAPACITY, 2, 1);
         b.live(&live, CAPACITY);
-        b.backend.write(b.batch.kappa, 0, &kappa);
-        b.backend.write(b.batch.step, 0, step);
-        b.backend.write(b.batch.weight, 0, &[7.0f32; CAPACITY]);
+        b.backend.write(b.batch.kappa, 0, &kappa).unwrap();
+        b.backend.write(b.batch.step, 0, step).unwrap();
+        b.backend.write(b.batch.weight, 0, &[7.0f32; CAPACITY]).unwrap();
         b.run([Op::Weigh(Weigh { batch: b.batch, weights, steps })]);
         let got = b.f32s(b.batch.weight);
         let sum: f64 = raw.iter().sum();

@@ -41,10 +41,10 @@ fn epoch(level: Level, threads: usize, spec: &TrainSpec) -> (Weights, Vec<f32>, 
     let scene = scene(&mut e, &arch, BATCH, 10);
     e.set_learning_rates(&[0.05; BATCHES]).unwrap();
     let mut train = e.record_train(&scene, spec).unwrap();
-    e.begin(&scene, 1, &order(N));
+    e.begin(&scene, 1, &order(N)).unwrap();
     // One replay more than there are mini-batches: it must do nothing.
     (0..=BATCHES).for_each(|_| e.backend.replay(&mut train).unwrap());
-    (e.weights(), e.momenta(), e.counts(&scene))
+    (e.weights().unwrap(), e.momenta().unwrap(), e.counts(&scene).unwrap())
 }
 
 #[track_caller]
@@ -94,10 +94,10 @@ fn unused_slots_change_nothing() {
             spec.attack.as_mut().unwrap().steps = 4;
             let mut train = e.record_train(&scene, &spec).unwrap();
             for epoch in 0..2 {
-                e.begin(&scene, epoch, &order(9));
+                e.begin(&scene, epoch, &order(9)).unwrap();
                 e.backend.replay(&mut train).unwrap();
             }
-            (e.weights(), e.momenta(), e.counts(&scene))
+            (e.weights().unwrap(), e.momenta().unwrap(), e.counts(&scene).unwrap())
         };
         same(&format!("{level}"), &run(100), &run(9));
     });
@@ -131,29 +131,29 @@ fn nothing_kept_is_nothing_learnt() {
             let (images, labels) = examples(&arch, N, 37);
             let clean = e.scene(Images::F32(&images), &labels, N, 0).unwrap();
             let mut forward = e.record_clean(&clean, None).unwrap();
-            e.begin(&clean, 0, &order(N));
+            e.begin(&clean, 0, &order(N)).unwrap();
             e.backend.replay(&mut forward).unwrap();
-            let logits: Vec<f32> = e.backend.read_all(clean.batch.logits);
+            let logits: Vec<f32> = e.backend.read_all(clean.batch.logits).unwrap();
             let top = |z: &[f32]| (0..z.len()).rev().max_by(|i, j| z[*i].total_cmp(&z[*j])).unwrap() as u32;
             let predicted: Vec<u32> = logits.chunks(arch.classes).map(top).collect();
 
             let scene = e.scene(Images::F32(&images), &predicted, N, 3).unwrap();
             e.set_learning_rates(&[0.1]).unwrap();
             let momenta = Rng(1).f32s(e.net.params, -1.0, 1.0);
-            e.set_momenta(&momenta);
-            let before = e.weights();
+            e.set_momenta(&momenta).unwrap();
+            let before = e.weights().unwrap();
             let attack = Some(Pgd { eps: 0.0, alpha: 0.01, steps: 3, random_start: true, loss: Loss::CrossEntropy });
             let mining = Mining { k_drop: k_drop.clone(), keep_easy: 0.0 };
             let spec = TrainSpec { attack, mining, augment: false, ..spec(&[], Weighting::StepSize) };
             let mut train = e.record_train(&scene, &spec).unwrap();
-            e.begin(&scene, 1, &order(N));
+            e.begin(&scene, 1, &order(N)).unwrap();
             e.backend.replay(&mut train).unwrap();
-            let counts = e.counts(&scene);
+            let counts = e.counts(&scene).unwrap();
             let what = format!("{level} k_drop {k_drop:?}");
             assert_eq!((counts.kept, counts.skipped, counts.batches), (0, 1, 1), "{what}");
             assert_eq!((counts.loss, counts.halted, counts.examples), (0.0, 0, N as u64), "{what}");
-            assert_eq!(e.weights(), before, "{what}");
-            assert_eq!(e.momenta(), momenta, "{what}");
+            assert_eq!(e.weights().unwrap(), before, "{what}");
+            assert_eq!(e.momenta().unwrap(), momenta, "{what}");
         }
     });
 }
@@ -163,20 +163,20 @@ fn nothing_kept_is_nothing_learnt() {
 fn a_diverged_run_halts_with_its_weights_unchanged() {
     let arch = tiny();
     let mut e = engine(&arch, &random_dict(&arch, 38), 2, Level::detect());
-    let mut weights = e.weights();
+    let mut weights = e.weights().unwrap();
     let bias = e.net.linear.bias.offset;
     weights.params[bias] = f32::NAN;
-    e.set_weights(&weights);
+    e.set_weights(&weights).unwrap();
     let scene = scene(&mut e, &arch, BATCH, 10);
     e.set_learning_rates(&[0.1; BATCHES]).unwrap();
     let mut train = e.record_train(&scene, &spec(&[], Weighting::Uniform)).unwrap();
-    e.begin(&scene, 1, &order(N));
+    e.begin(&scene, 1, &order(N)).unwrap();
     (0..3).for_each(|_| e.backend.replay(&mut train).unwrap());
-    let counts = e.counts(&scene);
+    let counts = e.counts(&scene).unwrap();
     assert_eq!((counts.halted, counts.batches, counts.examples), (1, 1, BATCH as u64));
-    assert_eq!(bits(&e.weights().params), bits(&weights.params));
-    assert_eq!(bits(&e.weights().running), bits(&weights.running));
-    assert!(e.momenta().iter().all(|v| *v == 0.0));
+    assert_eq!(bits(&e.weights().unwrap().params), bits(&weights.params));
+    assert_eq!(bits(&e.weights().unwrap().running), bits(&weights.running));
+    assert!(e.momenta().unwrap().iter().all(|v| *v == 0.0));
 }
 
 /// A program recorded once reads the learning rate of each mini-batch, and new weights, at replay.
@@ -188,13 +188,13 @@ fn learning_rates_follow_the_mini_batches() {
     e.set_learning_rates(&[0.0, 0.5]).unwrap();
     let spec = TrainSpec { attack: None, momentum: 0.0, weight_decay: 0.0, ..spec(&[], Weighting::Uniform) };
     let mut train = e.record_train(&scene, &spec).unwrap();
-    e.begin(&scene, 1, &order(2 * BATCH));
-    let before = e.weights().params;
+    e.begin(&scene, 1, &order(2 * BATCH)).unwrap();
+    let before = e.weights().unwrap().params;
     e.backend.replay(&mut train).unwrap();
-    assert_eq!(e.weights().params, before);
+    assert_eq!(e.weights().unwrap().params, before);
     e.backend.replay(&mut train).unwrap();
-    let want: Vec<f32> = before.iter().zip(e.momenta()).map(|(w, g)| w - 0.5 * g).collect();
-    assert_eq!(bits(&e.weights().params), bits(&want));
+    let want: Vec<f32> = before.iter().zip(e.momenta().unwrap()).map(|(w, g)| w - 0.5 * g).collect();
+    assert_eq!(bits(&e.weights().unwrap().params), bits(&want));
 }
 
 /// Many image channels run; more than the stem takes are refused before anything is made, in one line.

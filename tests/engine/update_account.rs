@@ -33,8 +33,8 @@ impl Step {
     fn run(&mut self, live: usize, halted: u64) {
         let b = &mut self.bench;
         b.live(&order(live), 4);
-        b.backend.write(b.stats.counters, counter::BATCHES, &[2u64]);
-        b.backend.write(b.stats.counters, counter::HALTED, &[halted]);
+        b.backend.write(b.stats.counters, counter::BATCHES, &[2u64]).unwrap();
+        b.backend.write(b.stats.counters, counter::HALTED, &[halted]).unwrap();
         let (arenas, lr, batch, stats) = (self.arenas, self.lr, b.batch, b.stats);
         b.run([Op::Update(Update { arenas, lr, momentum: 0.9, weight_decay: 0.01, batch, stats })]);
     }
@@ -80,20 +80,20 @@ fn account_counts() {
     let (batch, data, stats) = (b.batch, b.data, b.stats);
     let account = || Op::Account(Account { batch, data, stats });
     let tally = |pass| Op::Tally(Tally { pass, stats });
-    b.backend.write(data.control, 0, &[10u32, 100, 1]);
-    b.backend.write(batch.label, 0, &[0u32, 2, 2, 1]);
+    b.backend.write(data.control, 0, &[10u32, 100, 1]).unwrap();
+    b.backend.write(batch.label, 0, &[0u32, 2, 2, 1]).unwrap();
     // Four bins: 9 counts in the last.
-    b.backend.write(batch.kappa, 0, &[0u32, 3, 9, 1]);
-    b.backend.write(batch.crossed, 0, &[1u32, 0, 1, 1]);
-    b.backend.write(batch.weight, 0, &[9.0f32, 0.25, 9.0, 0.75]);
-    b.backend.write(batch.loss, 0, &[9.0f32, 2.0, 9.0, 4.0]);
+    b.backend.write(batch.kappa, 0, &[0u32, 3, 9, 1]).unwrap();
+    b.backend.write(batch.crossed, 0, &[1u32, 0, 1, 1]).unwrap();
+    b.backend.write(batch.weight, 0, &[9.0f32, 0.25, 9.0, 0.75]).unwrap();
+    b.backend.write(batch.loss, 0, &[9.0f32, 2.0, 9.0, 4.0]).unwrap();
     b.live(&[1, 3], 4);
     use NetPass::*;
     b.run([tally(Fprop), tally(Dgrad), tally(Fprop), tally(Wgrad), tally(Fprop), account()]);
     let read = |b: &Bench| {
         let mut loss = [0.0];
-        b.backend.read(stats.loss, 0, &mut loss);
-        Counts::from_raw(&b.backend.read_all::<u64>(stats.counters), loss[0], 3)
+        b.backend.read(stats.loss, 0, &mut loss).unwrap();
+        Counts::from_raw(&b.backend.read_all::<u64>(stats.counters).unwrap(), loss[0], 3)
     };
     let mut want = Counts {
         examples: 4,
@@ -136,13 +136,13 @@ fn a_loss_that_is_not_finite_marks_its_batch() {
     for bad in [f32::NAN, f32::INFINITY] {
         let mut b = Bench::of_state(Level::detect(), 4, 3, 1);
         let (batch, data, stats) = (b.batch, b.data, b.stats);
-        b.backend.write(batch.weight, 0, &[0.5f32, 0.5]);
-        b.backend.write(batch.loss, 0, &[1.0f32, 1.0]);
+        b.backend.write(batch.weight, 0, &[0.5f32, 0.5]).unwrap();
+        b.backend.write(batch.loss, 0, &[1.0f32, 1.0]).unwrap();
         b.live(&[0, 1], 2);
         b.run([Op::Account(Account { batch, data, stats })]);
-        assert_eq!(b.backend.read_all::<u64>(stats.counters)[counter::HALTED], 0);
-        b.backend.write(batch.loss, 0, &[1.0f32, bad]);
+        assert_eq!(b.backend.read_all::<u64>(stats.counters).unwrap()[counter::HALTED], 0);
+        b.backend.write(batch.loss, 0, &[1.0f32, bad]).unwrap();
         b.run([Op::Account(Account { batch, data, stats })]);
-        assert_eq!(b.backend.read_all::<u64>(stats.counters)[counter::HALTED], 2);
+        assert_eq!(b.backend.read_all::<u64>(stats.counters).unwrap()[counter::HALTED], 2);
     }
 }

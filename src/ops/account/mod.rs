@@ -1,6 +1,7 @@
 //! Statistics of an epoch, accumulated in backend memory and read once.
 
 mod cpu;
+pub(crate) mod gpu;
 
 use crate::batch::Batch;
 use crate::ops::load::Resident;

@@ -9,6 +9,7 @@
 
 pub mod cases;
 pub mod cpu;
+pub(crate) mod gpu;
 pub mod run;
 
 use crate::cpu::layout::MapShape;

@@ -8,6 +8,7 @@
 //! The gradients are those of the *sum* of the examples' losses; in training each is multiplied by its weight.
 
 mod cpu;
+pub(crate) mod gpu;
 
 use crate::batch::Batch;
 use crate::program::{Affine, Bits, Buf, Map, Shape, Span};

@@ -4,6 +4,7 @@
 //! four pixels of zero padding, a random crop and a horizontal flip with probability 1/2, drawn per (epoch, sample).
 
 mod cpu;
+mod gpu;
 
 use crate::batch::Batch;
 use crate::ops::account::Stats;

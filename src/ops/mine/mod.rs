@@ -4,6 +4,7 @@
 //! images and the ReLU masks of the forward pass that made the decision.
 
 mod cpu;
+mod gpu;
 
 use crate::batch::Batch;
 use crate::program::{Bits, Shape};

@@ -11,6 +11,7 @@
 //! the running ones towards them, so a skipped step touches neither.
 
 mod cpu;
+pub(crate) mod gpu;
 
 use crate::program::{Affine, Buf, Map, Shape, Span};
 

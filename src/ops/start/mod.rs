@@ -1,6 +1,7 @@
 //! Where an attack starts: `x_adv = clamp(x + U(-eps, eps), 0, 1)`, or `x_adv = x`.
 
 mod cpu;
+mod gpu;
 
 use crate::batch::Batch;
 use crate::ops::load::Resident;

@@ -8,6 +8,7 @@
 //! ```
 
 pub mod cpu;
+mod gpu;
 pub mod run;
 #[cfg(test)]
 mod tests;

@@ -7,6 +7,7 @@
 //! Skipped, all of it, when no example is live or the loss was not finite.
 
 mod cpu;
+mod gpu;
 
 use crate::batch::Batch;
 use crate::ops::account::Stats;

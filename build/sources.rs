@@ -1,0 +1,80 @@
+// The kernels' sources, their hash, and the PTX committed beside them. Shared by build.rs and the test that compares.
+
+use crate::nvcc::{FLAGS, Nvcc, RELEASE};
+use sha2::{Digest, Sha256};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The .cu files of `kernels/`, by name, and what they hold.
+pub struct Sources {
+    /// `kernels/`.
+    pub folder: PathBuf,
+    /// Names of the modules (files without `.cu`), sorted.
+    pub names: Vec<String>,
+    /// SHA-256 of all sources, headers included, and of the compiler's release and flags.
+    pub hash: String,
+}
+
+impl Sources {
+    /// Reads `root/kernels`.
+    pub fn read(root: &Path) -> Result<Sources, String> {
+        let folder = root.join("kernels");
+        let files = fs::read_dir(&folder).map_err(|e| format!("{}: {e}", folder.display()))?;
+        let mut paths: Vec<PathBuf> = files.filter_map(|f| Some(f.ok()?.path())).collect();
+        let has = |p: &Path, ending: &str| p.extension().is_some_and(|e| e == ending);
+        paths.retain(|p| has(p, "cu") || has(p, "cuh"));
+        paths.sort();
+        let mut hash = Sha256::new();
+        hash.update(RELEASE);
+        FLAGS.iter().for_each(|flag| hash.update(flag));
+        let mut names = Vec::new();
+        for path in &paths {
+            let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+            let text = fs::read(path).map_err(|e| format!("{}: {e}", path.display()))?;
+            hash.update(path.file_name().unwrap_or_default().as_encoded_bytes());
+            hash.update((text.len() as u64).to_le_bytes());
+            hash.update(text);
+            if has(path, "cu") {
+                names.push(name);
+            }
+        }
+        let hash = hash.finalize().iter().map(|b| format!("{b:02x}")).collect();
+        Ok(Sources { folder, names, hash })
+    }
+
+    /// The PTX of a module, under the lowest version that the compiler's ptxas accepts.
+    pub fn compile(&self, nvcc: &Nvcc, name: &str, out: &Path) -> Result<String, String> {
+        let draft = out.join(format!("{name}.draft.ptx"));
+        let ptx = nvcc.compile(&self.folder, &format!("{name}.cu"), &draft)?;
+        let lowered = nvcc.lowered(&ptx, &draft)?;
+        let _ = fs::remove_file(&draft);
+        Ok(lowered.unwrap_or(ptx))
+    }
+
+    /// The folder of the committed PTX.
+    pub fn committed_folder(&self) -> PathBuf {
+        self.folder.join("ptx")
+    }
+
+    /// The committed PTX of all modules, if it was made from these sources.
+    pub fn committed(&self) -> Result<Vec<String>, String> {
+        let folder = self.committed_folder();
+        let made_from = fs::read_to_string(folder.join("SOURCES")).unwrap_or_default();
+        if made_from.trim() != self.hash {
+            return Err("kernels/ptx was made from other sources than kernels/*.cu".into());
+        }
+        let read = |name: &String| {
+            let path = folder.join(name).with_extension("ptx");
+            fs::read_to_string(&path).map_err(|e| format!("{}: {e}", path.display()))
+        };
+        self.names.iter().map(read).collect()
+    }
+}
+
+/// The kernels of a PTX text.
+pub fn entries(ptx: &str) -> impl Iterator<Item = &str> {
+    ptx.lines().filter_map(|line| {
+        let name = line.split_once(".entry ")?.1;
+        name.split(['(', ' ']).next()
+    })
+}

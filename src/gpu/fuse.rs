@@ -1,0 +1,111 @@
+//! Which ops of a program share a launch.
+//!
+//! What an op leaves only for the next one need not pass through memory: a shortcut's convolution rides in the sum of the one
+//! that adds it, the head's backward half in its forward half, a batch norm's statistics in the epilogue of the convolution
+//! that makes its input. Foldings and filter preparations are many small jobs of one launch each.
+
+use crate::ops::account::{NetPass, Stats};
+use crate::ops::conv::{ConvDgrad, ConvFprop};
+use crate::ops::head::{HeadDgrad, HeadFprop};
+use crate::ops::norm::Fold;
+use crate::program::{Op, PrepareFilter, Program, Value, uses};
+
+/// One or a few ops that are launched together.
+#[derive(Debug)]
+pub enum Step<'a> {
+    /// An op by itself.
+    Op(&'a Op),
+    /// Independent foldings.
+    Fold(Vec<&'a Fold>),
+    /// Independent preparations.
+    Prepare(Vec<&'a PrepareFilter>),
+    /// A convolution, and the 1x1 convolution whose output it would add as its residual.
+    Fprop(&'a ConvFprop, Option<&'a ConvFprop>),
+    /// A gradient, and the 1x1 convolution's that would be added to it.
+    Dgrad(&'a ConvDgrad, Option<&'a ConvDgrad>),
+    /// The head, whether the examples that crossed are marked to be kept, and its gradient.
+    Head(&'a HeadFprop, bool, Option<&'a HeadDgrad>),
+    /// Example passes since the number of live examples last changed: fprop, dgrad, wgrad.
+    Tally(Stats, [u32; 3]),
+}
+
+/// The program's ops, grouped.
+pub fn steps(program: &Program) -> Vec<Step<'_>> {
+    let mut steps: Vec<Step> = Vec::new();
+    let mut tally: Option<(Stats, [u32; 3])> = None;
+    for (i, op) in program.ops.iter().enumerate() {
+        let later = &program.ops[i + 1..];
+        if matches!(op, Op::Load(_) | Op::Compact(_))
+            && let Some((stats, passes)) = tally.take()
+        {
+            steps.push(Step::Tally(stats, passes));
+        }
+        match (op, steps.last_mut()) {
+            (Op::Tally(t), _) => {
+                let (_, passes) = tally.get_or_insert((t.stats, [0; 3]));
+                passes[match t.pass {
+                    NetPass::Fprop => 0,
+                    NetPass::Dgrad => 1,
+                    NetPass::Wgrad => 2,
+                }] += 1;
+            }
+            (Op::Fold(f), Some(Step::Fold(all))) => all.push(f),
+            (Op::Fold(f), Some(Step::Prepare(_))) => {
+                // No folding reads a filter, so all foldings of a run of both come first.
+                let at = steps.len() - 1;
+                match steps[..at].last_mut() {
+                    Some(Step::Fold(all)) => all.push(f),
+                    _ => steps.insert(at, Step::Fold(vec![f])),
+                }
+            }
+            (Op::Fold(f), _) => steps.push(Step::Fold(vec![f])),
+            (Op::PrepareFilter(p), Some(Step::Prepare(all))) => all.push(p),
+            (Op::PrepareFilter(p), _) => steps.push(Step::Prepare(vec![p])),
+            (Op::ConvFprop(c), Some(Step::Fprop(first, second @ None))) if rides_fprop(first, c, later) => {
+                *second = Some(std::mem::replace(first, c));
+            }
+            (Op::ConvFprop(c), _) => steps.push(Step::Fprop(c, None)),
+            (Op::ConvDgrad(c), Some(Step::Dgrad(first, second @ None))) if rides_dgrad(first, c) => *second = Some(c),
+            (Op::ConvDgrad(c), _) => steps.push(Step::Dgrad(c, None)),
+            (Op::HeadFprop(h), _) => steps.push(Step::Head(h, false, None)),
+            (Op::Select(s), Some(Step::Head(_, keep @ false, None))) if s.keep_easy == 0.0 => *keep = true,
+            (Op::HeadDgrad(d), Some(Step::Head(_, _, dgrad @ None))) if !d.weighted => *dgrad = Some(d),
+            (op, _) => steps.push(Step::Op(op)),
+        }
+    }
+    if let Some((stats, passes)) = tally {
+        steps.push(Step::Tally(stats, passes));
+    }
+    steps
+}
+
+/// Whether the sum of `first` may start the sum of `second`: nobody else wants it.
+fn rides_fprop(first: &ConvFprop, second: &ConvFprop, later: &[Op]) -> bool {
+    let e = &first.epilogue;
+    let (Some(y), None, None, None) = (e.y, e.bias, e.residual, &e.act) else { return false };
+    let overwritten = || {
+        second.epilogue.y == Some(y)
+            || later
+                .iter()
+                .map(uses)
+                .find_map(|(reads, writes)| {
+                    let y = Value::Map(y);
+                    if reads.contains(&y) { Some(false) } else { writes.contains(&y).then_some(true) }
+                })
+                .unwrap_or(true)
+    };
+    let same_output =
+        (first.conv.p(), first.conv.q(), first.conv.k) == (second.conv.p(), second.conv.q(), second.conv.k);
+    first.conv.filter == 1 && second.epilogue.residual == Some(y) && second.x != y && same_output && overwritten()
+}
+
+/// Whether the gradient `second`, which accumulates onto that of `first`, may be part of its sum.
+fn rides_dgrad(first: &ConvDgrad, second: &ConvDgrad) -> bool {
+    second.conv.filter == 1
+        && second.dx == first.dx
+        && second.residual == Some(first.dx)
+        && second.bits == first.bits
+        && second.dy != first.dx
+        && (first.conv.c, first.conv.h, first.conv.w) == (second.conv.c, second.conv.h, second.conv.w)
+        && first.conv.stride == second.conv.stride
+}

@@ -1,0 +1,24 @@
+//! Launchers of the kernels in `kernels/stem.cu`.
+
+use super::{StemDgrad, StemFprop, StemWgrad};
+use crate::Result;
+use crate::gpu::record::{GpuOp, Recorder};
+use crate::gpu::unsupported;
+
+impl GpuOp for StemFprop {
+    fn launch(&self, _cx: &mut Recorder) -> Result<()> {
+        Err(unsupported("stem", "not on a GPU yet"))
+    }
+}
+
+impl GpuOp for StemDgrad {
+    fn launch(&self, _cx: &mut Recorder) -> Result<()> {
+        Err(unsupported("stem", "not on a GPU yet"))
+    }
+}
+
+impl GpuOp for StemWgrad {
+    fn launch(&self, _cx: &mut Recorder) -> Result<()> {
+        Err(unsupported("stem", "not on a GPU yet"))
+    }
+}

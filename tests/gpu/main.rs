@@ -1,0 +1,7 @@
+//! Every kernel, executed from its PTX on the simulated device with all checks on, against the CPU backend.
+
+#[path = "../engine/common.rs"]
+#[allow(dead_code)] // each binary uses a part of it
+mod common;
+mod lab;
+mod start;
