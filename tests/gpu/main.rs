@@ -3,5 +3,13 @@
 #[path = "../engine/common.rs"]
 #[allow(dead_code)] // each binary uses a part of it
 mod common;
+mod conv;
+mod head;
 mod lab;
+mod load;
+mod mine;
+mod norm;
 mod start;
+mod stem;
+mod update_account;
+mod wgrad;

@@ -1,17 +1,13 @@
 //! Launchers of the kernels in `kernels/conv.cu`.
 
-use super::{ConvDgrad, ConvFprop, ConvWgrad};
+use super::{ConvDgrad, ConvFprop};
+mod wgrad;
+
 use crate::Result;
 use crate::gpu::Precision;
-use crate::gpu::record::{GpuOp, Recorder};
+use crate::gpu::record::Recorder;
 use crate::gpu::unsupported;
 use crate::program::{FilterDecl, PrepareFilter};
-
-impl GpuOp for ConvWgrad {
-    fn launch(&self, _cx: &mut Recorder) -> Result<()> {
-        Err(unsupported("conv", "not on a GPU yet"))
-    }
-}
 
 /// Bytes of a prepared filter.
 pub fn filter_bytes(_f: &FilterDecl, _precision: Precision) -> usize {

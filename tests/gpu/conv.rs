@@ -1,0 +1,1 @@
+//! Convolution fprop and dgrad, epilogues and shortcuts included.

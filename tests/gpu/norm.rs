@@ -1,0 +1,1 @@
+//! Batch norm: folding, and fprop and bprop of train mode.

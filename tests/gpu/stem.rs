@@ -1,0 +1,1 @@
+//! The stem's three passes.

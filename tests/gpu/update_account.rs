@@ -1,0 +1,1 @@
+//! The update, tallies, accounts and marks.
