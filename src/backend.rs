@@ -16,6 +16,11 @@ pub trait Backend {
     /// A short name for reports, such as `cpu (avx2, 2 threads)`.
     fn name(&self) -> String;
 
+    /// Hash of the sources of the kernels that it runs, if they are not part of this program's own code.
+    fn kernels(&self) -> Option<&'static str> {
+        None
+    }
+
     /// A new buffer of `len` elements, all zero.
     ///
     /// # Errors

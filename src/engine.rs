@@ -14,7 +14,7 @@ use crate::ops::load::{LoadBatch, Resident, control};
 use crate::ops::mine::{Weigh, Weights as Weighting};
 use crate::ops::stem::StemSink;
 use crate::ops::update::{Arenas, Update};
-use crate::program::{Buf, DType, Op, Phase, Program};
+use crate::program::{Buf, DType, Op, Phase, Program, Range};
 use crate::rng::{Philox, Stream};
 use crate::{Error, Result};
 
@@ -296,7 +296,8 @@ impl<B: Backend> Engine<B> {
 
     fn load(&self, p: &mut Program, scene: &Scene, augment: bool, seed: u64) {
         let Scene { image, batch, data, stats } = *scene;
-        p.push(Op::Load(LoadBatch { data, image, batch, stats, augment, rng: Philox::new(seed) }));
+        let load = LoadBatch { data, image, batch, stats, augment, rng: Philox::new(seed) };
+        p.within(Range::Load, |p| p.push(Op::Load(load)));
     }
 
     /// Records a training mini-batch: load, attack, train step, update.
@@ -320,13 +321,16 @@ impl<B: Backend> Engine<B> {
         let steps = spec.attack.map_or(0, |a| a.steps);
         p.push(Op::Weigh(Weigh { batch, weights: spec.weights, steps }));
         let pass = TrainPass::prepare(&mut p, &self.net, self.arenas, self.exact);
-        pass.forward(&mut p, &batch, input);
-        p.push(Op::Account(Account { batch, data, stats }));
-        pass.backward(&mut p, &batch, input);
+        p.within(Range::Forward, |p| {
+            pass.forward(p, &batch, input);
+            p.push(Op::Account(Account { batch, data, stats }));
+        });
+        p.within(Range::Backward, |p| pass.backward(p, &batch, input));
         [NetPass::Fprop, NetPass::Dgrad, NetPass::Wgrad].into_iter().for_each(|pass| scene.tally(&mut p, pass));
         let Engine { arenas, lr, .. } = *self;
         let (momentum, weight_decay) = (spec.momentum, spec.weight_decay);
-        p.push(Op::Update(Update { arenas, lr, momentum, weight_decay, batch, stats }));
+        let update = Update { arenas, lr, momentum, weight_decay, batch, stats };
+        p.within(Range::Update, |p| p.push(Op::Update(update)));
         self.backend.record(p)
     }
 

@@ -145,6 +145,36 @@ pub enum Phase {
     Update,
 }
 
+/// A stretch of a mini-batch that profilers show by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Range {
+    /// Loading the batch.
+    Load,
+    /// A step of the attack, from 0.
+    Step(usize),
+    /// Boundary check and compaction.
+    Check,
+    /// The training step's forward pass.
+    Forward,
+    /// The training step's backward pass.
+    Backward,
+    /// The parameter update.
+    Update,
+}
+
+impl std::fmt::Display for Range {
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        match self {
+            Range::Load => f.write_str("load"),
+            Range::Step(k) => write!(f, "attack step {k}"),
+            Range::Check => f.write_str("check and compact"),
+            Range::Forward => f.write_str("train forward"),
+            Range::Backward => f.write_str("train backward"),
+            Range::Update => f.write_str("update"),
+        }
+    }
+}
+
 /// Prepare `filter` from the KRSC weights `weights` of the arena `params`, each `w[k,r,s,c]` times `scale_k.scale[k]` and
 /// `scale_c.scale[c]` where given.
 #[derive(Clone, Debug)]
@@ -190,6 +220,10 @@ pub enum Op {
     Account(Account),
     /// What follows belongs to this phase, until the next mark.
     Mark(Phase),
+    /// What follows belongs to this range as well, until it is left; ranges nest.
+    Enter(Range),
+    /// Ends the innermost range.
+    Leave,
 }
 
 /// A recorded sequence of operations and the values they pass to one another.
@@ -239,6 +273,13 @@ impl Program {
     pub fn affine(&mut self, channels: usize) -> Affine {
         self.affines.push(channels);
         Affine(self.affines.len() as u32 - 1)
+    }
+
+    /// Appends what `record` appends as a range.
+    pub fn within(&mut self, range: Range, record: impl FnOnce(&mut Program)) {
+        self.ops.push(Op::Enter(range));
+        record(self);
+        self.ops.push(Op::Leave);
     }
 
     /// Appends an operation.

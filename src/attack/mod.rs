@@ -8,7 +8,7 @@ use crate::ops::load::Resident;
 use crate::ops::mine::{Compact, Select};
 use crate::ops::start::{Noise, Start};
 use crate::ops::stem::StemSink;
-use crate::program::{Op, Program, Shape};
+use crate::program::{Op, Program, Range, Shape};
 use crate::rng::{Philox, Stream};
 use crate::{Error, Result};
 
@@ -100,15 +100,19 @@ pub fn record(
         forward(p, batch.x, false, false);
     }
     for k in 0..pgd.steps {
-        forward(p, batch.x_adv, true, measure_step);
-        // The pass that decides is the first half of the kept examples' next step.
-        if mining.k_drop.contains(&k) {
-            p.push(Op::Select(Select { batch, keep_easy: mining.keep_easy }));
-            p.push(Op::Compact(Compact { image, batch, bits: pass.masks() }));
-        }
-        let sink = StemSink::Pgd { x: batch.x, x_adv: batch.x_adv, eps: pgd.eps, alpha: pgd.alpha };
-        pass.backward(p, &batch, pgd.loss, sink);
-        scene.tally(p, NetPass::Dgrad);
+        p.within(Range::Step(k), |p| {
+            forward(p, batch.x_adv, true, measure_step);
+            // The pass that decides is the first half of the kept examples' next step.
+            if mining.k_drop.contains(&k) {
+                p.within(Range::Check, |p| {
+                    p.push(Op::Select(Select { batch, keep_easy: mining.keep_easy }));
+                    p.push(Op::Compact(Compact { image, batch, bits: pass.masks() }));
+                });
+            }
+            let sink = StemSink::Pgd { x: batch.x, x_adv: batch.x_adv, eps: pgd.eps, alpha: pgd.alpha };
+            pass.backward(p, &batch, pgd.loss, sink);
+            scene.tally(p, NetPass::Dgrad);
+        });
     }
     if measure_step {
         forward(p, batch.x_adv, false, true);

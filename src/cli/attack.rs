@@ -1,13 +1,14 @@
+use super::device::{DeviceArgs, Job, PrecisionArgs};
 use super::eval::normalisation;
 use super::terminal::{Bar, catch_interrupts, stopping};
-use super::{DeviceArgs, ranged, say};
+use super::{ranged, say};
 use crate::attack::{Mining, Pgd};
 use crate::backend::Backend;
 use crate::data;
 use crate::engine::{Engine, Images};
 use crate::fsio::write_safetensors;
-use crate::net::Net;
 use crate::net::state::Weights;
+use crate::net::{Arch, Net};
 use crate::ops::head::Loss;
 use crate::program::DType;
 use crate::train::Progress;
@@ -83,6 +84,8 @@ pub(super) struct Args {
     #[arg(long)]
     exact: bool,
     #[command(flatten)]
+    precision: PrecisionArgs,
+    #[command(flatten)]
     device: DeviceArgs,
 }
 
@@ -126,13 +129,31 @@ pub(super) fn run(args: Args) -> Result<()> {
     }
     (arch.image.h, arch.image.w) = (input.height, input.width);
     let weights = Weights::from_state_dict(&Net::new(arch.clone()), &checkpoint.dict, path)?;
-    let mut engine = Engine::new(args.device.backend()?, arch, args.exact)?;
-    engine.set_weights(&weights)?;
     catch_interrupts()?;
-    let outcome = attack(&mut engine, &input.train, &pgd, &mining, &args)?;
-    write(&outcome, &engine, &args, input.train.len())?;
-    say(format!("{} of {} examples kept; {} written", outcome.kept.len(), input.train.len(), args.output.display()));
-    Ok(())
+    let job = AttackJob { args: &args, split: &input.train, arch, weights, pgd, mining };
+    args.device.run(args.precision.precision, job)
+}
+
+/// An attack of which only the device is missing.
+struct AttackJob<'a> {
+    args: &'a Args,
+    split: &'a data::Split,
+    arch: Arch,
+    weights: Weights,
+    pgd: Pgd,
+    mining: Mining,
+}
+
+impl Job for AttackJob<'_> {
+    fn run<B: Backend>(self, backend: B) -> Result<()> {
+        let AttackJob { args, split, arch, weights, pgd, mining } = self;
+        let mut engine = Engine::new(backend, arch, args.exact)?;
+        engine.set_weights(&weights)?;
+        let outcome = attack(&mut engine, split, &pgd, &mining, args)?;
+        write(&outcome, &engine, args, split.len())?;
+        say(format!("{} of {} examples kept; {} written", outcome.kept.len(), split.len(), args.output.display()));
+        Ok(())
+    }
 }
 
 fn attack<B: Backend>(

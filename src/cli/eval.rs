@@ -1,10 +1,12 @@
+use super::device::{DeviceArgs, Job, PrecisionArgs};
 use super::terminal::{Bar, catch_interrupts, stopping};
-use super::{DeviceArgs, ranged, say};
+use super::{ranged, say};
+use crate::backend::Backend;
 use crate::data;
 use crate::engine::{Engine, Images};
 use crate::eval::{Examined, Threat};
-use crate::net::Net;
 use crate::net::state::Weights;
+use crate::net::{Arch, Net};
 use crate::ops::stem::Normalisation;
 use crate::report::table::fairness_table;
 use crate::report::{AttackResult, DataId, Report, created_by};
@@ -58,6 +60,8 @@ pub(super) struct Args {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
+    precision: PrecisionArgs,
+    #[command(flatten)]
     device: DeviceArgs,
 }
 
@@ -107,46 +111,65 @@ pub(super) fn run(args: Args) -> Result<()> {
         return Err(Error::format(path, what));
     }
     let split = if data.test.is_empty() { &data.train } else { &data.test };
-    let images = Images::from(split);
     catch_interrupts()?;
     let weights = Weights::from_state_dict(&Net::new(arch.clone()), &checkpoint.dict, path)?;
-    let mut engine = Engine::new(args.device.backend()?, arch, false)?;
-    engine.set_weights(&weights)?;
-    let examined = Examined::new(&mut engine, images, &split.labels)?;
-    let mut bar = Bar::new(0, !args.json);
-    let mut attacks = Vec::new();
-    for threat in &args.attack {
-        let mut examination = examined.record(&mut engine, *threat, eps, !args.no_random_start, seed)?;
-        let counts = examined.run(&mut engine, &mut examination, |done| {
-            let (doing, total) = (threat.to_string(), split.len());
-            bar.show(&Progress { epoch: 0, doing, done, total, kept_share: None });
-            !stopping()
-        })?;
-        let Some(counts) = counts else { return Err(Error::Stopped) };
-        attacks.push(AttackResult { name: threat.to_string(), fairness: counts.fairness()? });
+    let job = EvalJob { args: &args, data: &data, split, arch, weights, eps, seed };
+    args.device.run(args.precision.precision, job)
+}
+
+/// An evaluation of which only the device is missing.
+struct EvalJob<'a> {
+    args: &'a Args,
+    data: &'a data::Dataset,
+    split: &'a data::Split,
+    arch: Arch,
+    weights: Weights,
+    eps: f32,
+    seed: u64,
+}
+
+impl Job for EvalJob<'_> {
+    fn run<B: Backend>(self, backend: B) -> Result<()> {
+        let EvalJob { args, data, split, arch, weights, eps, seed } = self;
+        let images = Images::from(split);
+        let mut engine = Engine::new(backend, arch, false)?;
+        engine.set_weights(&weights)?;
+        let examined = Examined::new(&mut engine, images, &split.labels)?;
+        let mut bar = Bar::new(0, !args.json);
+        let mut attacks = Vec::new();
+        for threat in &args.attack {
+            let mut examination = examined.record(&mut engine, *threat, eps, !args.no_random_start, seed)?;
+            let counts = examined.run(&mut engine, &mut examination, |done| {
+                let (doing, total) = (threat.to_string(), split.len());
+                bar.show(&Progress { epoch: 0, doing, done, total, kept_share: None });
+                !stopping()
+            })?;
+            let Some(counts) = counts else { return Err(Error::Stopped) };
+            attacks.push(AttackResult { name: threat.to_string(), fairness: counts.fairness()? });
+        }
+        bar.clear();
+        let report = Report {
+            created_by: created_by(),
+            device: engine.backend.name(),
+            kernels: engine.backend.kernels().map(String::from),
+            seed,
+            data: DataId { name: data.name.clone(), hash: data.hash.clone() },
+            network: engine.net.arch.describe(),
+            contract: serde_json::json!({ "eps": eps, "random_start": !args.no_random_start }),
+            checkpoint: Some(args.checkpoint.display().to_string()),
+            class_names: data.class_names.clone(),
+            attacks,
+            cost: None,
+        };
+        let out = args.out.clone().unwrap_or_else(|| args.checkpoint.with_extension("report.json"));
+        report.write(&out)?;
+        if args.json {
+            say(serde_json::to_string(&report).expect("plain data"));
+            return Ok(());
+        }
+        say(format!("{} images of {}, eps {eps:.4}, {}", split.len(), data.name, report.device));
+        say(fairness_table(&report.class_names, &report.attacks, report.attacks.len() - 1));
+        say(format!("\nreport: {}", out.display()));
+        Ok(())
     }
-    bar.clear();
-    use crate::backend::Backend;
-    let report = Report {
-        created_by: created_by(),
-        device: engine.backend.name(),
-        seed,
-        data: DataId { name: data.name.clone(), hash: data.hash.clone() },
-        network: engine.net.arch.describe(),
-        contract: serde_json::json!({ "eps": eps, "random_start": !args.no_random_start }),
-        checkpoint: Some(path.display().to_string()),
-        class_names: data.class_names.clone(),
-        attacks,
-        cost: None,
-    };
-    let out = args.out.unwrap_or_else(|| path.with_extension("report.json"));
-    report.write(&out)?;
-    if args.json {
-        say(serde_json::to_string(&report).expect("plain data"));
-        return Ok(());
-    }
-    say(format!("{} images of {}, eps {eps:.4}, {}", split.len(), data.name, report.device));
-    say(fairness_table(&report.class_names, &report.attacks, report.attacks.len() - 1));
-    say(format!("\nreport: {}", out.display()));
-    Ok(())
 }

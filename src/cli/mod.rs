@@ -2,14 +2,14 @@
 
 mod attack;
 mod data;
+mod device;
 mod eval;
 mod terminal;
 mod train;
 
-use crate::cpu::CpuBackend;
 use crate::train::options::Number;
 use crate::{Error, Result};
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{Parser, Subcommand};
 use std::process::ExitCode;
 
 /// Adversarial training with hard adversarial example mining (HAM), fast on CPUs and GPUs.
@@ -29,36 +29,6 @@ enum Command {
     Eval(eval::Args),
     Attack(attack::Args),
     Data(data::Args),
-}
-
-/// Where to compute.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-enum Device {
-    /// The best there is.
-    #[default]
-    Auto,
-    /// This machine's cores.
-    Cpu,
-}
-
-/// Options of every command that computes.
-#[derive(Clone, Debug, clap::Args)]
-struct DeviceArgs {
-    /// Where to compute
-    #[arg(long, value_enum, default_value_t, help_heading = "Run")]
-    device: Device,
-    /// CPU threads; results don't depend on it (0: one per core)
-    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u16).range(0..=1024),
-        help_heading = "Run")]
-    threads: u16,
-}
-
-impl DeviceArgs {
-    fn backend(&self) -> Result<CpuBackend> {
-        match self.device {
-            Device::Auto | Device::Cpu => CpuBackend::new(self.threads.into()),
-        }
-    }
 }
 
 /// A number of the command line as f32, in a range.

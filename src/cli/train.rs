@@ -1,6 +1,8 @@
+use super::device::{DeviceArgs, Job};
 use super::eval::normalisation;
+use super::say;
 use super::terminal::{Bar, catch_interrupts, stopping};
-use super::{DeviceArgs, say};
+use crate::backend::Backend;
 use crate::data;
 use crate::net::state::Weights;
 use crate::net::{Arch, Net};
@@ -92,32 +94,51 @@ pub(super) fn run(args: Args) -> Result<()> {
     let data = data::open_for(dataset, options.data_dir.as_deref(), classes)?;
     let init = checkpoint.map(|(path, c)| Init::new(&c, path, &data, &options)).transpose()?;
     let (config, full) = Config::new(&options, &data, init.as_ref().map(|i| &i.arch))?;
-    let is_new = resumed.is_none();
-    let run = match resumed {
-        Some(run) => run,
-        None => {
-            let name = format!("{}-{}", file_stem(&data.name), config.method.name());
-            RunDir::create(out.as_deref(), &name, &full)?
-        }
-    };
     catch_interrupts()?;
-    let set_up = || Trainer::new(device.backend()?, &config, &data, &run, init.as_ref().map(|i| &i.weights));
-    let mut trainer = set_up().inspect_err(|_| {
-        if is_new {
-            run.abandon();
+    let precision = config.precision;
+    device.run(precision, TrainJob { config, full, data, init, resumed, out, json })
+}
+
+/// A run of which only the device is missing.
+struct TrainJob {
+    config: Config,
+    full: Options,
+    data: data::Dataset,
+    init: Option<Init>,
+    resumed: Option<RunDir>,
+    out: Option<PathBuf>,
+    json: bool,
+}
+
+impl Job for TrainJob {
+    fn run<B: Backend>(self, backend: B) -> Result<()> {
+        let TrainJob { config, full, data, init, resumed, out, json } = self;
+        let is_new = resumed.is_none();
+        let run = match resumed {
+            Some(run) => run,
+            None => {
+                let name = format!("{}-{}", file_stem(&data.name), config.method.name());
+                RunDir::create(out.as_deref(), &name, &full)?
+            }
+        };
+        let trainer = Trainer::new(backend, &config, &data, &run, init.as_ref().map(|i| &i.weights));
+        let mut trainer = trainer.inspect_err(|_| {
+            if is_new {
+                run.abandon();
+            }
+        })?;
+        let mut screen = Screen { bar: Bar::new(config.epochs, !json), table: None, json };
+        if !json {
+            introduce(&config, &data, &trainer.device(), trainer.examples(), &full, &run);
+            let table = EpochTable::new(config.epochs as u64, &data.class_names);
+            say(table.header());
+            trainer.epochs().iter().for_each(|e| say(table.row(e)));
+            screen.table = Some(table);
         }
-    })?;
-    let mut screen = Screen { bar: Bar::new(config.epochs, !json), table: None, json };
-    if !json {
-        introduce(&config, &data, &trainer.device(), trainer.examples(), &full, &run);
-        let table = EpochTable::new(config.epochs as u64, &data.class_names);
-        say(table.header());
-        trainer.epochs().iter().for_each(|e| say(table.row(e)));
-        screen.table = Some(table);
+        let report = trainer.run(&mut screen);
+        screen.bar.clear();
+        conclude(&report?, &run, json)
     }
-    let report = trainer.run(&mut screen);
-    screen.bar.clear();
-    conclude(&report?, &run, json)
 }
 
 /// A name fit for a folder.

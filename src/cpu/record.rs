@@ -159,6 +159,7 @@ fn steps(program: &Program, tile: usize) -> Vec<Step> {
     let mut steps: Vec<Step> = Vec::new();
     for (i, op) in program.ops.iter().enumerate() {
         match (op, steps.last_mut()) {
+            (Op::Enter(_) | Op::Leave, _) => {}
             (Op::Mark(phase), _) => steps.push(Step::Mark(*phase)),
             (Op::Fold(_), Some(Step::Prepare { folds, .. })) => folds.push(i),
             (Op::PrepareFilter(_), Some(Step::Prepare { filters, .. })) => filters.push(i),
@@ -242,6 +243,6 @@ pub(super) fn implementation(op: &Op) -> Option<&dyn CpuOp> {
         Op::Update(o) => o,
         Op::Tally(o) => o,
         Op::Account(o) => o,
-        Op::Mark(_) => return None,
+        Op::Mark(_) | Op::Enter(_) | Op::Leave => return None,
     })
 }

@@ -8,7 +8,7 @@ use crate::ops::account::{NetPass, Stats};
 use crate::ops::conv::{ConvDgrad, ConvFprop};
 use crate::ops::head::{HeadDgrad, HeadFprop};
 use crate::ops::norm::Fold;
-use crate::program::{Op, PrepareFilter, Program, Value, uses};
+use crate::program::{Op, PrepareFilter, Program, Range, Value, uses};
 
 /// One or a few ops that are launched together.
 #[derive(Debug)]
@@ -25,6 +25,10 @@ pub enum Step<'a> {
     Dgrad(&'a ConvDgrad, Option<&'a ConvDgrad>),
     /// The head, whether the examples that crossed are marked to be kept, and its gradient.
     Head(&'a HeadFprop, bool, Option<&'a HeadDgrad>),
+    /// The start of a named range.
+    Enter(Range),
+    /// The end of the innermost range.
+    Leave,
     /// Example passes since the number of live examples last changed: fprop, dgrad, wgrad.
     Tally(Stats, [u32; 3]),
 }
@@ -40,7 +44,14 @@ pub fn steps(program: &Program) -> Vec<Step<'_>> {
         {
             steps.push(Step::Tally(stats, passes));
         }
-        match (op, steps.last_mut()) {
+        // Ranges don't keep apart what belongs together.
+        let last = steps.iter_mut().rev().find(|s| !matches!(s, Step::Enter(_) | Step::Leave));
+        match (op, last) {
+            (Op::Enter(range), _) => steps.push(Step::Enter(*range)),
+            (Op::Leave, _) => match steps.last() {
+                Some(Step::Enter(_)) => drop(steps.pop()),
+                _ => steps.push(Step::Leave),
+            },
             (Op::Tally(t), _) => {
                 let (_, passes) = tally.get_or_insert((t.stats, [0; 3]));
                 passes[match t.pass {
@@ -52,7 +63,7 @@ pub fn steps(program: &Program) -> Vec<Step<'_>> {
             (Op::Fold(f), Some(Step::Fold(all))) => all.push(f),
             (Op::Fold(f), Some(Step::Prepare(_))) => {
                 // No folding reads a filter, so all foldings of a run of both come first.
-                let at = steps.len() - 1;
+                let at = steps.iter().rposition(|s| matches!(s, Step::Prepare(_))).expect("matched");
                 match steps[..at].last_mut() {
                     Some(Step::Fold(all)) => all.push(f),
                     _ => steps.insert(at, Step::Fold(vec![f])),

@@ -22,10 +22,12 @@ use crate::{Error, Result};
 use bytemuck::Pod;
 use driver::{Driver, Ptr};
 use record::Recorded;
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 /// Element type of activations, their gradients and the filters that meet them; sums are f32, master weights too.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
 pub enum Precision {
     /// Single precision.
     #[default]
@@ -84,6 +86,10 @@ impl<D: Driver> Backend for GpuBackend<D> {
 
     fn name(&self) -> String {
         format!("{}, {}", self.driver.name(), self.precision.suffix())
+    }
+
+    fn kernels(&self) -> Option<&'static str> {
+        Some(kernels::SOURCES)
     }
 
     fn alloc(&mut self, dtype: DType, len: usize) -> Result<Buf> {

@@ -183,6 +183,14 @@ impl Recorder<'_> {
             Step::Fprop(conv, shortcut) => conv::gpu::fprop(self, conv, *shortcut),
             Step::Dgrad(conv, shortcut) => conv::gpu::dgrad(self, conv, *shortcut),
             Step::Head(fprop, keep, dgrad) => head::gpu::fprop(self, fprop, *keep, *dgrad),
+            Step::Enter(range) => {
+                self.commands.push(Command::Push(range.to_string()));
+                Ok(())
+            }
+            Step::Leave => {
+                self.commands.push(Command::Pop);
+                Ok(())
+            }
             Step::Tally(stats, passes) => account::gpu::tally(self, *stats, *passes),
         }
     }
@@ -207,7 +215,14 @@ fn launcher(op: &Op) -> Option<&dyn GpuOp> {
         Op::Update(o) => o,
         Op::Account(o) => o,
         Op::Mark(o) => o,
-        Op::Fold(_) | Op::PrepareFilter(_) | Op::ConvFprop(_) | Op::ConvDgrad(_) | Op::HeadFprop(_) | Op::Tally(_) => {
+        Op::Fold(_)
+        | Op::PrepareFilter(_)
+        | Op::ConvFprop(_)
+        | Op::ConvDgrad(_)
+        | Op::HeadFprop(_)
+        | Op::Tally(_)
+        | Op::Enter(_)
+        | Op::Leave => {
             return None;
         }
     })

@@ -20,6 +20,9 @@ pub struct Report {
     pub created_by: String,
     /// The device it ran on, in words.
     pub device: String,
+    /// Hash of the sources of the GPU kernels that ran, if any did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kernels: Option<String>,
     /// The seed of all random numbers.
     pub seed: u64,
     /// The data set.

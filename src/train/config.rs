@@ -4,6 +4,7 @@ use super::options::{ArchName, Method, Number, Options, Schedule};
 use crate::attack::{Mining, Pgd};
 use crate::data::Dataset;
 use crate::engine::TrainSpec;
+use crate::gpu::Precision;
 use crate::net::Arch;
 use crate::ops::head::Loss;
 use crate::ops::mine::Weights;
@@ -50,6 +51,8 @@ pub struct Config {
     pub validation: f64,
     /// Seed.
     pub seed: u64,
+    /// Element type of activations on a GPU.
+    pub precision: Precision,
     /// Epochs between evaluations.
     pub eval_every: usize,
 }
@@ -121,6 +124,7 @@ impl Config {
             no_shuffle: Some(o.no_shuffle.unwrap_or(false)),
             validation: Some(o.validation.unwrap_or(Number(0.1))),
             seed: Some(o.seed.unwrap_or(0)),
+            precision: Some(o.precision.unwrap_or_default()),
             eval_every: Some(o.eval_every.unwrap_or(1)),
             ..o
         };
@@ -177,6 +181,7 @@ impl Config {
             max_batches: o.max_batches.map(|m| count("max-batches", Some(m), 1..=1_000_000_000)).transpose()?,
             validation,
             seed: o.seed.ok_or_else(|| set("seed"))?,
+            precision: o.precision.unwrap_or_default(),
             eval_every: count("eval-every", o.eval_every, 1..=1_000_000)?,
         })
     }

@@ -61,6 +61,7 @@ impl<B: Backend> Trainer<'_, B> {
         let report = Report {
             created_by: report::created_by(),
             device: self.device(),
+            kernels: self.engine.backend.kernels().map(String::from),
             seed: c.seed,
             data: DataId { name: self.data.name.clone(), hash: self.data.hash.clone() },
             network: c.arch.describe(),

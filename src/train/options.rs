@@ -4,6 +4,7 @@
 //! that sets a value wins. The complete set of a run is written to its `config.toml`, which `--config` takes again.
 
 use crate::fsio::one_line;
+use crate::gpu::Precision;
 use crate::ops::mine::Weights;
 use crate::{Error, Result};
 use clap::ValueEnum;
@@ -240,6 +241,9 @@ pub struct Options {
     #[arg(long, value_name = "SEED", value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64),
         help_heading = "Training")]
     pub seed: Option<u64>,
+    /// Element type of activations on a GPU; sums and master weights are fp32 [default: fp32]
+    #[arg(long, value_enum, help_heading = "Training")]
+    pub precision: Option<Precision>,
     /// Evaluate every so many epochs, and after the last [default: 1]
     #[arg(long, value_parser = count, value_name = "N", help_heading = "Training")]
     pub eval_every: Option<usize>,

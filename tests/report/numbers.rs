@@ -186,6 +186,7 @@ fn reports_survive_the_round_trip() {
     let cost = Cost::of(&epochs);
     assert_eq!((cost.attack_seconds, cost.eval_seconds, cost.units_per_example), (21.0, 2.5, Some(23.0)));
     let report = Report {
+        kernels: None,
         created_by: created_by(),
         device: "cpu".to_owned(),
         seed: u64::MAX,
