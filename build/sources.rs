@@ -1,6 +1,6 @@
 // The kernels' sources, their hash, and the PTX committed beside them. Shared by build.rs and the test that compares.
 
-use crate::nvcc::{FLAGS, Nvcc, RELEASE};
+use super::nvcc::{FLAGS, Nvcc, RELEASE};
 use sha2::{Digest, Sha256};
 use std::fs;
 use std::path::{Path, PathBuf};
