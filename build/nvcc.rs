@@ -32,11 +32,10 @@ impl Nvcc {
         self.version.contains(&format!("release {RELEASE},"))
     }
 
-    /// Compiles `folder/name` (a .cu file) and returns PTX that names no folder of this machine.
+    /// Compiles `folder/name` (a .cu file).
     pub fn compile(&self, folder: &Path, name: &str, draft: &Path) -> Result<String, String> {
         output(Command::new(&self.path).current_dir(folder).args(FLAGS).arg("-o").arg(draft).arg(name))?;
-        let ptx = fs::read_to_string(draft).map_err(|e| format!("{}: {e}", draft.display()))?;
-        Ok(without_folders(&ptx))
+        fs::read_to_string(draft).map_err(|e| format!("{}: {e}", draft.display()))
     }
 
     /// The same PTX under [`PTX_VERSION`], if ptxas beside this nvcc accepts it.
@@ -75,19 +74,6 @@ pub fn installed(root: &Path) -> Option<PathBuf> {
     }
     let python = fs::read_dir(venv.join("lib")).ok()?.next()?.ok()?;
     Some(python.path().join("site-packages/nvidia/cu13/bin/nvcc"))
-}
-
-/// `.file` directives with the file's name alone.
-fn without_folders(ptx: &str) -> String {
-    let rewrite = |line: &str| match line.strip_prefix("\t.file\t").and_then(|rest| rest.split_once('"')) {
-        Some((number, path)) => {
-            let path = path.split('"').next().unwrap_or(path);
-            let name = path.rsplit('/').next().unwrap_or(path);
-            format!("\t.file\t{number}\"{name}\"\n")
-        }
-        None => line.into(),
-    };
-    ptx.split_inclusive('\n').map(rewrite).collect()
 }
 
 /// What a command prints; its failure is one line, the last that it wrote to stderr.

@@ -42,10 +42,10 @@ impl Sources {
         Ok(Sources { folder, names, hash })
     }
 
-    /// The PTX of a module, under the lowest version that the compiler's ptxas accepts.
+    /// The PTX of a module, which names no folder of this machine, under the lowest version that the compiler's ptxas accepts.
     pub fn compile(&self, nvcc: &Nvcc, name: &str, out: &Path) -> Result<String, String> {
         let draft = out.join(format!("{name}.draft.ptx"));
-        let ptx = nvcc.compile(&self.folder, &format!("{name}.cu"), &draft)?;
+        let ptx = without_folders(&nvcc.compile(&self.folder, &format!("{name}.cu"), &draft)?);
         let lowered = nvcc.lowered(&ptx, &draft)?;
         let _ = fs::remove_file(&draft);
         Ok(lowered.unwrap_or(ptx))
@@ -69,6 +69,19 @@ impl Sources {
         };
         self.names.iter().map(read).collect()
     }
+}
+
+/// `.file` directives with the file's name alone.
+fn without_folders(ptx: &str) -> String {
+    let rewrite = |line: &str| match line.strip_prefix("\t.file\t").and_then(|rest| rest.split_once('"')) {
+        Some((number, path)) => {
+            let path = path.split('"').next().unwrap_or(path);
+            let name = path.rsplit('/').next().unwrap_or(path);
+            format!("\t.file\t{number}\"{name}\"\n")
+        }
+        None => line.into(),
+    };
+    ptx.split_inclusive('\n').map(rewrite).collect()
 }
 
 /// The kernels of a PTX text.

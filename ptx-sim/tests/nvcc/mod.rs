@@ -34,7 +34,8 @@ pub fn ptx(name: &str) -> String {
 fn compile(nvcc: &Nvcc, name: &str) -> Result<String, String> {
     let source = programs().join(name).with_extension("cu");
     let mut hash = DefaultHasher::new();
-    (&nvcc.version, FLAGS, read(&source)?, headers()?).hash(&mut hash);
+    // The PTX holds the path.
+    (&nvcc.version, FLAGS, &source, read(&source)?, headers()?).hash(&mut hash);
 
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("ptx");
     fs::create_dir_all(&folder).map_err(|e| format!("{}: {e}", folder.display()))?;
