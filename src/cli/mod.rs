@@ -4,6 +4,7 @@ mod attack;
 mod data;
 mod device;
 mod eval;
+mod kernels;
 mod terminal;
 mod train;
 
@@ -29,6 +30,7 @@ enum Command {
     Eval(eval::Args),
     Attack(attack::Args),
     Data(data::Args),
+    Kernels(kernels::Args),
 }
 
 /// A number of the command line as f32, in a range.
@@ -46,6 +48,7 @@ pub fn main() -> ExitCode {
         Command::Eval(args) => eval::run(args),
         Command::Attack(args) => attack::run(args),
         Command::Data(args) => data::run(args),
+        Command::Kernels(args) => kernels::run(args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -13,6 +13,8 @@ pub mod driver;
 pub mod fuse;
 pub mod inspect;
 pub mod kernels;
+pub mod profile;
+pub mod ptxas;
 pub mod record;
 pub mod sim;
 

@@ -96,7 +96,11 @@ impl SimDriver {
         self.calls.set(calls);
     }
 
-    fn launch(&mut self, launch: &Launch) -> Result<()> {
+    /// Runs one prepared launch.
+    ///
+    /// # Errors
+    /// If the kernel fails.
+    pub fn run(&mut self, launch: &Launch) -> Result<Counters> {
         let mut device = self.device.borrow_mut();
         let outputs: Vec<Ptr> =
             launch.args.iter().filter_map(|a| if let Arg::Out(p) = a { Some(*p) } else { None }).collect();
@@ -117,9 +121,9 @@ impl SimDriver {
             .map_err(|e| device_error(launch, e))?;
         self.called(|c| c.launches += 1);
         if let Some(all) = &mut self.counters {
-            all.push(counters);
+            all.push(counters.clone());
         }
-        Ok(())
+        Ok(counters)
     }
 }
 
@@ -204,7 +208,7 @@ impl Driver for SimDriver {
         self.called(|c| c.replays += 1);
         for command in graph.iter() {
             if let Command::Launch(launch) = command {
-                self.launch(launch)?;
+                self.run(launch)?;
             }
         }
         Ok(())

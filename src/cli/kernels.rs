@@ -1,0 +1,447 @@
+use super::say;
+use crate::attack::{Mining, Pgd};
+use crate::engine::TrainSpec;
+use crate::gpu::Precision;
+use crate::gpu::kernels::MODULES;
+use crate::gpu::profile::{Profile, Profiled, Subject, profile};
+use crate::gpu::ptxas::{ARCHITECTURES, Assembled, assemble};
+use crate::net::Arch;
+use crate::ops::head::Loss;
+use crate::ops::mine::Weights;
+use crate::program::Shape;
+use crate::train::options::{ArchName, Number};
+use crate::{Error, Result};
+use clap::Subcommand;
+use comfy_table::presets::UTF8_FULL_CONDENSED;
+use comfy_table::{CellAlignment, Table};
+use indicatif::{ProgressBar, ProgressStyle};
+use ptx_sim::Counters;
+use ptx_sim::gpu::{GPUS, Gpu};
+use serde::Serialize;
+
+/// The GPU's kernels on paper: registers and spills, counted work, predicted times.
+///
+/// Needs no GPU: ptxas assembles the kernels, and a simulator executes them.
+/// ptxas comes with the CUDA 13.0 toolkit ($NVCC, $CUDA_HOME or the PATH).
+///
+/// Examples:
+///   ham-engine kernels list
+///   ham-engine kernels profile --gpu a100 --batch 64
+///   ham-engine kernels check
+#[derive(clap::Args)]
+#[command(verbatim_doc_comment)]
+pub(super) struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Registers, shared memory and spills of every kernel by architecture
+    List {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// What a mini-batch's launches count, what limits them, and the least time they take
+    Profile(SubjectArgs),
+    /// The same, held against what good kernels reach; exit code 2 if an aim is missed
+    Check(SubjectArgs),
+}
+
+#[derive(clap::Args)]
+struct SubjectArgs {
+    /// The GPU: h100, a100, rtx-4090 or rtx-3060
+    #[arg(long, value_name = "GPU", default_value = "h100", value_parser = gpu)]
+    gpu: &'static Gpu,
+    /// A named network
+    #[arg(long, value_enum, default_value = "preact-resnet18")]
+    arch: ArchName,
+    /// Channels of each stage, instead of the named network's
+    #[arg(long, value_delimiter = ',', value_name = "W,W,..")]
+    widths: Option<Vec<usize>>,
+    /// Blocks of each stage
+    #[arg(long, value_delimiter = ',', value_name = "B,B,..")]
+    blocks: Option<Vec<usize>>,
+    /// Images, channels x height x width
+    #[arg(long, value_name = "CxHxW", default_value = "3x32x32", value_parser = image)]
+    image: Shape,
+    /// Classes
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    classes: usize,
+    /// Examples in a mini-batch
+    #[arg(long, value_name = "N", default_value_t = 128)]
+    batch: usize,
+    /// Element type of activations
+    #[arg(long, value_enum, default_value = "bf16")]
+    precision: Precision,
+    /// Steps of the attack
+    #[arg(long, value_name = "K", default_value_t = 10)]
+    steps: usize,
+    /// HAM: check after so many steps; its share of kept examples is --kept-share
+    #[arg(long, value_name = "K", default_value_t = 3)]
+    k_drop: usize,
+    /// HAM: share of the examples that stays
+    #[arg(long, value_name = "SHARE", default_value = "0.4")]
+    kept_share: Number,
+    /// Images of an epoch
+    #[arg(long, value_name = "N", default_value_t = 50_000)]
+    images: usize,
+    /// CPU threads (0: one per core)
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    threads: u16,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+fn gpu(name: &str) -> std::result::Result<&'static Gpu, String> {
+    let plain = |s: &str| s.to_lowercase().replace([' ', '-', '_'], "");
+    let found = GPUS.into_iter().find(|g| !name.is_empty() && plain(g.name).contains(&plain(name)));
+    found.ok_or_else(|| format!("known are {}", GPUS.map(|g| g.name).join(", ")))
+}
+
+fn image(s: &str) -> std::result::Result<Shape, String> {
+    let parts: Vec<Option<usize>> = s.split('x').map(|p| p.parse().ok()).collect();
+    match parts[..] {
+        [Some(c), Some(h), Some(w)] => Ok(Shape { c, h, w }),
+        _ => Err("give channels x height x width, as in 3x32x32".into()),
+    }
+}
+
+pub(super) fn run(args: Args) -> Result<()> {
+    match args.command {
+        Command::List { json } => list(json),
+        Command::Profile(args) => {
+            let [pgd_at, ham] = args.profiles()?;
+            if args.json {
+                say(serde_json::to_string(&args.report(&pgd_at, &ham)).expect("plain data"));
+                return Ok(());
+            }
+            say(table(&pgd_at, "PGD-AT"));
+            say(args.summary(&pgd_at, &ham));
+            Ok(())
+        }
+        Command::Check(args) => args.check(),
+    }
+}
+
+fn list(json: bool) -> Result<()> {
+    let mut all: Vec<Assembled> = Vec::new();
+    for arch in ARCHITECTURES {
+        all.extend(assemble(arch)?);
+    }
+    if json {
+        say(serde_json::to_string(&all).expect("plain data"));
+        return Ok(());
+    }
+    let mut table = Table::new();
+    table.load_style(UTF8_FULL_CONDENSED);
+    table.set_header(["module", "kernel", "shared B"].into_iter().chain(ARCHITECTURES));
+    for module in MODULES {
+        for entry in module.entries {
+            let of = |arch: &str| all.iter().find(|a| a.arch == arch && a.kernel == *entry);
+            let cell = |arch: &str| match of(arch) {
+                Some(a) if a.spills + a.stack > 0 => format!("{} ({} B local)", a.registers, a.stack + a.spills),
+                Some(a) => a.registers.to_string(),
+                None => "–".into(),
+            };
+            let shared = of(ARCHITECTURES[0]).map_or(0, |a| a.shared).to_string();
+            let row = [module.name.to_owned(), (*entry).to_owned(), shared];
+            table.add_row(row.into_iter().chain(ARCHITECTURES.map(cell)));
+        }
+    }
+    say(table);
+    say(
+        "Columns sm_NN: registers of a thread, and local memory where there is any. Shared: static; convolutions add dynamic.",
+    );
+    Ok(())
+}
+
+/// One line of a profile, for scripts.
+#[derive(Serialize)]
+struct Line<'a> {
+    kernel: &'a str,
+    shape: &'a str,
+    after_compaction: bool,
+    attack_launches: usize,
+    update_launches: usize,
+    microseconds: f64,
+    limiter: Option<String>,
+    waves: Option<f64>,
+    registers: u32,
+    local_bytes: u32,
+    dram_bytes: u64,
+    unique_bytes: u64,
+    sectors: u64,
+    shared_wavefronts: u64,
+    ideal_wavefronts: u64,
+    mma_flops: u64,
+    warp_instructions: u64,
+}
+
+/// A method's predicted times.
+#[derive(Serialize)]
+struct Method<'a> {
+    name: &'a str,
+    attack_seconds: f64,
+    update_seconds: f64,
+    epoch_seconds: f64,
+    launches_per_step: usize,
+    mma_flops: u64,
+    needed_flops: f64,
+    launches: Vec<Line<'a>>,
+}
+
+fn dram(c: &Counters) -> u64 {
+    32 * (c.unique_load_sectors + c.unique_store_sectors)
+}
+
+fn wavefronts(c: &Counters) -> u64 {
+    c.shared_load_wavefronts + c.shared_store_wavefronts
+}
+
+fn line(l: &Profiled) -> Line<'_> {
+    let c = &l.counters;
+    Line {
+        kernel: l.kernel,
+        shape: &l.shape,
+        after_compaction: l.compacted,
+        attack_launches: l.attack,
+        update_launches: l.update,
+        microseconds: 1e6 * l.seconds(),
+        limiter: l.roofline.as_ref().map(|r| format!("{:?}", r.limiter)),
+        waves: l.roofline.as_ref().map(|r| r.waves),
+        registers: l.assembled.registers,
+        local_bytes: l.assembled.stack + l.assembled.spills,
+        dram_bytes: dram(c),
+        unique_bytes: c.unique_bytes,
+        sectors: c.global_load_sectors + c.global_store_sectors + c.global_atomic_sectors,
+        shared_wavefronts: wavefronts(c),
+        ideal_wavefronts: c.shared_ideal_wavefronts,
+        mma_flops: c.mma_flops,
+        warp_instructions: c.total_warp_instructions(),
+    }
+}
+
+/// A line per kind of launch, the longest in a mini-batch first.
+fn table(p: &Profile, title: &str) -> Table {
+    let mut table = Table::new();
+    table.load_style(UTF8_FULL_CONDENSED);
+    table.set_header([
+        title,
+        "shape",
+        "attack",
+        "update",
+        "us each",
+        "limiter",
+        "waves",
+        "regs",
+        "DRAM MB",
+        "L2 MB",
+        "wavefronts/ideal",
+        "mma GFLOP",
+    ]);
+    (2..12).filter(|i| *i != 5).for_each(|i| {
+        table.column_mut(i).expect("a column").set_cell_alignment(CellAlignment::Right);
+    });
+    let mut order: Vec<&Profiled> = p.launches.iter().collect();
+    let cost = |l: &Profiled| l.launches() as f64 * l.seconds();
+    order.sort_by(|a, b| cost(b).total_cmp(&cost(a)));
+    for l in order {
+        let l = line(l);
+        let ratio = match l.ideal_wavefronts {
+            0 => "–".into(),
+            ideal => format!("{:.3}", l.shared_wavefronts as f64 / ideal as f64),
+        };
+        table.add_row([
+            l.kernel.to_owned(),
+            l.shape.to_owned(),
+            l.attack_launches.to_string(),
+            l.update_launches.to_string(),
+            format!("{:.1}", l.microseconds),
+            l.limiter.unwrap_or("does not fit".into()),
+            l.waves.map_or("–".into(), |w| format!("{w:.2}")),
+            l.registers.to_string(),
+            format!("{:.1}", l.dram_bytes as f64 / 1e6),
+            format!("{:.1}", 32.0 * l.sectors as f64 / 1e6),
+            ratio,
+            format!("{:.2}", l.mma_flops as f64 / 1e9),
+        ]);
+    }
+    table
+}
+
+impl SubjectArgs {
+    /// Profiles of PGD-AT and of HAM.
+    fn profiles(&self) -> Result<[Profile; 2]> {
+        let (mut widths, mut blocks) = self.arch.shape();
+        if let Some(w) = &self.widths {
+            (widths, blocks) = (w.clone(), vec![1; w.len()]);
+        }
+        if let Some(b) = &self.blocks {
+            blocks = if b.len() == 1 { vec![b[0]; widths.len()] } else { b.clone() };
+        }
+        let arch = Arch { image: self.image, classes: self.classes, widths, blocks, normalisation: None }.validate()?;
+        if self.batch == 0 || self.batch > 65_536 {
+            return Err(Error::usage(format!("--batch {}: must be between 1 and 65536", self.batch)));
+        }
+        let kept_share = super::ranged("kept-share", self.kept_share, 0.0..=1.0)? as f64;
+        let (eps, alpha, steps) = (8.0 / 255.0, 2.0 / 255.0, self.steps);
+        let attack = Pgd { eps, alpha, steps, random_start: true, loss: Loss::CrossEntropy }.validate()?;
+        let subject = |k_drop: Vec<usize>| Subject {
+            arch: arch.clone(),
+            batch: self.batch,
+            spec: TrainSpec {
+                attack: Some(attack),
+                mining: Mining { k_drop, keep_easy: 0.0 },
+                weights: Weights::Uniform,
+                momentum: 0.9,
+                weight_decay: 2e-4,
+                augment: true,
+                seed: 1,
+            },
+            kept_share,
+            precision: self.precision,
+            gpu: self.gpu,
+            threads: self.threads.into(),
+        };
+        let bar = ProgressBar::new(0);
+        bar.set_style(ProgressStyle::with_template("{msg} {bar:40} {pos}/{len} launches").expect("a valid template"));
+        let run = |name: &'static str, k_drop| {
+            bar.set_message(name);
+            profile(&subject(k_drop), |done, total| {
+                bar.set_length(total as u64);
+                bar.set_position(done as u64);
+            })
+        };
+        let both = [run("PGD-AT", vec![])?, run("HAM", vec![self.k_drop])?];
+        bar.finish_and_clear();
+        Ok(both)
+    }
+
+    fn batches(&self) -> f64 {
+        self.images as f64 / self.batch as f64
+    }
+
+    fn epoch(&self, p: &Profile) -> f64 {
+        p.seconds().iter().sum::<f64>() * self.batches()
+    }
+
+    fn report<'a>(&self, pgd_at: &'a Profile, ham: &'a Profile) -> Vec<Method<'a>> {
+        let method = |name, p: &'a Profile| {
+            let [attack_seconds, update_seconds] = p.seconds();
+            Method {
+                name,
+                attack_seconds,
+                update_seconds,
+                epoch_seconds: self.epoch(p),
+                launches_per_step: p.step_launches[0],
+                mma_flops: p.total(|c| c.mma_flops),
+                needed_flops: p.flops,
+                launches: p.launches.iter().map(line).collect(),
+            }
+        };
+        vec![method("pgd-at", pgd_at), method("ham", ham)]
+    }
+
+    fn summary(&self, pgd_at: &Profile, ham: &Profile) -> String {
+        let line = |name: &str, p: &Profile| {
+            let [attack, update] = p.seconds();
+            format!(
+                "{name:<7} attack {:.2} ms, update {:.2} ms a mini-batch; {:.2} s an epoch of {} images; {} launches a step",
+                1e3 * attack,
+                1e3 * update,
+                self.epoch(p),
+                self.images,
+                p.step_launches[0],
+            )
+        };
+        format!(
+            "{}, batch {}, {}: least times by the roofline; launches, latency and caches' hits not counted\n{}\n{}",
+            self.gpu.name,
+            self.batch,
+            self.precision.suffix(),
+            line("PGD-AT", pgd_at),
+            line("HAM", ham),
+        )
+    }
+
+    fn check(&self) -> Result<()> {
+        let [pgd_at, ham] = self.profiles()?;
+        let aims = aims(&pgd_at, &ham, [self.epoch(&pgd_at), self.epoch(&ham)]);
+        let missed = aims.iter().filter(|a| !a.reached).count();
+        if self.json {
+            say(serde_json::to_string(&aims).expect("plain data"));
+        } else {
+            for a in &aims {
+                say(format!("{} {:<58} {}", if a.reached { "ok    " } else { "MISSED" }, a.aim, a.found));
+            }
+            say(self.summary(&pgd_at, &ham));
+        }
+        match missed {
+            0 => Ok(()),
+            n => Err(Error::Device { what: format!("kernels check: {n} of {} aims missed", aims.len()) }),
+        }
+    }
+}
+
+/// What good kernels reach, and what these do.
+#[derive(Serialize)]
+struct Aim {
+    aim: &'static str,
+    found: String,
+    reached: bool,
+}
+
+fn aims(pgd_at: &Profile, ham: &Profile, [pgd_epoch, ham_epoch]: [f64; 2]) -> Vec<Aim> {
+    let all = || pgd_at.launches.iter().chain(&ham.launches);
+    let aim = |aim, found: String, reached| Aim { aim, found, reached };
+    // The worst of all launches by a ratio, of those that matter: a thousandth of the mini-batch's time or more.
+    let whole: f64 = pgd_at.seconds().iter().sum();
+    let worst = |ratio: &dyn Fn(&Profiled) -> Option<f64>| {
+        let rated = all().filter(|l| l.launches() as f64 * l.seconds() >= 1e-3 * whole);
+        let rated = rated.filter_map(|l| Some((ratio(l)?, l)));
+        let (r, l) = rated.max_by(|a, b| a.0.total_cmp(&b.0))?;
+        Some((r, format!("{r:.3} ({} {})", l.kernel, l.shape)))
+    };
+    let ratio = |text, limit: f64, of: &dyn Fn(&Profiled) -> Option<f64>| match worst(of) {
+        Some((r, found)) => aim(text, found, r <= limit),
+        None => aim(text, "–".into(), true),
+    };
+    let spilled: Vec<&str> = all().filter(|l| l.assembled.stack + l.assembled.spills > 0).map(|l| l.kernel).collect();
+    let local = all().map(|l| l.counters.local_bytes).sum::<u64>();
+    let share = pgd_at.total(|c| c.mma_flops) as f64 / pgd_at.flops;
+    vec![
+        aim(
+            "no spills and no local memory",
+            match spilled.first() {
+                Some(kernel) => format!("{kernel} and {} more", spilled.len() - 1),
+                None => format!("{local} bytes of local memory touched"),
+            },
+            spilled.is_empty() && local == 0,
+        ),
+        ratio("convolutions: shared wavefronts over the minimum, at most 1.02", 1.02, &|l| {
+            let c = &l.counters;
+            (c.mma_instructions > 0).then(|| wavefronts(c) as f64 / c.shared_ideal_wavefronts as f64)
+        }),
+        ratio("DRAM sectors over the bytes touched, at most 1.10", 1.10, &|l| {
+            let c = &l.counters;
+            // What is read and written counts once in the bytes touched.
+            (c.unique_bytes > 0).then(|| dram(c).max(1) as f64 / c.unique_bytes as f64).filter(|_| !in_place(c))
+        }),
+        aim("mma FLOPs over the convolutions' FLOPs, at most 1.10", format!("{share:.3}"), share <= 1.10),
+        aim(
+            "launches of an attack step, at most 36",
+            pgd_at.step_launches[0].to_string(),
+            pgd_at.step_launches[0] <= 36,
+        ),
+        aim("predicted PGD-AT epoch, at most 3.5 s", format!("{pgd_epoch:.2} s"), pgd_epoch <= 3.5),
+        aim("predicted HAM epoch, at most 2.4 s", format!("{ham_epoch:.2} s"), ham_epoch <= 2.4),
+    ]
+}
+
+/// Whether a launch writes over what it reads.
+fn in_place(c: &Counters) -> bool {
+    dram(c) as f64 > 1.5 * c.unique_bytes as f64
+}
