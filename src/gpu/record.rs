@@ -5,7 +5,7 @@ use super::driver::{Arg, Command, Driver, Launch, Ptr};
 use super::fuse::{self, Step};
 use super::kernels::Kernel;
 use crate::ops::{account, conv, head, norm};
-use crate::program::{Affine, Bits, Buf, Filter, FilterDecl, Map, Op, Program, Shape, Span};
+use crate::program::{Affine, Bits, Buf, Filter, FilterDecl, Map, Op, Phase, Program, Shape, Span};
 use crate::{Error, Result};
 use bytemuck::Pod;
 
@@ -69,6 +69,8 @@ pub struct Recorder<'a> {
     bufs: &'a [Ptr],
     values: &'a Values,
     times: Ptr,
+    /// The phase that the last mark started.
+    pub(crate) phase: Option<Phase>,
     workspace: usize,
     commands: Vec<Command>,
 }
@@ -262,8 +264,12 @@ fn record(
     times: Ptr,
 ) -> Result<(Vec<Command>, usize)> {
     let (workspace, commands) = (0, Vec::new());
-    let mut cx = Recorder { precision, program, bufs, values, times, workspace, commands };
+    let mut cx = Recorder { precision, program, bufs, values, times, phase: None, workspace, commands };
     fuse::steps(program).iter().try_for_each(|step| cx.step(step))?;
+    if cx.phase.is_some() {
+        // What passes until the next replay belongs to no phase.
+        account::gpu::mark(&mut cx, None)?;
+    }
     Ok((cx.commands, cx.workspace))
 }
 

@@ -1,1 +1,203 @@
 //! Selection, compaction and weights.
+
+use crate::common::{Rng, bits, order};
+use crate::lab::{Lab, SEEDS, near};
+use ham_engine::gpu::Precision;
+use ham_engine::gpu::driver::Command;
+use ham_engine::ops::mine::{Compact, Select, Weigh, Weights};
+use ham_engine::program::{DType, Op, Shape};
+
+fn lab(seed: u64, capacity: usize, image: Shape) -> Lab {
+    Lab::new(Precision::Fp32, seed, capacity, image, 2, 1, (DType::F32, 1))
+}
+
+const PIXEL: Shape = Shape { c: 1, h: 1, w: 1 };
+
+/// Positions of every `every`-th example.
+fn some(capacity: usize, every: usize) -> Vec<u32> {
+    order(capacity).into_iter().step_by(every).collect()
+}
+
+#[test]
+fn select_equals_the_cpu() {
+    // Capacity and every how many-th is live: less than a block, a block and its neighbours, several blocks.
+    for seed in SEEDS {
+        for (capacity, every) in [(1, 1), (11, 1), (11, 2), (255, 1), (256, 1), (257, 1), (700, 1), (700, 3)] {
+            for keep_easy in [0.0, 0.1, 0.3, 0.5, 1.0] {
+                let mut lab = lab(seed, capacity, PIXEL);
+                let mut rng = Rng(seed);
+                let crossed: Vec<u32> = (0..capacity).map(|_| u32::from(rng.below(3) == 0)).collect();
+                // Few different values, so that ties abound; zeros and NaNs of both signs have their places too.
+                let odd = [0.0, -0.0, f32::NAN, -f32::NAN, f32::INFINITY, f32::NEG_INFINITY, -0.5, 1e-40];
+                let confidence: Vec<f32> = (0..capacity)
+                    .map(|_| match rng.below(4) {
+                        0 => odd[rng.below(odd.len())],
+                        1 => rng.below(7) as f32 / 7.0,
+                        _ => rng.f32(0.0, 1.0),
+                    })
+                    .collect();
+                lab.write(lab.batch.crossed, 0, &crossed);
+                lab.write(lab.batch.confidence, 0, &confidence);
+                lab.write(lab.batch.keep, 0, &vec![7u32; capacity]);
+                for live in [some(capacity, every), vec![]] {
+                    lab.live(&live, capacity);
+                    let select = Select { batch: lab.batch, keep_easy };
+                    lab.run([Op::Select(select)]);
+                    let [cpu, gpu] = lab.read::<u32>(lab.batch.keep);
+                    assert_eq!(cpu, gpu, "{} live of {capacity}, {keep_easy} of the easy", live.len());
+                }
+            }
+        }
+    }
+}
+
+/// Masks whose records are moved by 16, by 4 and by 1 byte at a time, and of more units than a block has threads.
+const MASKS: [Shape; 5] = [
+    Shape { c: 16, h: 4, w: 8 },
+    Shape { c: 9, h: 3, w: 2 },
+    Shape { c: 3, h: 3, w: 5 },
+    Shape { c: 1, h: 1, w: 1 },
+    Shape { c: 24, h: 8, w: 64 },
+];
+
+fn compact(seed: u64, capacity: usize, image: Shape, masks: &[Shape], live: &[u32], stays: &dyn Fn(u32) -> bool) {
+    let mut lab = lab(seed, capacity, image);
+    lab.live(live, capacity);
+    // Flags of dead examples are set: they must not come back.
+    let keep: Vec<u32> = (0..capacity as u32).map(|p| u32::from(stays(p) || !live.contains(&p))).collect();
+    lab.write(lab.batch.keep, 0, &keep);
+    let mut rng = Rng(seed);
+    let x = rng.f32s(capacity * image.len(), 0.0, 1.0);
+    let x_adv = rng.f32s(capacity * image.len(), 0.0, 1.0);
+    lab.write(lab.batch.x, 0, &x);
+    lab.write(lab.batch.x_adv, 0, &x_adv);
+    let mut p = lab.program();
+    let all: Vec<_> = masks.iter().map(|s| (p.mask(*s), *s)).collect();
+    p.push(Op::Compact(Compact { image, batch: lab.batch, bits: all.iter().map(|m| m.0).collect() }));
+    let mut pair = lab.record(p);
+    for (mask, shape) in &all {
+        for slot in 0..capacity {
+            let values: Vec<bool> = (0..shape.len()).map(|_| rng.below(2) == 1).collect();
+            lab.set_bits(&mut pair, *mask, slot, &values);
+        }
+    }
+    lab.replay(&mut pair);
+    let what = format!("{live:?} live of {capacity}, {image:?}");
+    let [cpu, gpu] = lab.read::<u32>(lab.batch.live);
+    assert_eq!(cpu, gpu, "{what}: live");
+    let kept = gpu[0] as usize;
+    assert_eq!(kept, live.iter().filter(|p| stays(**p)).count(), "{what}");
+    for (name, buf) in [("position", lab.batch.position)] {
+        let [cpu, gpu] = lab.read::<u32>(buf);
+        assert_eq!(cpu, gpu, "{what}: {name}");
+    }
+    for (name, buf) in [("x", lab.batch.x), ("x_adv", lab.batch.x_adv)] {
+        let [cpu, gpu] = lab.read::<f32>(buf);
+        assert_eq!(bits(&cpu), bits(&gpu), "{what}: {name}");
+    }
+    for (mask, shape) in &all {
+        for slot in 0..capacity {
+            let [cpu, gpu] = lab.bits(&pair, *mask, slot);
+            assert_eq!(cpu, gpu, "{what}: mask {shape:?} slot {slot}");
+        }
+    }
+}
+
+#[test]
+fn compact_equals_the_cpu() {
+    const CAPACITY: usize = 23;
+    let full: Vec<u32> = order(CAPACITY);
+    let every_third: Vec<u32> = some(CAPACITY, 3);
+    let in_threes = |p: u32| p % 3 == 0;
+    let (first, last, late) = (|p: u32| p == 0, |p: u32| p == 22, |p: u32| p > 4 && p != 9);
+    let (none, all) = (|_: u32| false, |_: u32| true);
+    let cases: [(&[u32], &dyn Fn(u32) -> bool); 11] = [
+        (&[], &all),
+        (&[0], &all),
+        (&[0], &none),
+        (&[3], &all),
+        (&full, &all),
+        (&full, &none),
+        (&full, &in_threes),
+        (&full, &first),
+        (&full, &last),
+        (&full, &late),
+        (&every_third, &late),
+    ];
+    for seed in SEEDS {
+        for image in [Shape { c: 3, h: 4, w: 7 }, Shape { c: 1, h: 1, w: 1 }, Shape { c: 2, h: 5, w: 5 }] {
+            for (live, stays) in cases {
+                compact(seed, CAPACITY, image, &MASKS, live, stays);
+            }
+        }
+    }
+}
+
+#[test]
+fn compact_scans_more_slots_than_a_block_has_threads() {
+    for seed in SEEDS {
+        for capacity in [255, 256, 257, 520] {
+            compact(seed, capacity, PIXEL, &MASKS[3..4], &order(capacity), &|p| p % 5 > 1 || p == 256);
+            compact(seed, capacity, PIXEL, &MASKS[3..4], &some(capacity, 2), &|p| p != 2);
+        }
+    }
+}
+
+#[test]
+fn compact_of_many_masks_takes_several_launches() {
+    let masks = vec![MASKS[3]; 127];
+    compact(0, 5, PIXEL, &masks, &order(5), &|p| p % 2 == 1);
+    let mut lab = lab(0, 5, PIXEL);
+    for (masks, launches) in [(126, 1), (127, 2), (0, 1)] {
+        let mut p = lab.program();
+        let bits = (0..masks).map(|_| p.mask(PIXEL)).collect();
+        p.push(Op::Compact(Compact { image: PIXEL, batch: lab.batch, bits }));
+        let gathers = |c: &&Command| matches!(c, Command::Launch(l) if l.kernel.name == "mine_compact");
+        assert_eq!(lab.record(p).gpu.commands.iter().filter(gathers).count(), launches, "{masks} masks");
+    }
+}
+
+#[test]
+fn weigh_equals_the_cpu() {
+    for seed in SEEDS {
+        for (capacity, every) in [(1, 1), (11, 2), (256, 1), (257, 1), (600, 1)] {
+            for (weights, steps, zeros) in [
+                (Weights::Uniform, 10, false),
+                (Weights::StepSize, 10, false),
+                (Weights::StepSize, 10, true),
+                (Weights::Kappa, 10, false),
+                (Weights::Kappa, 7, false),
+                (Weights::Kappa, 1, false),
+            ] {
+                let mut lab = lab(seed, capacity, PIXEL);
+                let mut rng = Rng(seed);
+                let kappa: Vec<u32> = (0..capacity).map(|_| rng.below(steps + 1) as u32).collect();
+                lab.write(lab.batch.kappa, 0, &kappa);
+                let largest = if zeros { 0.0 } else { 2.0 };
+                lab.write(lab.batch.step, 0, &rng.f32s(capacity, 0.0, largest));
+                lab.write(lab.batch.weight, 0, &vec![7.0f32; capacity]);
+                for live in [vec![], some(capacity, every)] {
+                    lab.live(&live, capacity);
+                    let weigh = Weigh { batch: lab.batch, weights, steps };
+                    lab.run([Op::Weigh(weigh)]);
+                    let both = lab.read::<f32>(lab.batch.weight);
+                    let what = format!("{weights:?}, {steps} steps, {} live", live.len());
+                    if weights == Weights::Kappa && !live.is_empty() {
+                        // Each tanh is within 2 ulp of a value near 1, and 1 + tanh keeps that absolute error; the sum of
+                        // all such errors is relative to the sum.
+                        let raw = |k: u32| {
+                            let half = (steps / 2) as f64;
+                            if half == 0.0 { 1.0 } else { (1.0 + (-1.0 + 5.0 * (half - k as f64) / half).tanh()) / 2.0 }
+                        };
+                        let sum: f64 = live.iter().map(|p| raw(kappa[*p as usize])).sum();
+                        let error = 2.0 * f32::EPSILON as f64;
+                        let relative = error * live.len() as f64 / sum + f32::EPSILON as f64;
+                        near(&what, &both, (error / sum) as f32, relative as f32);
+                    } else {
+                        assert_eq!(bits(&both[0]), bits(&both[1]), "{what}");
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,1 +1,185 @@
 //! The update, tallies, accounts and marks.
+
+use crate::common::{Rng, bits, order};
+use crate::lab::{KAPPAS, Lab, SEEDS};
+use bytemuck::{bytes_of, cast_slice_mut};
+use ham_engine::backend::Backend;
+use ham_engine::gpu::Precision;
+use ham_engine::gpu::driver::{Arg, Command, Driver, Launch};
+use ham_engine::gpu::kernels::Kernel;
+use ham_engine::gpu::sim::SimDriver;
+use ham_engine::ops::account::{Account, NetPass, Tally, counter};
+use ham_engine::ops::update::{Arenas, Update};
+use ham_engine::program::{DType, Op, Phase, Shape};
+
+const CLASSES: usize = 3;
+
+fn lab(seed: u64, capacity: usize) -> Lab {
+    Lab::new(Precision::Fp32, seed, capacity, Shape { c: 1, h: 1, w: 1 }, CLASSES, 1, (DType::F32, 1))
+}
+
+#[test]
+fn update_equals_the_cpu_bit_by_bit() {
+    // Live, halted, parameters, statistics: whole blocks and vectors, and not.
+    let cases = [
+        (1, 0, 5001, 70),
+        (4, 0, 1024, 1024),
+        (2, 0, 1, 1),
+        (3, 0, 1025, 1027),
+        (4, 0, 3, 8),
+        (0, 0, 70, 70),
+        (3, 2, 70, 70),
+    ];
+    for seed in SEEDS {
+        for (live, halted, params, statistics) in cases {
+            let mut lab = lab(seed, 4);
+            lab.live(&order(live), 4);
+            lab.write(lab.stats.counters, counter::BATCHES, &[2u64]);
+            lab.write(lab.stats.counters, counter::HALTED, &[halted as u64]);
+            let mut rng = Rng(seed);
+            let values = [params, params, params, statistics, statistics].map(|n| rng.f32s(n, -1.0, 1.0));
+            let buffers = values.each_ref().map(|v| lab.buffer(v));
+            let [params, grads, momenta, running, batch_stats] = buffers;
+            let lr = lab.buffer(&[9.0, 0.23, 9.0]);
+            let arenas = Arenas { params, grads, momenta, running, batch_stats };
+            let (batch, stats) = (lab.batch, lab.stats);
+            lab.run([Op::Update(Update { arenas, lr, momentum: 0.9, weight_decay: 0.013, batch, stats })]);
+            for (i, (buf, before)) in buffers.into_iter().zip(&values).enumerate() {
+                let what = format!("{live} live, halted {halted}, {} elements, arena {i}", buf.len);
+                let [cpu, gpu] = lab.read::<f32>(buf);
+                assert_eq!(bits(&cpu), bits(&gpu), "{what}");
+                let written = live > 0 && halted == 0 && [0, 2, 3].contains(&i);
+                assert_eq!(bits(before) != bits(&gpu), written, "{what}");
+            }
+        }
+    }
+}
+
+/// Counters, loss and control of both backends are equal.
+fn assert_equal_accounts(lab: &Lab, what: &str) {
+    let [cpu, gpu] = lab.read::<u64>(lab.stats.counters);
+    assert_eq!(cpu, gpu, "{what}: counters");
+    let [cpu, gpu] = lab.read::<f64>(lab.stats.loss);
+    assert_eq!(cpu[0].to_bits(), gpu[0].to_bits(), "{what}: loss {} and {}", cpu[0], gpu[0]);
+    let [cpu, gpu] = lab.read::<u32>(lab.data.control);
+    assert_eq!(cpu, gpu, "{what}: control");
+}
+
+#[test]
+fn account_equals_the_cpu_bit_by_bit() {
+    // Capacity, loaded, every how many-th is live: less than a block, a block and one more, several blocks.
+    let cases =
+        [(4, 4, 2), (4, 3, 1), (5, 0, 1), (1, 1, 1), (256, 256, 1), (300, 257, 1), (600, 600, 1), (600, 599, 3)];
+    for seed in SEEDS {
+        for (capacity, loaded, every) in cases {
+            for none_live in [false, true] {
+                let mut lab = lab(seed, capacity);
+                let mut rng = Rng(seed);
+                let mut below = |n: usize| -> Vec<u32> { (0..capacity).map(|_| rng.below(n) as u32).collect() };
+                let (label, kappa, crossed) = (below(CLASSES), below(KAPPAS + 3), below(2));
+                lab.write(lab.batch.label, 0, &label);
+                lab.write(lab.batch.kappa, 0, &kappa);
+                lab.write(lab.batch.crossed, 0, &crossed);
+                lab.write(lab.batch.weight, 0, &rng.f32s(capacity, 0.0, 1.0));
+                lab.write(lab.batch.loss, 0, &rng.f32s(capacity, 0.0, 9.0));
+                lab.write(lab.data.control, 0, &[10u32, 5000, 1]);
+                lab.write(lab.stats.counters, counter::EXAMPLES, &[3u64 << 40, 1 << 33, 7, 2]);
+                lab.write(lab.stats.loss, 0, &[0.1f64]);
+                let live: Vec<u32> = (0..loaded as u32).step_by(every).filter(|_| !none_live).collect();
+                lab.live(&live, loaded);
+                let account = Account { batch: lab.batch, data: lab.data, stats: lab.stats };
+                lab.run([Op::Account(account)]);
+                assert_equal_accounts(&lab, &format!("{} live of {loaded} of {capacity}", live.len()));
+            }
+        }
+    }
+}
+
+#[test]
+fn a_loss_that_is_not_finite_marks_its_batch() {
+    for bad in [f32::NAN, f32::INFINITY, 1.0] {
+        let mut lab = lab(0, 4);
+        lab.write(lab.batch.weight, 0, &[0.5f32, 0.5]);
+        lab.write(lab.batch.loss, 0, &[1.0f32, bad]);
+        lab.write(lab.stats.counters, counter::BATCHES, &[6u64]);
+        lab.live(&[0, 1], 2);
+        let account = Account { batch: lab.batch, data: lab.data, stats: lab.stats };
+        lab.run([Op::Account(account)]);
+        let [cpu, gpu] = lab.read::<u64>(lab.stats.counters);
+        assert_eq!(cpu, gpu, "{bad}");
+        assert_eq!(gpu[counter::HALTED], if bad.is_finite() { 0 } else { 7 }, "{bad}");
+    }
+}
+
+#[test]
+fn tallies_add_passes_times_live() {
+    use NetPass::{Dgrad, Fprop, Wgrad};
+    for live in [0, 1, 3, 4] {
+        let mut lab = lab(0, 4);
+        lab.live(&order(live), 4);
+        let start = [1u64 << 33, 5, u64::from(u32::MAX)];
+        lab.write(lab.stats.counters, counter::FPROP, &start);
+        let stats = lab.stats;
+        lab.run([Fprop, Dgrad, Fprop, Fprop].map(|pass| Op::Tally(Tally { pass, stats })));
+        lab.run([Wgrad, Fprop].map(|pass| Op::Tally(Tally { pass, stats })));
+        let [cpu, gpu] = lab.read::<u64>(stats.counters);
+        assert_eq!(cpu, gpu, "{live} live");
+        let n = live as u64;
+        assert_eq!(gpu[counter::FPROP..][..3], [start[0] + 4 * n, start[1] + n, start[2] + n], "{live} live");
+    }
+}
+
+/// The phases that a program's marks end: 2 for none.
+fn ended(lab: &mut Lab, ops: &[Op]) -> Vec<u32> {
+    let mut p = lab.program();
+    ops.iter().for_each(|op| p.push(op.clone()));
+    let recorded = lab.gpu.record(p).unwrap();
+    let ended = |c: &Command| match c {
+        Command::Launch(l) if l.kernel.name == "mark" => match &l.args[1] {
+            Arg::Bytes(dims) => Some(bytemuck::pod_read_unaligned(dims)),
+            _ => None,
+        },
+        _ => None,
+    };
+    recorded.commands.iter().filter_map(ended).collect()
+}
+
+#[test]
+fn marks_end_the_phase_before_them_and_the_end_of_the_program_the_last() {
+    let mut lab = lab(0, 4);
+    let tally = Op::Tally(Tally { pass: NetPass::Fprop, stats: lab.stats });
+    let (attack, update) = (Op::Mark(Phase::Attack), Op::Mark(Phase::Update));
+    assert_eq!(ended(&mut lab, &[attack.clone(), tally.clone(), update, tally.clone()]), [2, 0, 1]);
+    assert_eq!(ended(&mut lab, &[attack, tally.clone()]), [2, 0]);
+    assert_eq!(ended(&mut lab, &[tally]), [0u32; 0]);
+}
+
+#[test]
+fn a_mark_books_the_time_since_the_last_one() {
+    let mut lab = lab(0, 4);
+    let driver = &mut lab.gpu.driver;
+    let memory = driver.alloc(24).unwrap();
+    let times = SimDriver::address(&memory);
+    let mut mark = |before: [u64; 3], ended: u32| {
+        driver.write(times, bytemuck::cast_slice(&before)).unwrap();
+        let launch = Launch {
+            kernel: Kernel::find("mark").unwrap(),
+            grid: [1; 3],
+            block: [1; 3],
+            shared: 0,
+            args: vec![Arg::Out(times), Arg::Bytes(bytes_of(&ended).to_vec())],
+            shape: String::new(),
+        };
+        let mut graph = driver.prepare(vec![Command::Launch(launch)]).unwrap();
+        driver.replay(&mut graph, false).unwrap();
+        let mut after = [0u64; 3];
+        driver.read(times, cast_slice_mut(&mut after)).unwrap();
+        after
+    };
+    let [.., now] = mark([100, 50, 0], 2);
+    assert!(now > 0, "the simulated timer is at its start");
+    assert_eq!(mark([100, 50, 0], 2), [100, 50, now]);
+    assert_eq!(mark([100, 50, 0], 0), [100 + now, 50, now]);
+    assert_eq!(mark([100, 50, now - 1], 1), [100, 51, now]);
+    assert_eq!(mark([100, 50, now + 9], 1), [100, 50, now], "a timer that was reset");
+}

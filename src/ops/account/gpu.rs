@@ -2,23 +2,59 @@
 
 use super::{Account, Stats};
 use crate::Result;
-use crate::gpu::record::{GpuOp, Recorder};
-use crate::gpu::unsupported;
+use crate::gpu::driver::Arg;
+use crate::gpu::record::{GpuOp, Recorder, bytes};
 use crate::program::Phase;
+use bytemuck::{Pod, Zeroable};
+
+/// Threads of the block that closes a mini-batch.
+const THREADS: usize = 256;
+/// What `mark` takes for "no phase ends".
+const NO_PHASE: u32 = 2;
+
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+struct AccountDims {
+    classes: u32,
+    kappas: u32,
+}
 
 impl GpuOp for Account {
-    fn launch(&self, _cx: &mut Recorder) -> Result<()> {
-        Err(unsupported("account", "not on a GPU yet"))
+    fn launch(&self, cx: &mut Recorder) -> Result<()> {
+        let (b, s) = (&self.batch, &self.stats);
+        let dims = AccountDims { classes: s.classes as u32, kappas: s.kappas as u32 };
+        let args = [
+            Arg::Out(cx.buf(s.counters)),
+            Arg::Out(cx.buf(s.loss)),
+            Arg::Out(cx.buf(self.data.control)),
+            Arg::In(cx.buf(b.label)),
+            Arg::In(cx.buf(b.kappa)),
+            Arg::In(cx.buf(b.crossed)),
+            Arg::In(cx.buf(b.weight)),
+            Arg::In(cx.buf(b.loss)),
+            Arg::In(cx.buf(b.position)),
+            cx.live(),
+            bytes(&dims),
+        ];
+        cx.launch("account", [1, 1, 1], THREADS, 0, args, format!("{} classes, {} kappas", s.classes, s.kappas))
     }
 }
 
 impl GpuOp for Phase {
-    fn launch(&self, _cx: &mut Recorder) -> Result<()> {
-        Err(unsupported("account", "not on a GPU yet"))
+    fn launch(&self, cx: &mut Recorder) -> Result<()> {
+        mark(cx, Some(*self))
     }
 }
 
+/// Books the time since the last mark to the phase that ends here; `next` starts.
+pub fn mark(cx: &mut Recorder, next: Option<Phase>) -> Result<()> {
+    let ended = std::mem::replace(&mut cx.phase, next).map_or(NO_PHASE, |phase| phase as u32);
+    let args = [Arg::Out(cx.times()), bytes(&ended)];
+    cx.launch("mark", [1, 1, 1], 1, 0, args, format!("{next:?} starts"))
+}
+
 /// Adds `passes` (fprop, dgrad, wgrad) times the number of live examples to the counters.
-pub fn tally(_cx: &mut Recorder, _stats: Stats, _passes: [u32; 3]) -> Result<()> {
-    Err(unsupported("account", "not on a GPU yet"))
+pub fn tally(cx: &mut Recorder, stats: Stats, passes: [u32; 3]) -> Result<()> {
+    let args = [Arg::Out(cx.buf(stats.counters)), cx.live(), bytes(&passes)];
+    cx.launch("tally", [1, 1, 1], 32, 0, args, format!("{passes:?} passes"))
 }

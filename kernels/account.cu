@@ -1,0 +1,95 @@
+// The counters of an epoch, the end of a mini-batch, and the time of phases. src/ops/account/mod.rs has the counters' order.
+//
+//   tally    fprop, dgrad, wgrad += passes * live
+//   account  examples += loaded, kept += live, batches += 1, skipped += (live == 0); per class: loaded, kept, kept and right;
+//            kappas of the loaded, the last bin for all larger ones; loss += live * sum over live of weight*loss;
+//            a sum that is not finite marks its batch as halted; cursor += loaded. Without a loaded example nothing.
+//   mark     time of the phase that ends += now - last mark; last mark = now
+//
+// counters  u64 [8 + 3*classes + kappas] in and out
+// total     f64 [1] in and out: the loss
+// control   u32 [3] in and out: the first is the cursor
+// label     u32 [capacity] in, by position, as are kappa (u32), crossed (u32), weight (f32) and loss (f32)
+// position  u32 [capacity] in: the position of a slot
+// live      u32 [2] in: live, loaded
+// times     u64 [3] in and out: nanoseconds of two phases, and when the last mark was passed
+//
+// tally: grid 1, 32 threads, a counter a thread. account: grid 1, 256 threads; the threads count their examples with integer
+// atomics, and the first one adds the losses up in order of the slots, in f64. mark: grid 1, one thread.
+// Preconditions: labels below classes.
+#include "common.cuh"
+
+enum Counter { EXAMPLES, KEPT, BATCHES, SKIPPED, FPROP, DGRAD, WGRAD, HALTED, CLASSES };
+
+struct TallyDims {
+    u32 passes[3];
+};
+
+extern "C" __global__ void tally(u64* __restrict__ counters, const u32* __restrict__ live, TallyDims d) {
+    u32 i = threadIdx.x;
+    if (i >= 3) return;
+    u32 passes = i == 0 ? d.passes[0] : i == 1 ? d.passes[1] : d.passes[2];
+    counters[FPROP + i] += (u64)passes * live[0];
+}
+
+constexpr u32 ACCOUNT_THREADS = 256;
+
+struct AccountDims {
+    u32 classes;
+    u32 kappas;
+};
+
+extern "C" __global__ void __launch_bounds__(ACCOUNT_THREADS)
+    account(u64* __restrict__ counters, double* __restrict__ total, u32* __restrict__ control, const u32* __restrict__ label,
+            const u32* __restrict__ kappa, const u32* __restrict__ crossed, const float* __restrict__ weight,
+            const float* __restrict__ loss, const u32* __restrict__ position, const u32* __restrict__ live, AccountDims d) {
+    __shared__ double terms[ACCOUNT_THREADS];
+    u32 n = live[0], loaded = live[1], t = threadIdx.x;
+    if (loaded == 0) return;
+    u64 *examples = counters + CLASSES, *kept = examples + d.classes, *right = kept + d.classes;
+    u64* kappas = right + d.classes;
+    for (u32 i = t; i < loaded; i += ACCOUNT_THREADS) {
+        atomicAdd(examples + label[i], 1ull);
+        atomicAdd(kappas + min(kappa[i], d.kappas - 1), 1ull);
+    }
+    double sum = 0.0;
+    for (u32 first = 0; first < n; first += ACCOUNT_THREADS) {
+        if (first + t < n) {
+            u32 p = position[first + t], c = label[p];
+            atomicAdd(kept + c, 1ull);
+            if (crossed[p] == 0) atomicAdd(right + c, 1ull);
+            terms[t] = (double)weight[p] * (double)loss[p];
+        }
+        __syncthreads();
+        if (t == 0) {
+            u32 terms_here = min(ACCOUNT_THREADS, n - first);
+#pragma unroll 4
+            for (u32 i = 0; i < terms_here; i++) sum = __dadd_rn(sum, terms[i]);
+        }
+        __syncthreads();
+    }
+    if (t != 0) return;
+    u64 batch = counters[BATCHES] + 1;
+    counters[EXAMPLES] += loaded;
+    counters[KEPT] += n;
+    counters[BATCHES] = batch;
+    if (n == 0) counters[SKIPPED] += 1;
+    if (!isfinite(sum)) counters[HALTED] = batch;
+    total[0] = __dadd_rn(total[0], __dmul_rn(sum, (double)n));
+    control[0] += loaded;
+}
+
+struct MarkDims {
+    // The phase that ends, or 2 for none.
+    u32 ended;
+};
+
+extern "C" __global__ void mark(u64* __restrict__ times, MarkDims d) {
+    u64 now;
+    // Volatile: the time of this launch, not of another.
+    asm volatile("mov.u64 %0, %%globaltimer;" : "=l"(now));
+    u64 last = times[2];
+    // The timer may be reset while nobody uses the device.
+    if (d.ended < 2 && now > last) times[d.ended] += now - last;
+    times[2] = now;
+}

@@ -1,0 +1,71 @@
+// One step of SGD with momentum and weight decay, and the running statistics.
+//
+//   v = momentum*v + (g + decay*w);  w = w - lr*v;   running = keep*running + share*batch
+//
+// Each operation rounds by itself, as on the CPU. Nothing happens when no example is live or the run has halted.
+//
+// params       f32 [len] in and out: w
+// momenta      f32 [len] in and out: v
+// running      f32 [stats] in and out
+// grads        f32 [len] in: g
+// batch_stats  f32 [stats] in
+// rates        f32 in: lr of each mini-batch of the epoch
+// counters     u64 in: the count of batches, this one included, and whether the run has halted
+// live         u32 [2] in
+//
+// Grid ceil(len / 1024) + ceil(stats / 1024), 256 threads, no shared memory. The first blocks have the parameters, the others
+// the statistics; a thread has four elements. Preconditions: all arrays are 16-byte aligned.
+#include "common.cuh"
+
+constexpr u32 UPDATE_THREADS = 256;
+constexpr u32 BATCHES = 2, HALTED = 7;
+
+struct UpdateDims {
+    u32 len;
+    u32 stats;
+    float momentum;
+    float decay;
+    float keep;
+    float share;
+};
+
+__device__ __forceinline__ void sgd(float& w, float& v, float g, float lr, const UpdateDims& d) {
+    v = __fadd_rn(__fmul_rn(d.momentum, v), __fadd_rn(g, __fmul_rn(d.decay, w)));
+    w = __fsub_rn(w, __fmul_rn(lr, v));
+}
+
+__device__ __forceinline__ float moved(float running, float batch, const UpdateDims& d) {
+    return __fadd_rn(__fmul_rn(d.keep, running), __fmul_rn(d.share, batch));
+}
+
+extern "C" __global__ void __launch_bounds__(UPDATE_THREADS)
+    update(float* __restrict__ params, float* __restrict__ momenta, float* __restrict__ running,
+           const float* __restrict__ grads, const float* __restrict__ batch_stats, const float* __restrict__ rates,
+           const u64* __restrict__ counters, const u32* __restrict__ live, UpdateDims d) {
+    if (live[0] == 0 || counters[HALTED] != 0) return;
+    u32 blocks = (d.len + 4 * UPDATE_THREADS - 1) / (4 * UPDATE_THREADS);
+    if (blockIdx.x >= blocks) {
+        u32 i = ((blockIdx.x - blocks) * UPDATE_THREADS + threadIdx.x) * 4;
+        if (i + 4 <= d.stats) {
+            float4 r = *(const float4*)(running + i), b = *(const float4*)(batch_stats + i);
+            *(float4*)(running + i) =
+                make_float4(moved(r.x, b.x, d), moved(r.y, b.y, d), moved(r.z, b.z, d), moved(r.w, b.w, d));
+        } else {
+            for (; i < d.stats; i++) running[i] = moved(running[i], batch_stats[i], d);
+        }
+        return;
+    }
+    float lr = rates[counters[BATCHES] - 1];
+    u32 i = (blockIdx.x * UPDATE_THREADS + threadIdx.x) * 4;
+    if (i + 4 <= d.len) {
+        float4 w = *(const float4*)(params + i), v = *(const float4*)(momenta + i), g = *(const float4*)(grads + i);
+        sgd(w.x, v.x, g.x, lr, d);
+        sgd(w.y, v.y, g.y, lr, d);
+        sgd(w.z, v.z, g.z, lr, d);
+        sgd(w.w, v.w, g.w, lr, d);
+        *(float4*)(momenta + i) = v;
+        *(float4*)(params + i) = w;
+    } else {
+        for (; i < d.len; i++) sgd(params[i], momenta[i], grads[i], lr, d);
+    }
+}
