@@ -1,6 +1,7 @@
 //! Launchers of the kernels in `kernels/conv.cu`.
 
 use super::{ConvDgrad, ConvFprop};
+pub(crate) mod patch;
 mod wgrad;
 
 use crate::Result;
