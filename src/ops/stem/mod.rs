@@ -8,7 +8,7 @@
 //! ```
 
 pub mod cpu;
-mod gpu;
+pub(crate) mod gpu;
 pub mod run;
 #[cfg(test)]
 mod tests;

@@ -1,30 +1,69 @@
-//! Launchers of the kernels in `kernels/conv.cu`.
+//! Launchers of the kernels in `kernels/conv_*.cu`.
+//!
+//! Filters are prepared as `[tap, out, in]` of the maps' element type, `tap = r*S + s`, where `out` and `in` are the channels
+//! of what the pass makes and of what it reads, rounded up to 8, zero beyond.
 
-use super::{ConvDgrad, ConvFprop};
+pub(crate) mod patch;
+mod prepare;
+mod walk;
 mod wgrad;
 
+use super::{ConvDgrad, ConvFprop};
 use crate::Result;
 use crate::gpu::Precision;
-use crate::gpu::record::Recorder;
-use crate::gpu::unsupported;
-use crate::program::{FilterDecl, PrepareFilter};
+use crate::gpu::driver::Ptr;
+use crate::gpu::record::{Recorder, padded};
+use crate::ops::stem;
+use crate::program::{FilterDecl, Pass, PrepareFilter};
+use walk::{Finish, Operand};
 
 /// Bytes of a prepared filter.
-pub fn filter_bytes(_f: &FilterDecl, _precision: Precision) -> usize {
-    1
+pub fn filter_bytes(f: &FilterDecl, precision: Precision) -> usize {
+    if f.stem {
+        return stem::gpu::filter_bytes(f);
+    }
+    f.conv.filter * f.conv.filter * padded(f.conv.k) * padded(f.conv.c) * precision.size()
 }
 
 /// Launches independent preparations together.
-pub fn prepare(_cx: &mut Recorder, _filters: &[&PrepareFilter]) -> Result<()> {
-    Err(unsupported("conv", "not on a GPU yet"))
+pub fn prepare(cx: &mut Recorder, filters: &[&PrepareFilter]) -> Result<()> {
+    let (stems, others): (Vec<_>, Vec<_>) = filters.iter().copied().partition(|f| cx.decl(f.filter).stem);
+    if !stems.is_empty() {
+        stem::gpu::prepare(cx, &stems)?;
+    }
+    prepare::prepare(cx, &others)
 }
 
 /// A convolution and, as part of its sum, the 1x1 convolution whose output it would add.
-pub fn fprop(_cx: &mut Recorder, _conv: &ConvFprop, _shortcut: Option<&ConvFprop>) -> Result<()> {
-    Err(unsupported("conv", "not on a GPU yet"))
+pub fn fprop(cx: &mut Recorder, conv: &ConvFprop, shortcut: Option<&ConvFprop>) -> Result<()> {
+    let operand = |o: &ConvFprop| Operand { conv: o.conv, map: cx.map(o.x), filter: cx.filter(o.filter) };
+    let operands: Vec<Operand> = [Some(conv), shortcut].into_iter().flatten().map(operand).collect();
+    let e = &conv.epilogue;
+    let act = e.act.as_ref();
+    let or_null = |p: Option<Ptr>| p.unwrap_or(0);
+    let finish = Finish {
+        y: or_null(e.y.map(|m| cx.map(m))),
+        a: or_null(act.map(|act| cx.map(act.a))),
+        bits: or_null(act.and_then(|act| act.bits).map(|b| cx.bits(b))),
+        bias: or_null(e.bias.map(|a| cx.affine(a)[1])),
+        affine: act.and_then(|act| act.affine).map_or([0; 2], |a| cx.affine(a)),
+        // What the shortcut makes is in the sum.
+        residual: or_null(e.residual.filter(|_| shortcut.is_none()).map(|m| cx.map(m))),
+        ..Finish::default()
+    };
+    walk::walk(cx, Pass::Fprop, &operands, &finish)
 }
 
 /// A gradient and, as part of its sum, the 1x1 convolution's that would be added to it.
-pub fn dgrad(_cx: &mut Recorder, _conv: &ConvDgrad, _shortcut: Option<&ConvDgrad>) -> Result<()> {
-    Err(unsupported("conv", "not on a GPU yet"))
+pub fn dgrad(cx: &mut Recorder, conv: &ConvDgrad, shortcut: Option<&ConvDgrad>) -> Result<()> {
+    let operand = |o: &ConvDgrad| Operand { conv: o.conv, map: cx.map(o.dy), filter: cx.filter(o.filter) };
+    let operands: Vec<Operand> = [Some(conv), shortcut].into_iter().flatten().map(operand).collect();
+    let finish = Finish {
+        y: cx.map(conv.dx),
+        mask: conv.bits.map_or(0, |b| cx.bits(b)),
+        residual: conv.residual.map_or(0, |m| cx.map(m)),
+        in_place: conv.residual == Some(conv.dx),
+        ..Finish::default()
+    };
+    walk::walk(cx, Pass::Dgrad, &operands, &finish)
 }

@@ -1,0 +1,87 @@
+#include "conv_walk.cuh"
+
+__device__ __forceinline__ void ldmatrix(u32 (&r)[4], u32 at) {
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
+                 : "r"(at));
+}
+
+__device__ __forceinline__ void mma(float (&c)[4], const u32 (&a)[4], u32 b0, u32 b1) {
+    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
+                 "{%0, %1, %2, %3};"
+                 : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+}
+
+// MW x NW warps of WM x WN sums each.
+template <int WM, int WN, int MW, int NW, int STAGES_> struct Bf16Core {
+    typedef __nv_bfloat16 Type;
+    static const int BM = WM * MW, BN = WN * NW, THREADS = 32 * MW * NW, STAGES = STAGES_;
+    // A step is 16 channels, two vectors of 16 bytes; a chunk has four. Rows of sums are 8 mod 32 words apart, so that the
+    // pairs of a fragment's four rows lie in different banks.
+    static const int STEPS = 4, VECTORS = 2, SUMS = BN + 8;
+    float sum[WM / 16][WN / 8][4];
+    u32 a[WM / 16], b;
+
+    __device__ __forceinline__ static u32 lane() { return threadIdx.x % 32; }
+    __device__ __forceinline__ static u32 m0() { return threadIdx.x / 32 % MW * WM; }
+    __device__ __forceinline__ static u32 n0() { return threadIdx.x / 32 / MW * WN; }
+
+    __device__ __forceinline__ void begin(const Tile& t) {
+        u32 last = t.images * t.rows.by * t.cols.by - 1;
+#pragma unroll
+        for (int i = 0; i < WM / 16; i++) {
+            a[i] = patch_offset(t, min(m0() + i * 16 + lane() % 16, last)) + lane() / 16 * 16;
+#pragma unroll
+            for (int j = 0; j < WN / 8; j++) sum[i][j][0] = sum[i][j][1] = sum[i][j][2] = sum[i][j][3] = 0.0f;
+        }
+        b = (n0() + lane() / 16 * 8 + lane() % 8) * PITCH + lane() / 8 % 2 * 16;
+    }
+
+    __device__ __forceinline__ void step(u32 filter, u32 patch) {
+        u32 left[WM / 16][4];
+#pragma unroll
+        for (int i = 0; i < WM / 16; i++) ldmatrix(left[i], patch + a[i]);
+#pragma unroll
+        for (int j = 0; j < WN / 16; j++) {
+            u32 right[4];
+            ldmatrix(right, filter + b + j * 16 * PITCH);
+#pragma unroll
+            for (int i = 0; i < WM / 16; i++) {
+                mma(sum[i][2 * j], left[i], right[0], right[1]);
+                mma(sum[i][2 * j + 1], left[i], right[2], right[3]);
+            }
+        }
+    }
+
+    __device__ __forceinline__ void add(const char* shared, u32 filter, u32 patch, u32 steps) {
+        filter += shared_address(shared);
+        patch += shared_address(shared);
+        if (steps == STEPS) {
+#pragma unroll
+            for (int k = 0; k < STEPS; k++) step(filter + k * 32, patch + k * 32);
+        } else {
+#pragma unroll 1
+            for (u32 k = 0; k < steps; k++) step(filter + k * 32, patch + k * 32);
+        }
+    }
+
+    __device__ __forceinline__ void store(float* sums) {
+        float* at = sums + (m0() + lane() / 4) * SUMS + n0() + lane() % 4 * 2;
+#pragma unroll
+        for (int i = 0; i < WM / 16; i++) {
+#pragma unroll
+            for (int j = 0; j < WN / 8; j++) {
+                *(float2*)(at + i * 16 * SUMS + j * 8) = make_float2(sum[i][j][0], sum[i][j][1]);
+                *(float2*)(at + (i * 16 + 8) * SUMS + j * 8) = make_float2(sum[i][j][2], sum[i][j][3]);
+            }
+        }
+    }
+};
+
+CONV_ENTRY(conv_walk_128x128_bf16, Bf16Core<64, 64, 2, 2, 2>)
+CONV_ENTRY(conv_walk_256x64_bf16, Bf16Core<64, 64, 4, 1, 3>)
+CONV_ENTRY(conv_walk_128x64_bf16, Bf16Core<64, 32, 2, 2, 3>)
+CONV_ENTRY(conv_walk_64x64_bf16, Bf16Core<32, 32, 2, 2, 3>)
+CONV_ENTRY(conv_walk_128x32_bf16, Bf16Core<32, 32, 4, 1, 3>)
+CONV_ENTRY(conv_walk_128x16_bf16, Bf16Core<32, 16, 4, 1, 3>)

@@ -1,0 +1,60 @@
+#include "conv_walk.cuh"
+
+// MW x NW warps of WM x WN sums each; a lane has every eighth row and every fourth column of its warp's.
+template <int WM, int WN, int MW, int NW> struct F32Core {
+    typedef float Type;
+    static const int BM = WM * MW, BN = WN * NW, THREADS = 32 * MW * NW, STAGES = 3;
+    // A step is a vector of 4 channels; a chunk has eight. Rows of sums are 4 mod 32 words apart, so that eight rows of four
+    // columns lie in different banks.
+    static const int STEPS = 8, VECTORS = 1, SUMS = BN + 4;
+    static const int TM = WM / 8, TN = WN / 4;
+    float sum[TM][TN];
+    u32 a[TM], b;
+
+    __device__ __forceinline__ static u32 lane() { return threadIdx.x % 32; }
+    __device__ __forceinline__ static u32 m0() { return threadIdx.x / 32 % MW * WM + lane() % 8; }
+    __device__ __forceinline__ static u32 n0() { return threadIdx.x / 32 / MW * WN + lane() / 8; }
+
+    __device__ __forceinline__ void begin(const Tile& t) {
+        u32 last = t.images * t.rows.by * t.cols.by - 1;
+#pragma unroll
+        for (int i = 0; i < TM; i++) {
+            a[i] = patch_offset(t, min(m0() + i * 8, last));
+#pragma unroll
+            for (int j = 0; j < TN; j++) sum[i][j] = 0.0f;
+        }
+        b = n0() * PITCH;
+    }
+
+    __device__ __forceinline__ void add(const char* shared, u32 filter, u32 patch, u32 steps) {
+#pragma unroll 1
+        for (u32 k = 0; k < steps; k++) {
+            float left[TM][4];
+#pragma unroll
+            for (int i = 0; i < TM; i++) load_channels(left[i], (const float*)(shared + patch + a[i] + k * 16));
+#pragma unroll
+            for (int j = 0; j < TN; j++) {
+                float right[4];
+                load_channels(right, (const float*)(shared + filter + b + j * 4 * PITCH + k * 16));
+#pragma unroll
+                for (int c = 0; c < 4; c++) {
+#pragma unroll
+                    for (int i = 0; i < TM; i++) sum[i][j] = fmaf(left[i][c], right[c], sum[i][j]);
+                }
+            }
+        }
+    }
+
+    __device__ __forceinline__ void store(float* sums) {
+#pragma unroll
+        for (int i = 0; i < TM; i++) {
+#pragma unroll
+            for (int j = 0; j < TN; j++) sums[(m0() + i * 8) * SUMS + n0() + j * 4] = sum[i][j];
+        }
+    }
+};
+
+CONV_ENTRY(conv_walk_128x64_f32, F32Core<64, 32, 2, 2>)
+CONV_ENTRY(conv_walk_64x64_f32, F32Core<32, 32, 2, 2>)
+CONV_ENTRY(conv_walk_128x32_f32, F32Core<32, 32, 4, 1>)
+CONV_ENTRY(conv_walk_128x16_f32, F32Core<32, 16, 4, 1>)

@@ -1,0 +1,273 @@
+// The walk that is every fprop and dgrad; conv_bf16.cu and conv_f32.cu have its entries and say what they take.
+#pragma once
+#include "patch.cuh"
+
+// A filter tap: byte offsets of its pixel in a patch and of its rows in a filter.
+struct Tap {
+    u32 place, filter;
+};
+
+// A part of the sum that reads one patch: `chunks` of channels, the last of `last` steps, times `taps`.
+struct Segment {
+    Patch patch;
+    // Which of the two inputs; where its table starts.
+    u32 operand, table;
+    u32 chunks, last, taps;
+    Tap tap[9];
+};
+
+// Output pixels (step*i + y, step*j + x) for i < rows, j < cols, whose sums have the segments [first, end).
+struct Phase {
+    u32 first, end, rows, cols, y, x;
+};
+
+struct ConvDims {
+    Tile tile;
+    // Tiles of channels; channels of the output in memory.
+    u32 columns, channels;
+    u32 h, w, step;
+    // Patches in shared memory at a time; where the tables are in it.
+    u32 buffers, tables;
+    Phase phase[4];
+    Segment segment[5];
+};
+
+struct ConvArgs {
+    void* y;
+    void* a;
+    u8* bits;
+    const void *x0, *filter0, *x1, *filter1;
+    const float *bias, *scale, *shift;
+    const u8* mask;
+    const void* residual;
+    const u32* live;
+};
+
+// Four bf16 or f32 in a row as f32, and back.
+__device__ __forceinline__ void unpack(float (&v)[8], uint4 r) {
+    u32 word[4] = {r.x, r.y, r.z, r.w};
+#pragma unroll
+    for (int i = 0; i < 4; i++) {
+        v[2 * i] = __uint_as_float(word[i] << 16);
+        v[2 * i + 1] = __uint_as_float(word[i] & 0xffff0000u);
+    }
+}
+__device__ __forceinline__ void unpack(float (&v)[4], uint4 r) {
+    v[0] = __uint_as_float(r.x), v[1] = __uint_as_float(r.y), v[2] = __uint_as_float(r.z), v[3] = __uint_as_float(r.w);
+}
+__device__ __forceinline__ uint4 pack(const float (&v)[8]) {
+    u32 word[4];
+#pragma unroll
+    for (int i = 0; i < 4; i++) {
+        __nv_bfloat162 two = __floats2bfloat162_rn(v[2 * i], v[2 * i + 1]);
+        word[i] = *(u32*)&two;
+    }
+    return make_uint4(word[0], word[1], word[2], word[3]);
+}
+__device__ __forceinline__ uint4 pack(const float (&v)[4]) {
+    return make_uint4(__float_as_uint(v[0]), __float_as_uint(v[1]), __float_as_uint(v[2]), __float_as_uint(v[3]));
+}
+
+template <int V> __device__ __forceinline__ void load_channels(float (&v)[V], const float* from) {
+#pragma unroll
+    for (int i = 0; i < V; i += 4) {
+        float4 f = *(const float4*)(from + i);
+        v[i] = f.x, v[i + 1] = f.y, v[i + 2] = f.z, v[i + 3] = f.w;
+    }
+}
+
+// Bits of all eight channels from those of V: lanes of a pair have four each.
+template <int V> __device__ __forceinline__ u32 whole_byte(u32 bits) {
+    if (V == 4) {
+        bits <<= threadIdx.x % 2 * 4;
+        bits |= __shfl_xor_sync(0xffffffffu, bits, 1);
+    }
+    return bits;
+}
+
+// Finishes the sums in `sums`, [BM][PITCH] f32, and writes them: a thread V channels of one pixel at a time.
+template <int V, int BM, int BN, int THREADS, int SUMS>
+__device__ __forceinline__ void conv_epilogue(const float* sums, const u32* pixels, u32 n0, u32 channels,
+                                              const ConvArgs& p) {
+    const u32 VECTORS = BN / V, STEP = THREADS / VECTORS;
+    const int BATCH = 4 < BM / STEP ? 4 : BM / STEP;
+    u32 vector = threadIdx.x % VECTORS, n = n0 + vector * V;
+    bool column = n < channels;
+    float bias[V], scale[V], shift[V];
+    if (column && p.bias) load_channels(bias, p.bias + n);
+    if (column && p.scale) {
+        load_channels(scale, p.scale + n);
+        load_channels(shift, p.shift + n);
+    }
+    // Sums of 32 bytes are read in halves, in such an order that eight lanes meet all banks.
+    u32 swap = V == 8 ? vector / 4 % 2 * 4 : 0;
+#pragma unroll 1
+    for (u32 first = threadIdx.x / VECTORS; first < BM; first += BATCH * STEP) {
+        u32 pixel[BATCH];
+        uint4 residual[BATCH];
+        u32 mask[BATCH];
+        // All loads before the first store: the residual may be y itself, and then nothing could be moved before one.
+#pragma unroll
+        for (int i = 0; i < BATCH; i++) {
+            pixel[i] = pixels[first + i * STEP];
+            if (!column || pixel[i] == ~0u) continue;
+            if (p.residual) residual[i] = *(const uint4*)((const char*)p.residual + ((size_t)pixel[i] * channels + n) * (16 / V));
+            if (p.mask) mask[i] = p.mask[(size_t)pixel[i] * (channels / 8) + n / 8] >> n % 8;
+        }
+#pragma unroll
+        for (int i = 0; i < BATCH; i++) {
+            bool on = column && pixel[i] != ~0u;
+            size_t at = ((size_t)pixel[i] * channels + n) * (16 / V);
+            u32 m = first + i * STEP, positive = 0;
+            float v[V];
+            if (on) {
+                const float* sum = sums + m * SUMS + vector * V;
+                if (V == 8) {
+                    float4 low = *(const float4*)(sum + swap), high = *(const float4*)(sum + 4 - swap);
+                    float4 l = swap ? high : low, h = swap ? low : high;
+                    v[0] = l.x, v[1] = l.y, v[2] = l.z, v[3] = l.w;
+                    v[V - 4] = h.x, v[V - 3] = h.y, v[V - 2] = h.z, v[V - 1] = h.w;
+                } else {
+                    load_channels(v, sum);
+                }
+                if (p.bias) {
+#pragma unroll
+                    for (int c = 0; c < V; c++) v[c] += bias[c];
+                }
+                if (p.mask) {
+#pragma unroll
+                    for (int c = 0; c < V; c++) v[c] = mask[i] >> c & 1 ? v[c] : 0.0f;
+                }
+                if (p.residual) {
+                    float r[V];
+                    unpack(r, residual[i]);
+#pragma unroll
+                    for (int c = 0; c < V; c++) v[c] += r[c];
+                }
+                if (p.y) *(uint4*)((char*)p.y + at) = pack(v);
+                if (p.a) {
+#pragma unroll
+                    for (int c = 0; c < V; c++) {
+                        if (p.scale) v[c] = fmaf(v[c], scale[c], shift[c]);
+                        positive |= (u32)(v[c] > 0.0f) << c;
+                        v[c] = fmaxf(v[c], 0.0f);
+                    }
+                    *(uint4*)((char*)p.a + at) = pack(v);
+                }
+            }
+            if (p.bits) {
+                positive = whole_byte<V>(positive);
+                if (on && n % 8 == 0) p.bits[(size_t)pixel[i] * (channels / 8) + n / 8] = positive;
+            }
+        }
+    }
+}
+
+// Starts the copy of BN rows of a filter's tap, channels from byte `offset` on; rows beyond the filter become zero.
+template <int BN, int THREADS>
+__device__ __forceinline__ void filter_load(u32 to, const char* tap, u32 row0, u32 rows, u32 row_bytes, u32 offset,
+                                            u32 vectors) {
+    u32 vector = threadIdx.x % 8 * 16, row = threadIdx.x / 8;
+    if (vector >= vectors * 16) return;
+    bool inside = offset + vector < row_bytes;
+    const char* from = tap + (size_t)(row0 + row) * row_bytes + offset + vector;
+    to += row * PITCH + vector;
+#pragma unroll
+    for (u32 i = 0; i < BN; i += THREADS / 8) {
+        if (BN % (THREADS / 8) && i + row >= BN) break;
+        bool real = inside && row0 + row + i < rows;
+        cp_async(to + i * PITCH, real ? from : tap, real ? 16 : 0);
+        from += (size_t)(THREADS / 8) * row_bytes;
+    }
+}
+
+// Shared memory: STAGES filter tiles, d.buffers patches, then at d.tables the output pixel of each tile pixel (or ~0) and the
+// patches' tables. The sums take the place of filters and patches in the end.
+template <class Core> __device__ __forceinline__ void conv_walk(const ConvArgs& p, const ConvDims& d) {
+    const u32 BM = Core::BM, BN = Core::BN, THREADS = Core::THREADS, STAGES = Core::STAGES;
+    extern __shared__ __align__(128) char shared[];
+    u32 n0 = blockIdx.x % d.columns * BN;
+    Origin o = tile_origin(d.tile, blockIdx.x / d.columns);
+    u32 live = p.live[0];
+    if (o.slot >= live) return;
+    const Phase& phase = d.phase[blockIdx.z];
+    u32* pixels = (u32*)(shared + d.tables);
+    u32* tables = pixels + BM;
+    for (u32 m = threadIdx.x; m < BM; m += THREADS) {
+        u32 g, ty, tx;
+        tile_pixel(d.tile, m, g, ty, tx);
+        u32 y = o.y + ty, x = o.x + tx;
+        bool inside = g < d.tile.images && o.slot + g < live && y < phase.rows && x < phase.cols;
+        u32 pixel = ((o.slot + g) * d.h + y * d.step + phase.y) * d.w + x * d.step + phase.x;
+        pixels[m] = inside ? pixel : ~0u;
+    }
+    for (u32 s = phase.first; s < phase.end; s++) {
+        patch_table(tables + d.segment[s].table, d.tile, d.segment[s].patch, o, live);
+    }
+    __syncthreads();
+
+    const u32 FILTER = BN * PITCH;
+    u32 patch_bytes = d.tile.images * d.tile.image_pitch;
+    u32 filters = shared_address(shared), patches = filters + STAGES * FILTER;
+    u32 fill_segment = phase.first, fill_chunk = 0, fill_tap = 0, fill_stage = 0, fill_buffer = 0;
+    // Starts the copies for the next tap: its filter rows and, where it is the first of a patch, the patch.
+    auto fill = [&]() {
+        if (fill_segment < phase.end) {
+            const Segment& s = d.segment[fill_segment];
+            u32 vectors = fill_chunk + 1 == s.chunks ? s.last * Core::VECTORS : 8;
+            if (fill_tap == 0) {
+                const char* base = patch_base(s.operand ? p.x1 : p.x0, s.patch, o);
+                patch_gather<THREADS>(patches + fill_buffer * patch_bytes, tables + s.table, patch_pixels(d.tile, s.patch),
+                                      base, s.patch.pixel, fill_chunk * CHUNK, vectors);
+                fill_buffer = fill_buffer + 1 == d.buffers ? 0 : fill_buffer + 1;
+            }
+            const char* tap = (const char*)(s.operand ? p.filter1 : p.filter0) + s.tap[fill_tap].filter;
+            filter_load<BN, THREADS>(filters + fill_stage * FILTER, tap, n0, d.channels, s.patch.pixel, fill_chunk * CHUNK,
+                                     vectors);
+            fill_stage = fill_stage + 1 == STAGES ? 0 : fill_stage + 1;
+            if (++fill_tap == s.taps) {
+                fill_tap = 0;
+                if (++fill_chunk == s.chunks) fill_chunk = 0, fill_segment++;
+            }
+        }
+        cp_async_commit();
+    };
+#pragma unroll 1
+    for (u32 i = 1; i < STAGES; i++) fill();
+
+    Core core;
+    core.begin(d.tile);
+    u32 chunk = 0, tap = 0, stage = 0, buffer = 0;
+    for (u32 segment = phase.first; segment < phase.end;) {
+        const Segment& s = d.segment[segment];
+        // All copies for this tap have arrived, and nobody reads what the next fill overwrites.
+        cp_async_wait<STAGES - 2>();
+        __syncthreads();
+        fill();
+        u32 steps = chunk + 1 == s.chunks ? s.last : Core::STEPS;
+        core.add(shared, filters - shared_address(shared) + stage * FILTER,
+                 STAGES * FILTER + buffer * patch_bytes + s.tap[tap].place, steps);
+        stage = stage + 1 == STAGES ? 0 : stage + 1;
+        if (++tap == s.taps) {
+            tap = 0;
+            buffer = buffer + 1 == d.buffers ? 0 : buffer + 1;
+            if (++chunk == s.chunks) chunk = 0, segment++;
+        }
+    }
+    cp_async_wait<0>();
+    __syncthreads();
+    core.store((float*)shared);
+    __syncthreads();
+    conv_epilogue<16 / sizeof(typename Core::Type), Core::BM, Core::BN, Core::THREADS, Core::SUMS>((const float*)shared, pixels,
+                                                                                                   n0, d.channels, p);
+}
+
+#define CONV_ENTRY(name, ...)                                                                                              \
+    extern "C" __global__ void __launch_bounds__(__VA_ARGS__::THREADS)                                                     \
+        name(void* y, void* a, u8* bits, const void* __restrict__ x0, const void* __restrict__ filter0,                    \
+             const void* __restrict__ x1, const void* __restrict__ filter1, const float* __restrict__ bias,                \
+             const float* __restrict__ scale, const float* __restrict__ shift, const u8* __restrict__ mask,                \
+             const void* residual, const u32* __restrict__ live, const ConvDims d) {                                      \
+        ConvArgs p = {y, a, bits, x0, filter0, x1, filter1, bias, scale, shift, mask, residual, live};                 \
+        conv_walk<__VA_ARGS__>(p, d);                                                                                      \
+    }

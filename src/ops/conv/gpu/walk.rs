@@ -1,0 +1,349 @@
+//! Launcher of the kernels in `kernels/conv_bf16.cu` and `kernels/conv_f32.cu`: one walk for every fprop and dgrad.
+
+use super::patch::{CHUNK, PITCH, Patch, Tile};
+use crate::gpu::driver::{Arg, Ptr};
+use crate::gpu::record::{Recorder, bytes, padded};
+use crate::gpu::{Precision, unsupported};
+use crate::ops::conv::Conv;
+use crate::program::Pass;
+use crate::Result;
+use bytemuck::{Pod, Zeroable};
+
+/// Shared memory that every chip of compute capability 8.0 or later gives to a block.
+const SHARED: usize = 99 * 1024;
+/// Multiprocessors that a grid should fill.
+const SMS: usize = 132;
+const MOST_PHASES: usize = 4;
+const MOST_SEGMENTS: usize = 5;
+const MOST_TAPS: usize = 9;
+
+#[derive(Clone, Copy, Debug, Default, Pod, Zeroable)]
+#[repr(C)]
+struct Tap {
+    place: u32,
+    filter: u32,
+}
+
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+#[repr(C)]
+struct Segment {
+    patch: Patch,
+    operand: u32,
+    table: u32,
+    chunks: u32,
+    last: u32,
+    taps: u32,
+    tap: [Tap; MOST_TAPS],
+}
+
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+#[repr(C)]
+struct Phase {
+    first: u32,
+    end: u32,
+    rows: u32,
+    cols: u32,
+    y: u32,
+    x: u32,
+}
+
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+#[repr(C)]
+struct ConvDims {
+    tile: Tile,
+    columns: u32,
+    channels: u32,
+    h: u32,
+    w: u32,
+    step: u32,
+    buffers: u32,
+    tables: u32,
+    phase: [Phase; MOST_PHASES],
+    segment: [Segment; MOST_SEGMENTS],
+}
+
+/// A kernel: `conv_walk_{pixels}x{channels}`.
+struct Kernel {
+    pixels: usize,
+    channels: usize,
+    threads: usize,
+    /// Filter tiles in shared memory.
+    stages: usize,
+    /// Time of a product, relative to the best kernel's: small tiles of a warp read shared memory more often.
+    cost: f64,
+}
+
+const fn kernel(pixels: usize, channels: usize, stages: usize, cost: f64) -> Kernel {
+    Kernel { pixels, channels, threads: 128, stages, cost }
+}
+
+const BF16: &[Kernel] = &[
+    kernel(128, 128, 2, 1.0),
+    kernel(256, 64, 3, 1.0),
+    kernel(128, 64, 3, 1.15),
+    kernel(64, 64, 3, 1.35),
+    kernel(128, 32, 3, 1.35),
+    kernel(128, 16, 3, 1.7),
+];
+
+const F32: &[Kernel] =
+    &[kernel(128, 64, 3, 1.0), kernel(64, 64, 3, 1.3), kernel(128, 32, 3, 1.3), kernel(128, 16, 3, 1.6)];
+
+/// One dimension of a part of a sum: the input rows (or columns) `step*(i + row) + at` for output `i`, `halo` more than the
+/// tile has; each tap is a row and its index in the filter.
+#[derive(Clone, Debug)]
+struct Line {
+    step: usize,
+    at: isize,
+    halo: usize,
+    taps: &'static [(usize, usize)],
+}
+
+/// Parts that together read every input that a convolution's fprop needs.
+fn fprop_lines(conv: &Conv) -> Vec<Line> {
+    let step = conv.stride;
+    match (conv.filter, step) {
+        (1, _) => vec![Line { step, at: 0, halo: 0, taps: &[(0, 0)] }],
+        (_, 1) => vec![Line { step, at: -1, halo: 2, taps: &[(0, 0), (1, 1), (2, 2)] }],
+        // Even and odd rows apart, so that the rows of a patch are always neighbours for a tap.
+        _ => vec![
+            Line { step, at: 0, halo: 0, taps: &[(0, 1)] },
+            Line { step, at: -1, halo: 1, taps: &[(0, 0), (1, 2)] },
+        ],
+    }
+}
+
+/// The part that reads every input of dgrad's outputs `stride*i + phase`, if any tap reaches them.
+fn dgrad_line(conv: &Conv, phase: usize) -> Option<Line> {
+    let line = |at, halo, taps| Some(Line { step: 1, at, halo, taps });
+    match (conv.filter, conv.stride, phase) {
+        (1, _, 0) => line(0, 0, &[(0, 0)]),
+        (1, ..) => None,
+        (_, 1, _) => line(-1, 2, &[(2, 0), (1, 1), (0, 2)]),
+        (_, _, 0) => line(0, 0, &[(0, 1)]),
+        _ => line(0, 1, &[(1, 0), (0, 2)]),
+    }
+}
+
+/// A convolution's input: its map and its filter, prepared for the pass.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Operand {
+    pub conv: Conv,
+    pub map: Ptr,
+    pub filter: Ptr,
+}
+
+impl Operand {
+    /// Channels, height and width of the map.
+    fn input(&self, pass: Pass) -> (usize, [usize; 2]) {
+        match pass {
+            Pass::Fprop => (self.conv.c, [self.conv.h, self.conv.w]),
+            Pass::Dgrad => (self.conv.k, [self.conv.p(), self.conv.q()]),
+        }
+    }
+
+    /// Channels, height and width of the result.
+    fn output(&self, pass: Pass) -> (usize, [usize; 2]) {
+        match pass {
+            Pass::Fprop => (self.conv.k, [self.conv.p(), self.conv.q()]),
+            Pass::Dgrad => (self.conv.c, [self.conv.h, self.conv.w]),
+        }
+    }
+}
+
+/// Pointers of an epilogue: `v = sum + bias`, zero where the mask is, `+ residual`, to `y`; `a = max(0, scale*v + shift)` and
+/// its bits. 0 for none.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Finish {
+    pub y: Ptr,
+    pub a: Ptr,
+    pub bits: Ptr,
+    pub bias: Ptr,
+    pub affine: [Ptr; 2],
+    pub mask: Ptr,
+    pub residual: Ptr,
+    /// Whether the residual is y itself.
+    pub in_place: bool,
+}
+
+/// A part of a sum in both dimensions.
+type Part = (usize, [Line; 2]);
+
+/// The outputs `step*i + at`, `count` of them downwards and across, and the parts of their sums.
+struct Plan {
+    at: [usize; 2],
+    count: [usize; 2],
+    parts: Vec<Part>,
+}
+
+fn plans(pass: Pass, operands: &[Operand], in_place: bool) -> Vec<Plan> {
+    let (_, size) = operands[0].output(pass);
+    let step = if pass == Pass::Dgrad { operands[0].conv.stride } else { 1 };
+    let phases = (0..step).rev().flat_map(|y| (0..step).rev().map(move |x| [y, x]));
+    let plan = |at: [usize; 2]| {
+        let lines = |o: &Operand| match pass {
+            Pass::Fprop => {
+                let lines = fprop_lines(&o.conv);
+                lines.iter().flat_map(|y| lines.iter().map(move |x| [y.clone(), x.clone()])).collect()
+            }
+            Pass::Dgrad => match at.map(|phase| dgrad_line(&o.conv, phase)) {
+                [Some(y), Some(x)] => vec![[y, x]],
+                _ => vec![],
+            },
+        };
+        let parts = operands.iter().enumerate().flat_map(|(i, o)| lines(o).into_iter().map(move |l| (i, l))).collect();
+        Plan { at, count: [0, 1].map(|i| (size[i] - at[i].min(size[i])).div_ceil(step)), parts }
+    };
+    // Where no tap reaches, accumulation in place has nothing to add.
+    phases.map(plan).filter(|p| !p.count.contains(&0) && !(p.parts.is_empty() && in_place)).collect()
+}
+
+/// Patches that must be in shared memory at a time, if they serve `taps` one after the other and copies start `ahead` taps
+/// early: the place of the one that is copied must have been read for the last time.
+fn buffers(taps: &[usize], ahead: usize) -> usize {
+    let free = |n: usize| (n..taps.len()).all(|j| taps[j + 1 - n..j].iter().sum::<usize>() >= ahead);
+    (1..).find(|n| free(*n)).expect("as many as patches do")
+}
+
+/// A kernel and what it is launched with.
+struct Choice<'k> {
+    kernel: &'k Kernel,
+    dims: ConvDims,
+    grid: [usize; 3],
+    shared: usize,
+    time: f64,
+}
+
+/// The problem: a sum over one or two inputs.
+struct Problem<'a> {
+    precision: Precision,
+    capacity: usize,
+    pass: Pass,
+    operands: &'a [Operand],
+    plans: Vec<Plan>,
+}
+
+impl Problem<'_> {
+    /// The launch by that kernel; None if it does not suit.
+    fn choice<'k>(&self, kernel: &'k Kernel) -> Option<Choice<'k>> {
+        let most = |f: &dyn Fn(&Plan) -> usize| self.plans.iter().map(f).max().unwrap_or(0);
+        let halo = [0, 1].map(|i| most(&|p| p.parts.iter().map(|(_, l)| l[i].halo).max().unwrap_or(0)));
+        let tile = Tile::choose(kernel.pixels, [0, 1].map(|i| most(&|p| p.count[i])), halo);
+        let (channels, [h, w]) = self.operands[0].output(self.pass);
+        let channels = padded(channels);
+        let columns = channels.div_ceil(kernel.channels);
+        let mut dims = ConvDims {
+            tile,
+            columns: columns as u32,
+            channels: channels as u32,
+            h: h as u32,
+            w: w as u32,
+            step: if self.pass == Pass::Dgrad { self.operands[0].conv.stride as u32 } else { 1 },
+            buffers: 1,
+            tables: 0,
+            phase: Zeroable::zeroed(),
+            segment: Zeroable::zeroed(),
+        };
+        let (mut segments, mut entries) = (0, 0);
+        for (plan, phase) in self.plans.iter().zip(&mut dims.phase) {
+            let (first, mut table, mut taps) = (segments, 0, Vec::new());
+            for (operand, lines) in &plan.parts {
+                let s = self.segment(&tile, *operand, lines, channels, table)?;
+                table += tile.patch_pixels(&s.patch);
+                taps.extend((0..s.chunks).map(|_| s.taps as usize));
+                dims.segment[segments] = s;
+                segments += 1;
+            }
+            let ([rows, cols], [y, x]) = (plan.count.map(|n| n as u32), plan.at.map(|n| n as u32));
+            *phase = Phase { first: first as u32, end: segments as u32, rows, cols, y, x };
+            entries = entries.max(table);
+            dims.buffers = dims.buffers.max(buffers(&taps, kernel.stages - 1) as u32);
+        }
+        let filters = kernel.stages * kernel.channels * PITCH;
+        let sums = kernel.pixels * (kernel.channels + 16 / self.precision.size()) * 4;
+        dims.tables = (filters + dims.buffers as usize * tile.patch_bytes()).max(sums) as u32;
+        let shared = dims.tables as usize + 4 * (kernel.pixels + entries);
+        let grid = [tile.count(self.capacity) * columns, 1, self.plans.len()];
+        let waves = (grid[0] * grid[2]).div_ceil(SMS);
+        let time = (waves * kernel.pixels * kernel.channels) as f64 * kernel.cost;
+        (shared <= SHARED).then_some(Choice { kernel, dims, grid, shared, time })
+    }
+
+    fn segment(&self, tile: &Tile, operand: usize, lines: &[Line; 2], rows: usize, table: usize) -> Option<Segment> {
+        let [down, across] = lines;
+        let o = &self.operands[operand];
+        let (input, map) = o.input(self.pass);
+        let pixel = padded(input) * self.precision.size();
+        let (at, halo) = ([down.at, across.at], [down.halo, across.halo]);
+        let chunks = pixel.div_ceil(CHUNK);
+        // Bytes of the channels that a kernel adds in one step.
+        let step = match self.precision {
+            Precision::Fp32 => 16,
+            Precision::Bf16 => 32,
+        };
+        let mut s = Segment {
+            patch: Patch::new(tile, pixel, map, down.step, at, halo)?,
+            operand: operand as u32,
+            table: table as u32,
+            chunks: chunks as u32,
+            last: (pixel - (chunks - 1) * CHUNK).div_ceil(step) as u32,
+            taps: (down.taps.len() * across.taps.len()) as u32,
+            tap: Zeroable::zeroed(),
+        };
+        let pairs = down.taps.iter().flat_map(|y| across.taps.iter().map(move |x| (y, x)));
+        for (tap, (y, x)) in s.tap.iter_mut().zip(pairs) {
+            let index = y.1 * o.conv.filter + x.1;
+            *tap = Tap { place: tile.offset(y.0, x.0), filter: u32::try_from(index * rows * pixel).ok()? };
+        }
+        Some(s)
+    }
+}
+
+/// Launches the sum over the operands, and what finishes it.
+pub(super) fn walk(cx: &mut Recorder, pass: Pass, operands: &[Operand], finish: &Finish) -> Result<()> {
+    let (precision, capacity) = (cx.precision, cx.capacity());
+    let problem = Problem { precision, capacity, pass, operands, plans: plans(pass, operands, finish.in_place) };
+    if problem.plans.is_empty() {
+        return Ok(());
+    }
+    let (channels, [h, w]) = operands[0].output(pass);
+    let refuse = |why: &str| -> Result<()> { Err(unsupported("conv", format!("{:?}: {why}", operands[0].conv))) };
+    if capacity * h * w >= u32::MAX as usize {
+        return refuse("more than 2^32 pixels in a batch; a smaller batch would do");
+    }
+    let kernels = match precision {
+        Precision::Fp32 => F32,
+        Precision::Bf16 => BF16,
+    };
+    let choices = kernels.iter().filter_map(|k| problem.choice(k));
+    let Some(c) = choices.min_by(|a, b| a.time.total_cmp(&b.time)) else {
+        return refuse("rows too wide for a patch in shared memory; smaller images would do");
+    };
+    let second = operands.get(1);
+    let args = [
+        Arg::Out(finish.y),
+        Arg::Out(finish.a),
+        Arg::Out(finish.bits),
+        Arg::In(operands[0].map),
+        Arg::In(operands[0].filter),
+        Arg::In(second.map_or(0, |o| o.map)),
+        Arg::In(second.map_or(0, |o| o.filter)),
+        Arg::In(finish.bias),
+        Arg::In(finish.affine[0]),
+        Arg::In(finish.affine[1]),
+        Arg::In(finish.mask),
+        Arg::In(finish.residual),
+        cx.live(),
+        bytes(&c.dims),
+    ];
+    let name = format!("conv_walk_{}x{}", c.kernel.pixels, c.kernel.channels);
+    let conv = operands[0].conv;
+    let shape = format!(
+        "{pass:?} {h}x{w}x{channels}, {0}x{0}/{1} of {2}{3}",
+        conv.filter,
+        conv.stride,
+        operands[0].input(pass).0,
+        if second.is_some() { ", and a shortcut" } else { "" }
+    );
+    cx.launch_typed(&name, c.grid, c.kernel.threads, c.shared, args, shape)
+}
