@@ -8,6 +8,8 @@ use ham_engine::backend::Backend;
 use ham_engine::cpu::CpuBackend;
 use ham_engine::cpu::simd::Level;
 use ham_engine::engine::{Engine, Images, TrainSpec};
+use ham_engine::gpu::sim::{SimDriver, SimOptions};
+use ham_engine::gpu::{GpuBackend, Precision};
 use ham_engine::net::state::{StateDict, Weights, infer_arch, read_dict};
 use ham_engine::ops::head::Loss;
 use ham_engine::ops::mine::Weights as Weighting;
@@ -68,11 +70,11 @@ impl Case {
         }
     }
 
-    fn engine(&self, level: Level, exact: bool) -> Engine<CpuBackend> {
+    fn engine<B: Backend>(&self, backend: B, exact: bool) -> Engine<B> {
         let s = &self.spec;
         let normalisation = Normalisation { mean: s.mean.clone(), std: s.std.clone() };
         let arch = infer_arch(&self.net, s.height, s.width, Some(normalisation), &self.path).unwrap();
-        let mut engine = Engine::new(CpuBackend::with_level(2, level).unwrap(), arch, exact).unwrap();
+        let mut engine = Engine::new(backend, arch, exact).unwrap();
         engine.set_weights(&Weights::from_state_dict(&engine.net, &self.net, &self.path).unwrap()).unwrap();
         engine
     }
@@ -83,9 +85,22 @@ impl Case {
     }
 }
 
-/// Every level this machine has, both ways of computing convolutions.
-fn variants() -> Vec<(Level, bool)> {
-    Level::all_supported().into_iter().flat_map(|l| [(l, false), (l, true)]).collect()
+/// Does the same for every SIMD level of this machine, both ways of computing convolutions, and for the GPU's kernels:
+/// `$e` is the engine, `$what` names it, `$flips_none` tells that no sign of a gradient flips in these cases.
+macro_rules! on_every_backend {
+    ($case:expr, |$e:ident, $what:ident, $flips_none:ident| $body:expr) => {
+        for (level, exact) in Level::all_supported().into_iter().flat_map(|l| [(l, false), (l, true)]) {
+            let mut $e = $case.engine(CpuBackend::with_level(2, level).unwrap(), exact);
+            let $what = format!("{} {level} exact={exact}", $case.path.display());
+            // What users run on this machine, and direct convolutions anywhere, flip no sign at all.
+            let $flips_none = exact || level == Level::detect();
+            $body;
+        }
+        let sim = SimDriver::new(SimOptions::default());
+        let mut $e = $case.engine(GpuBackend::new(sim, Precision::Fp32).unwrap(), false);
+        let ($what, $flips_none) = (format!("{} sim", $case.path.display()), true);
+        $body;
+    };
 }
 
 const CASES: [&str; 2] = ["plain", "normalised"];
@@ -98,33 +113,40 @@ fn close(what: &str, got: &[f32], want: &[f32], relative: f32) {
     assert!(worst <= relative * scale, "{what}: off by {worst} where values reach {scale}");
 }
 
+fn logits_and_input_gradient<B: Backend>(case: &Case, e: &mut Engine<B>, what: &str) {
+    let expect = SafeTensors::deserialize(&case.expect).unwrap();
+    let scene = e.scene(Images::F32(&case.images), &case.labels, case.spec.batch, 0).unwrap();
+    let gradient = e.backend.alloc(DType::F32, case.images.len()).unwrap();
+    let mut clean = e.record_clean(&scene, Some(gradient)).unwrap();
+    e.begin(&scene, 0, &(0..case.labels.len() as u32).collect::<Vec<_>>()).unwrap();
+    e.backend.replay(&mut clean).unwrap();
+    let logits: Vec<f32> = e.backend.read_all(scene.batch.logits).unwrap();
+    for (g, w) in logits.iter().zip(f32s(&expect, "logits")) {
+        assert!((g - w).abs() <= 1e-4, "{what}: logit {g}, expected {w}");
+    }
+    let got: Vec<f32> = e.backend.read_all(gradient).unwrap();
+    close(&format!("{what} gradient"), &got, &f32s(&expect, "input_grad"), 1e-4);
+}
+
 #[test]
 fn logits_and_input_gradients() {
     for name in CASES {
         let case = Case::load(name);
-        let expect = SafeTensors::deserialize(&case.expect).unwrap();
-        for (level, exact) in variants() {
-            let mut e = case.engine(level, exact);
-            let scene = e.scene(Images::F32(&case.images), &case.labels, case.spec.batch, 0).unwrap();
-            let gradient = e.backend.alloc(DType::F32, case.images.len()).unwrap();
-            let mut clean = e.record_clean(&scene, Some(gradient)).unwrap();
-            e.begin(&scene, 0, &(0..case.labels.len() as u32).collect::<Vec<_>>()).unwrap();
-            e.backend.replay(&mut clean).unwrap();
-            let logits: Vec<f32> = e.backend.read_all(scene.batch.logits).unwrap();
-            for (g, w) in logits.iter().zip(f32s(&expect, "logits")) {
-                assert!((g - w).abs() <= 1e-4, "{name} {level} exact={exact}: logit {g}, expected {w}");
-            }
-            let got: Vec<f32> = e.backend.read_all(gradient).unwrap();
-            close(&format!("{name} {level} exact={exact} gradient"), &got, &f32s(&expect, "input_grad"), 1e-4);
-        }
+        on_every_backend!(case, |e, what, _flips_none| logits_and_input_gradient(&case, &mut e, &what));
     }
 }
 
-fn attack_and_step(case: &Case, level: Level, exact: bool, prefix: &str, k_drop: Vec<usize>, weights: Weighting) {
+fn attack_and_step<B: Backend>(
+    case: &Case,
+    e: &mut Engine<B>,
+    (what, flips_none): (&str, bool),
+    prefix: &str,
+    k_drop: Vec<usize>,
+    weights: Weighting,
+) {
     let expect = SafeTensors::deserialize(&case.expect).unwrap();
-    let what = format!("{} {prefix} {level} exact={exact}", case.path.display());
+    let what = format!("{what} {prefix}");
     let state = if prefix == "ham_step_size" { "ham" } else { prefix };
-    let mut e = case.engine(level, exact);
     let len = e.net.arch.image.len();
     let n = case.labels.len();
     let scene = e.scene(Images::F32(&case.images), &case.labels, n, case.spec.steps).unwrap();
@@ -144,8 +166,6 @@ fn attack_and_step(case: &Case, level: Level, exact: bool, prefix: &str, k_drop:
     let want = f32s(&expect, &format!("{state}.x_adv"));
     let same = x_adv[..live * len].iter().zip(&want).filter(|(g, w)| (*g - *w).abs() <= 1e-6).count();
     assert!(same as f64 >= 0.995 * want.len() as f64, "{what}: {same} of {} pixels agree", want.len());
-    // What users run on this machine, and direct convolutions anywhere, flip no sign at all in these cases.
-    let flips_none = exact || level == Level::detect();
     assert!(!flips_none || same == want.len(), "{what}: {} pixels differ", want.len() - same);
     let step: Vec<f32> = e.backend.read_all(scene.batch.step).unwrap();
     close(&format!("{what}: step size"), &step, &f32s(&expect, &format!("{state}.step_size")), 2e-3);
@@ -184,9 +204,9 @@ fn attack_and_step(case: &Case, level: Level, exact: bool, prefix: &str, k_drop:
 fn pgd_at_step() {
     for name in CASES {
         let case = Case::load(name);
-        for (level, exact) in variants() {
-            attack_and_step(&case, level, exact, "pgd_at", vec![], Weighting::Uniform);
-        }
+        on_every_backend!(case, |e, what, flips_none| {
+            attack_and_step(&case, &mut e, (&what, flips_none), "pgd_at", vec![], Weighting::Uniform)
+        });
     }
 }
 
@@ -194,9 +214,9 @@ fn pgd_at_step() {
 fn ham_step() {
     for name in CASES {
         let case = Case::load(name);
-        for (level, exact) in variants() {
-            attack_and_step(&case, level, exact, "ham", vec![case.spec.k_drop], Weighting::Uniform);
-        }
+        on_every_backend!(case, |e, what, flips_none| {
+            attack_and_step(&case, &mut e, (&what, flips_none), "ham", vec![case.spec.k_drop], Weighting::Uniform)
+        });
     }
 }
 
@@ -204,8 +224,8 @@ fn ham_step() {
 fn ham_step_with_step_size_weights() {
     for name in CASES {
         let case = Case::load(name);
-        for (level, exact) in variants() {
-            attack_and_step(&case, level, exact, "ham_step_size", vec![case.spec.k_drop], Weighting::StepSize);
-        }
+        on_every_backend!(case, |e, what, flips_none| {
+            attack_and_step(&case, &mut e, (&what, flips_none), "ham_step_size", vec![case.spec.k_drop], Weighting::StepSize)
+        });
     }
 }

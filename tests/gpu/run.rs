@@ -1,0 +1,220 @@
+//! Whole mini-batches on the simulated device against the CPU: the same kept sets, close weights, and what the engine promises
+//! of the way there.
+
+use crate::common::*;
+use ham_engine::attack::{Mining, Pgd, Scene};
+use ham_engine::backend::Backend;
+use ham_engine::cpu::CpuBackend;
+use ham_engine::engine::{Counts, Engine, Images, TrainSpec};
+use ham_engine::gpu::driver::Command;
+use ham_engine::gpu::sim::{Calls, SimDriver, SimOptions};
+use ham_engine::gpu::{GpuBackend, Precision};
+use ham_engine::net::Arch;
+use ham_engine::net::state::{Weights, StateDict};
+use ham_engine::ops::head::Loss;
+use ham_engine::ops::mine::Weights as Weighting;
+use ham_engine::program::Shape;
+use std::path::Path;
+
+/// Three mini-batches, the last one partial.
+const N: usize = 20;
+const BATCH: usize = 8;
+const BATCHES: usize = 3;
+
+fn net() -> Arch {
+    arch(Shape { c: 3, h: 9, w: 10 }, &[8, 20], 4)
+}
+
+fn spec() -> TrainSpec {
+    TrainSpec {
+        attack: Some(Pgd { eps: 0.1, alpha: 0.03, steps: 4, random_start: true, loss: Loss::CrossEntropy }),
+        mining: Mining { k_drop: vec![2], keep_easy: 0.0 },
+        weights: Weighting::StepSize,
+        momentum: 0.9,
+        weight_decay: 2e-4,
+        augment: true,
+        seed: 31,
+    }
+}
+
+fn on<B: Backend>(backend: B, dict: &StateDict) -> (Engine<B>, Scene) {
+    let arch = net();
+    let mut e = Engine::new(backend, arch.clone(), false).unwrap();
+    e.set_weights(&Weights::from_state_dict(&e.net, dict, Path::new("test")).unwrap()).unwrap();
+    let (images, labels) = examples(&arch, N, 33);
+    let scene = e.scene(Images::F32(&images), &labels, BATCH, 4).unwrap();
+    e.set_learning_rates(&[0.05; BATCHES]).unwrap();
+    (e, scene)
+}
+
+fn sim(precision: Precision, seed: u64) -> GpuBackend<SimDriver> {
+    GpuBackend::new(SimDriver::new(SimOptions { seed, ..SimOptions::default() }), precision).unwrap()
+}
+
+/// What an epoch leaves.
+#[derive(Debug, PartialEq)]
+struct Outcome {
+    /// Kept positions of each mini-batch.
+    kept: Vec<Vec<u32>>,
+    /// Adversarial images of the first mini-batch.
+    x_adv: Vec<f32>,
+    params: Vec<f32>,
+    running: Vec<f32>,
+    momenta: Vec<f32>,
+    counts: Counts,
+}
+
+fn epoch<B: Backend>(backend: B, spec: &TrainSpec) -> Outcome {
+    let (mut e, scene) = on(backend, &random_dict(&net(), 32));
+    let mut train = e.record_train(&scene, spec).unwrap();
+    e.begin(&scene, 1, &order(N)).unwrap();
+    let (mut kept, mut x_adv) = (Vec::new(), Vec::new());
+    for batch in 0..BATCHES {
+        e.backend.replay(&mut train).unwrap();
+        let live = e.backend.read_all::<u32>(scene.batch.live).unwrap()[0] as usize;
+        kept.push(e.backend.read_all::<u32>(scene.batch.position).unwrap()[..live].to_vec());
+        if batch == 0 {
+            x_adv = e.backend.read_all::<f32>(scene.batch.x_adv).unwrap()[..live * scene.image.len()].to_vec();
+        }
+    }
+    let Weights { params, running } = e.weights().unwrap();
+    Outcome { kept, x_adv, params, running, momenta: e.momenta().unwrap(), counts: e.counts(&scene).unwrap() }
+}
+
+fn largest(v: &[f32]) -> f32 {
+    v.iter().fold(0.0, |m, v| m.max(v.abs()))
+}
+
+fn distance(a: &[f32], b: &[f32]) -> f32 {
+    assert_eq!(a.len(), b.len());
+    a.iter().zip(b).fold(0.0, |m, (a, b)| m.max((a - b).abs()))
+}
+
+/// Share of pixels of the first mini-batch that took the same steps.
+fn agreement(a: &Outcome, b: &Outcome) -> f64 {
+    let same = a.x_adv.iter().zip(&b.x_adv).filter(|(a, b)| (*a - *b).abs() <= 1e-6).count();
+    same as f64 / a.x_adv.len() as f64
+}
+
+#[test]
+fn a_ham_epoch_in_fp32_keeps_what_the_cpu_keeps() {
+    for weights in [Weighting::Uniform, Weighting::Kappa, Weighting::StepSize] {
+        let spec = TrainSpec { weights, ..spec() };
+        let cpu = epoch(CpuBackend::new(1).unwrap(), &spec);
+        let gpu = epoch(sim(Precision::Fp32, 0), &spec);
+        assert!(cpu.counts.kept > 0 && cpu.counts.kept < N as u64, "{} kept", cpu.counts.kept);
+        assert_eq!(gpu.kept, cpu.kept, "{weights:?}: kept sets");
+        assert_eq!(Counts { loss: 0.0, ..gpu.counts.clone() }, Counts { loss: 0.0, ..cpu.counts.clone() });
+        assert!((gpu.counts.loss - cpu.counts.loss).abs() <= 1e-4 * cpu.counts.loss);
+        assert!(agreement(&cpu, &gpu) >= 0.995, "{weights:?}: {} of the pixels agree", agreement(&cpu, &gpu));
+        // METHOD's tolerance on updates, after three of them.
+        for (what, gpu, cpu) in
+            [("momenta", &gpu.momenta, &cpu.momenta), ("running", &gpu.running, &cpu.running)]
+        {
+            let off = distance(gpu, cpu);
+            assert!(off <= 3e-3 * largest(cpu), "{weights:?} {what}: off by {off} of {}", largest(cpu));
+        }
+        let off = distance(&gpu.params, &cpu.params);
+        assert!(off <= 0.05 * 3e-3 * 3.0 * largest(&cpu.momenta), "{weights:?} parameters: off by {off}");
+    }
+}
+
+#[test]
+fn bf16_agrees_on_most_signs_and_kept_sets() {
+    let cpu = epoch(CpuBackend::new(1).unwrap(), &spec());
+    let gpu = epoch(sim(Precision::Bf16, 0), &spec());
+    let positions: usize = (0..BATCHES).map(|b| BATCH.min(N - b * BATCH)).sum();
+    let differ: usize = cpu
+        .kept
+        .iter()
+        .zip(&gpu.kept)
+        .map(|(a, b)| a.iter().filter(|p| !b.contains(p)).count() + b.iter().filter(|p| !a.contains(p)).count())
+        .sum();
+    println!("bf16: kept flags differ for {differ} of {positions} examples");
+    assert!(differ * 10 <= positions, "kept flags differ for {differ} of {positions} examples");
+    // One step from the same start: the signs of the input gradient.
+    let mut one = spec();
+    one.attack.as_mut().unwrap().steps = 1;
+    one.mining = Mining::default();
+    let agree = agreement(&epoch(CpuBackend::new(1).unwrap(), &one), &epoch(sim(Precision::Bf16, 0), &one));
+    println!("bf16: {:.2} % of the gradient's signs agree", 100.0 * agree);
+    // bf16 keeps eight bits: a gradient within 2^-8 of the largest of its image may change its sign, some percent of them.
+    assert!(agree >= 0.95, "{agree} of the signs agree");
+}
+
+#[test]
+fn the_same_bits_twice_and_in_any_order_of_blocks() {
+    for precision in [Precision::Fp32, Precision::Bf16] {
+        let first = epoch(sim(precision, 0), &spec());
+        for seed in [0, 1, 2] {
+            assert_eq!(epoch(sim(precision, seed), &spec()), first, "{precision:?}, seed {seed}");
+        }
+    }
+}
+
+#[test]
+fn a_run_that_stops_in_an_epoch_goes_on_to_the_same_bits() {
+    let whole = epoch(sim(Precision::Fp32, 0), &spec());
+    let dict = random_dict(&net(), 32);
+    let (mut e, scene) = on(sim(Precision::Fp32, 0), &dict);
+    let mut train = e.record_train(&scene, &spec()).unwrap();
+    e.begin(&scene, 1, &order(N)).unwrap();
+    e.backend.replay(&mut train).unwrap();
+    let (weights, momenta, counts) = (e.weights().unwrap(), e.momenta().unwrap(), e.counts(&scene).unwrap());
+    let (mut e, scene) = on(sim(Precision::Fp32, 5), &dict);
+    e.set_weights(&weights).unwrap();
+    e.set_momenta(&momenta).unwrap();
+    let mut train = e.record_train(&scene, &spec()).unwrap();
+    e.begin(&scene, 1, &order(N)).unwrap();
+    e.set_counts(&scene, &counts).unwrap();
+    (1..BATCHES).for_each(|_| e.backend.replay(&mut train).unwrap());
+    assert_eq!(bits(&e.weights().unwrap().params), bits(&whole.params));
+    assert_eq!(bits(&e.momenta().unwrap()), bits(&whole.momenta));
+    assert_eq!(e.counts(&scene).unwrap(), whole.counts);
+}
+
+#[test]
+fn an_epoch_is_a_row_of_replays() {
+    let (mut e, scene) = on(sim(Precision::Fp32, 0), &random_dict(&net(), 32));
+    let mut train = e.record_train(&scene, &spec()).unwrap();
+    e.begin(&scene, 1, &order(N)).unwrap();
+    let before = e.backend.driver.calls();
+    (0..BATCHES).for_each(|_| e.backend.replay(&mut train).unwrap());
+    let Calls { allocs, writes, reads, replays, .. } = e.backend.driver.calls();
+    assert_eq!((allocs, writes, reads), (before.allocs, before.writes, before.reads), "within mini-batches");
+    assert_eq!(replays, before.replays + BATCHES);
+    // The read-back of statistics: the counters and the loss.
+    e.counts(&scene).unwrap();
+    assert_eq!(e.backend.driver.calls().reads, reads + 2);
+}
+
+#[test]
+fn a_step_of_pgd_on_preact_resnet_18_takes_36_launches_at_most() {
+    let arch = Arch {
+        image: Shape { c: 3, h: 32, w: 32 },
+        classes: 10,
+        widths: vec![64, 128, 256, 512],
+        blocks: vec![2; 4],
+        normalisation: None,
+    };
+    let mut e = Engine::new(sim(Precision::Bf16, 0), arch.clone(), false).unwrap();
+    let (images, labels) = examples(&arch, 2, 1);
+    let scene = e.scene(Images::F32(&images), &labels, 2, 4).unwrap();
+    e.set_learning_rates(&[0.1]).unwrap();
+    let train = e.record_train(&scene, &TrainSpec { mining: Mining::default(), ..spec() }).unwrap();
+    let from = train.commands.iter().position(|c| *c == Command::Push("attack step 2".into())).unwrap();
+    let launches = train.commands[from..].iter().take_while(|c| !matches!(c, Command::Pop));
+    let launches = launches.filter(|c| matches!(c, Command::Launch(_))).count();
+    assert!(launches <= 36, "{launches} launches");
+}
+
+#[test]
+fn a_batch_too_large_for_the_memory_is_told_what_would_fit() {
+    let arch = Arch { image: Shape { c: 3, h: 256, w: 256 }, widths: vec![64], blocks: vec![8], ..net() };
+    let mut e = Engine::new(sim(Precision::Fp32, 0), arch, false).unwrap();
+    let (images, labels) = (vec![0u8; 3 * 256 * 256], [0]);
+    let scene = e.scene(Images::U8(&images), &labels, 64, 4).unwrap();
+    e.set_learning_rates(&[0.1]).unwrap();
+    let error = e.record_train(&scene, &spec()).err().expect("too large").to_string();
+    assert!(error.starts_with("a batch of 64 takes ") && error.contains("--batch "), "{error}");
+}
