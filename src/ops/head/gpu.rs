@@ -1,23 +1,141 @@
 //! Launchers of the kernels in `kernels/head.cu`.
 
-use super::{HeadDgrad, HeadFprop, HeadWgrad};
+use super::{HeadDgrad, HeadFprop, HeadWgrad, Loss};
 use crate::Result;
-use crate::gpu::record::{GpuOp, Recorder};
+use crate::gpu::driver::{Arg, Ptr};
+use crate::gpu::record::{GpuOp, Recorder, bytes, padded};
 use crate::gpu::unsupported;
+use crate::program::Shape;
+use bytemuck::{Pod, Zeroable};
+
+/// Threads that have an example.
+const THREADS: usize = 256;
+/// Threads of a block of the weights' gradient.
+const WGRAD_THREADS: usize = 64;
+/// Shared memory that every GPU gives a block.
+const SHARED: usize = 48 << 10;
+
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+struct HeadDims {
+    classes: u32,
+    channels: u32,
+    cp: u32,
+    pixels: u32,
+    parts: u32,
+    inverse: f32,
+    margin: u32,
+}
+
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+struct WgradDims {
+    classes: u32,
+    channels: u32,
+}
+
+/// The kernel's view of a head, and its bytes of shared memory.
+fn dims(cx: &Recorder, shape: Shape, classes: usize, loss: Loss) -> Result<(HeadDims, usize)> {
+    let (cp, pixels) = (padded(shape.c), shape.h * shape.w);
+    let lanes = 16 / cx.precision.size();
+    let parts = (THREADS * lanes / cp).clamp(1, pixels);
+    let shared = (parts * cp + 2 * classes) * 4;
+    if shared > SHARED {
+        let what = format!("{} channels and {classes} classes: at most 12288 channels and twice the classes", shape.c);
+        return Err(unsupported("head", what));
+    }
+    if loss == Loss::Margin && classes < 2 {
+        return Err(unsupported("head", "the margin of one class: it takes two; use the cross-entropy"));
+    }
+    let dims = HeadDims {
+        classes: classes as u32,
+        channels: shape.c as u32,
+        cp: cp as u32,
+        pixels: pixels as u32,
+        parts: parts as u32,
+        inverse: 1.0 / pixels as f32,
+        margin: u32::from(loss == Loss::Margin),
+    };
+    Ok((dims, shared))
+}
+
+/// The gradient's mask and scale, or null.
+fn mask_and_scale(cx: &Recorder, d: &HeadDgrad) -> [Ptr; 2] {
+    [d.bits.map_or(0, |b| cx.bits(b)), d.affine.map_or(0, |a| cx.affine(a)[0])]
+}
 
 impl GpuOp for HeadDgrad {
-    fn launch(&self, _cx: &mut Recorder) -> Result<()> {
-        Err(unsupported("head", "not on a GPU yet"))
+    fn launch(&self, cx: &mut Recorder) -> Result<()> {
+        let b = &self.batch;
+        let (dims, shared) = dims(cx, self.shape, b.classes, self.loss)?;
+        let [bits, scale] = mask_and_scale(cx, self);
+        let args = [
+            Arg::Out(cx.map(self.dy)),
+            Arg::In(cx.buf(b.probs)),
+            Arg::In(cx.buf(b.logits)),
+            Arg::In(cx.span(self.params, self.linear.weight)),
+            Arg::In(cx.buf(b.label)),
+            Arg::In(if self.weighted { cx.buf(b.weight) } else { 0 }),
+            Arg::In(scale),
+            Arg::In(bits),
+            Arg::In(cx.buf(b.position)),
+            cx.live(),
+            bytes(&dims),
+        ];
+        let name = format!("{:?}, {} classes", self.shape, b.classes);
+        cx.launch_typed("head_dgrad", [cx.capacity(), 1, 1], THREADS, shared, args, name)
     }
 }
 
 impl GpuOp for HeadWgrad {
-    fn launch(&self, _cx: &mut Recorder) -> Result<()> {
-        Err(unsupported("head", "not on a GPU yet"))
+    fn launch(&self, cx: &mut Recorder) -> Result<()> {
+        let (b, channels) = (&self.batch, self.channels);
+        let dims = WgradDims { classes: b.classes as u32, channels: channels as u32 };
+        let args = [
+            Arg::Out(cx.span(self.grads, self.linear.weight)),
+            Arg::Out(cx.span(self.grads, self.linear.bias)),
+            Arg::In(cx.buf(b.probs)),
+            Arg::In(cx.buf(b.pooled)),
+            Arg::In(cx.buf(b.label)),
+            Arg::In(cx.buf(b.weight)),
+            Arg::In(cx.buf(b.position)),
+            cx.live(),
+            bytes(&dims),
+        ];
+        let grid = [channels.div_ceil(WGRAD_THREADS), b.classes, 1];
+        cx.launch("head_wgrad", grid, WGRAD_THREADS, 0, args, format!("{channels} channels, {} classes", b.classes))
     }
 }
 
 /// The forward half; `keep` marks the examples that crossed to be kept, the others not; `dgrad` is the backward half.
-pub fn fprop(_cx: &mut Recorder, _fprop: &HeadFprop, _keep: bool, _dgrad: Option<&HeadDgrad>) -> Result<()> {
-    Err(unsupported("head", "not on a GPU yet"))
+pub fn fprop(cx: &mut Recorder, fprop: &HeadFprop, keep: bool, dgrad: Option<&HeadDgrad>) -> Result<()> {
+    let b = &fprop.batch;
+    let loss = dgrad.map_or(Loss::CrossEntropy, |d| d.loss);
+    let (dims, shared) = dims(cx, fprop.shape, b.classes, loss)?;
+    let given = |buf, when: bool| Arg::Out(if when { cx.buf(buf) } else { 0 });
+    let [bits, scale] = dgrad.map_or([0; 2], |d| mask_and_scale(cx, d));
+    let args = [
+        Arg::Out(cx.buf(b.pooled)),
+        Arg::Out(cx.buf(b.logits)),
+        Arg::Out(cx.buf(b.probs)),
+        Arg::Out(cx.buf(b.crossed)),
+        given(b.keep, keep),
+        given(b.kappa, fprop.count_kappa),
+        given(b.step, fprop.measure_step),
+        Arg::Out(cx.buf(b.confidence)),
+        Arg::Out(cx.buf(b.loss)),
+        Arg::Out(dgrad.map_or(0, |d| cx.map(d.dy))),
+        Arg::In(cx.map(fprop.a)),
+        Arg::In(cx.span(fprop.params, fprop.linear.weight)),
+        Arg::In(cx.span(fprop.params, fprop.linear.bias)),
+        Arg::In(cx.buf(b.label)),
+        Arg::In(scale),
+        Arg::In(bits),
+        Arg::In(cx.buf(b.position)),
+        cx.live(),
+        bytes(&dims),
+    ];
+    let gradient = if dgrad.is_some() { ", gradient" } else { "" };
+    let name = format!("{:?}, {} classes{gradient}", fprop.shape, b.classes);
+    cx.launch_typed("head_fprop", [cx.capacity(), 1, 1], THREADS, shared, args, name)
 }

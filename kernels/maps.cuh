@@ -1,0 +1,61 @@
+// Feature maps as vectors of 16 bytes: 4 f32 or 8 bf16.
+#pragma once
+#include "common.cuh"
+
+template <class T> constexpr u32 LANES = 16 / sizeof(T);
+
+__device__ __forceinline__ void unpack(uint4 raw, float (&v)[4]) {
+    v[0] = __uint_as_float(raw.x);
+    v[1] = __uint_as_float(raw.y);
+    v[2] = __uint_as_float(raw.z);
+    v[3] = __uint_as_float(raw.w);
+}
+
+// A bf16 is the upper half of an f32.
+__device__ __forceinline__ void unpack(uint4 raw, float (&v)[8]) {
+    u32 words[4] = {raw.x, raw.y, raw.z, raw.w};
+#pragma unroll
+    for (u32 i = 0; i < 4; i++) {
+        v[2 * i] = __uint_as_float(words[i] << 16);
+        v[2 * i + 1] = __uint_as_float(words[i] & 0xffff0000u);
+    }
+}
+
+__device__ __forceinline__ uint4 pack(const float (&v)[4]) {
+    return make_uint4(__float_as_uint(v[0]), __float_as_uint(v[1]), __float_as_uint(v[2]), __float_as_uint(v[3]));
+}
+
+__device__ __forceinline__ u32 pair(float low, float high) {
+    __nv_bfloat162 v = __floats2bfloat162_rn(low, high);
+    return *(const u32*)&v;
+}
+
+__device__ __forceinline__ uint4 pack(const float (&v)[8]) {
+    return make_uint4(pair(v[0], v[1]), pair(v[2], v[3]), pair(v[4], v[5]), pair(v[6], v[7]));
+}
+
+// A lane's vector of f32 in shared memory, where the lanes' vectors follow one another; `at` is a multiple of 16 bytes.
+__device__ __forceinline__ void put(float* at, const float (&v)[4], u32 lane) {
+    *(float4*)at = make_float4(v[0], v[1], v[2], v[3]);
+}
+
+__device__ __forceinline__ void get(const float* at, float (&v)[4], u32 lane) {
+    float4 r = *(const float4*)at;
+    v[0] = r.x, v[1] = r.y, v[2] = r.z, v[3] = r.w;
+}
+
+// Of eight lanes four start with their upper half: together they use all banks.
+__device__ __forceinline__ void put(float* at, const float (&v)[8], u32 lane) {
+    bool swap = lane & 4;
+    float4 low = make_float4(v[0], v[1], v[2], v[3]), high = make_float4(v[4], v[5], v[6], v[7]);
+    *(float4*)(at + (swap ? 4 : 0)) = swap ? high : low;
+    *(float4*)(at + (swap ? 0 : 4)) = swap ? low : high;
+}
+
+__device__ __forceinline__ void get(const float* at, float (&v)[8], u32 lane) {
+    bool swap = lane & 4;
+    float4 a = *(const float4*)(at + (swap ? 4 : 0)), b = *(const float4*)(at + (swap ? 0 : 4));
+    float4 low = swap ? b : a, high = swap ? a : b;
+    v[0] = low.x, v[1] = low.y, v[2] = low.z, v[3] = low.w;
+    v[4] = high.x, v[5] = high.y, v[6] = high.z, v[7] = high.w;
+}
