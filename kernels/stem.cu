@@ -439,8 +439,9 @@ __device__ __forceinline__ void wgrad(float* parts, const float* image, const T*
 #pragma unroll
         for (u32 tap = 0; tap < 9; tap++)
 #pragma unroll
-            for (u32 k = 0; k < VEC; k++)
-                shared[set * len + ((c * 9 + tap) * wide + vector) * VEC + k] = acc[k][tap];
+            for (u32 k = 0; k < VEC; k += 4)
+                *reinterpret_cast<float4*>(shared + set * len + ((c * 9 + tap) * wide + vector) * VEC + k) =
+                    make_float4(acc[k][tap], acc[k + 1][tap], acc[k + 2][tap], acc[k + 3][tap]);
     __syncthreads();
     for (u32 i = threadIdx.x; i < len; i += blockDim.x) {
         u32 row = i / (wide * VEC), k = v0 * VEC + i - row * wide * VEC;
