@@ -1,12 +1,9 @@
-use super::{LoadBatch, control};
+use super::{LoadBatch, PAD, control};
 use crate::cpu::context::{Context, CpuOp};
 use crate::ops::account::counter;
 use crate::program::DType;
 use crate::rng::Stream;
 use rayon::prelude::*;
-
-/// Zero padding of the augmentation, in pixels.
-const PAD: usize = 4;
 
 impl CpuOp for LoadBatch {
     fn run(&self, cx: &Context) {

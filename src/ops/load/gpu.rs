@@ -1,12 +1,59 @@
 //! Launchers of the kernels in `kernels/load.cu`.
 
-use super::LoadBatch;
+use super::{LoadBatch, PAD};
 use crate::Result;
-use crate::gpu::record::{GpuOp, Recorder};
-use crate::gpu::unsupported;
+use crate::gpu::driver::Arg;
+use crate::gpu::record::{GpuOp, Recorder, bytes};
+use crate::ops::account::counter;
+use crate::program::{DType, Span};
+use crate::rng::Stream;
+use bytemuck::{Pod, Zeroable};
+
+const THREADS: usize = 256;
+/// Pixels of a block.
+const PIXELS: usize = 4 * THREADS;
+
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+struct LoadDims {
+    h: u32,
+    w: u32,
+    len: u32,
+    capacity: u32,
+    augment: u32,
+    pad: u32,
+    seed: [u32; 2],
+    stream: u32,
+}
 
 impl GpuOp for LoadBatch {
-    fn launch(&self, _cx: &mut Recorder) -> Result<()> {
-        Err(unsupported("load", "not on a GPU yet"))
+    fn launch(&self, cx: &mut Recorder) -> Result<()> {
+        let (b, data, image) = (&self.batch, &self.data, self.image);
+        let (capacity, len) = (cx.capacity(), image.len());
+        let order = Arg::In(cx.buf(data.order));
+        let control = Arg::In(cx.buf(data.control));
+        let halted = Arg::In(cx.span(self.stats.counters, Span { offset: counter::HALTED, len: 1 }));
+        let state = [b.live, b.position, b.label, b.sample, b.kappa, b.crossed, b.keep, b.step, b.weight];
+        let args = state.map(|buf| Arg::Out(cx.buf(buf))).into_iter().chain([
+            Arg::In(cx.buf(data.labels)),
+            order.clone(),
+            control.clone(),
+            halted.clone(),
+            bytes(&(capacity as u32)),
+        ]);
+        cx.launch("load_state", [capacity.div_ceil(THREADS), 1, 1], THREADS, 0, args, format!("{capacity} slots"))?;
+        let dims = LoadDims {
+            h: image.h as u32,
+            w: image.w as u32,
+            len: len as u32,
+            capacity: capacity as u32,
+            augment: self.augment as u32,
+            pad: PAD as u32,
+            seed: self.rng.key(),
+            stream: Stream::Augment as u32,
+        };
+        let kernel = if data.images.dtype == DType::U8 { "load_images_u8" } else { "load_images_f32" };
+        let args = [Arg::Out(cx.buf(b.x)), Arg::In(cx.buf(data.images)), order, control, halted, bytes(&dims)];
+        cx.launch(kernel, [len.div_ceil(PIXELS), capacity, 1], THREADS, 0, args, format!("{image:?}"))
     }
 }

@@ -11,6 +11,9 @@ use crate::ops::account::Stats;
 use crate::program::{Buf, Shape};
 use crate::rng::Philox;
 
+/// Zero padding of the augmentation, in pixels.
+const PAD: usize = 4;
+
 /// Indices into the `control` buffer (u32).
 pub mod control {
     /// Position in `order` of the next batch's first example.

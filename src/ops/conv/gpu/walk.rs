@@ -1,12 +1,12 @@
 //! Launcher of the kernels in `kernels/conv_bf16.cu` and `kernels/conv_f32.cu`: one walk for every fprop and dgrad.
 
 use super::patch::{CHUNK, PITCH, Patch, Tile};
+use crate::Result;
 use crate::gpu::driver::{Arg, Ptr};
 use crate::gpu::record::{Recorder, bytes, padded};
 use crate::gpu::{Precision, unsupported};
 use crate::ops::conv::Conv;
 use crate::program::Pass;
-use crate::Result;
 use bytemuck::{Pod, Zeroable};
 
 /// Shared memory that every chip of compute capability 8.0 or later gives to a block.
