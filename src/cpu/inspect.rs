@@ -8,7 +8,7 @@ use super::layout::{LANES, MapShape};
 use super::memory::Memory;
 use super::record::{Place, Recorded};
 use crate::Result;
-use crate::program::{Bits, Map, Program};
+use crate::program::{Affine, Bits, Map, Program};
 
 /// The memory of a shared value.
 fn shared(place: &Place) -> &Memory {
@@ -101,6 +101,23 @@ impl Recorded {
             let (word, bit) = bit_offset(s, i);
             // SAFETY: the offsets lie in the example, and `self` is borrowed mutably.
             unsafe { *at.add(word) = *at.add(word) & !(1 << bit) | (*v as u16) << bit };
+        }
+    }
+
+    /// Sets an affine's scale and shift.
+    ///
+    /// # Panics
+    /// If the number of values is wrong.
+    pub fn set_affine(&mut self, affine: Affine, scale: &[f32], shift: &[f32]) {
+        let (channels, memory) = &self.values.affines[affine.0 as usize];
+        assert!(scale.len() == *channels && shift.len() == *channels);
+        let at = memory.ptr().cast::<f32>();
+        for (i, (scale, shift)) in scale.iter().zip(shift).enumerate() {
+            // SAFETY: the memory has both vectors, each padded to whole blocks, and `self` is borrowed mutably.
+            unsafe {
+                *at.add(i) = *scale;
+                *at.add(channels.next_multiple_of(LANES) + i) = *shift;
+            }
         }
     }
 }

@@ -6,7 +6,7 @@ use super::driver::{Driver, Ptr};
 use super::record::{Recorded, bits_len, map_len, padded};
 use super::{GpuBackend, Precision};
 use crate::Result;
-use crate::program::{Bits, Map, Shape};
+use crate::program::{Affine, Bits, Map, Shape};
 use half::bf16;
 
 /// Positions of a shape's elements among the padded ones.
@@ -85,5 +85,18 @@ impl<D: Driver> GpuBackend<D> {
         let mut raw = vec![0u8; bits_len(shape)];
         places(shape).zip(values).for_each(|(i, v)| raw[i / 8] |= u8::from(*v) << (i % 8));
         self.driver.write(at, &raw)
+    }
+
+    /// Sets an affine's scale and shift.
+    ///
+    /// # Errors
+    /// Where the device fails.
+    pub fn set_affine(&mut self, recorded: &Recorded<D>, affine: Affine, scale: &[f32], shift: &[f32]) -> Result<()> {
+        let channels = recorded.program.affines[affine.0 as usize];
+        assert!(scale.len() == channels && shift.len() == channels);
+        let mut all = vec![0.0f32; 2 * padded(channels)];
+        all[..channels].copy_from_slice(scale);
+        all[padded(channels)..][..channels].copy_from_slice(shift);
+        self.driver.write(recorded.values.affines[affine.0 as usize], bytemuck::cast_slice(&all))
     }
 }

@@ -41,7 +41,7 @@ pub(super) struct Values {
     pub(super) maps: Vec<Ptr>,
     pub(super) bits: Vec<Ptr>,
     filters: Vec<Ptr>,
-    affines: Vec<Ptr>,
+    pub(super) affines: Vec<Ptr>,
     workspace: Ptr,
 }
 

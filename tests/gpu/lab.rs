@@ -10,7 +10,7 @@ use ham_engine::gpu::sim::{SimDriver, SimOptions};
 use ham_engine::gpu::{GpuBackend, Precision};
 use ham_engine::ops::account::Stats;
 use ham_engine::ops::load::{Resident, control};
-use ham_engine::program::{Bits, Buf, DType, Map, Op, Program, Shape};
+use ham_engine::program::{Affine, Bits, Buf, DType, Map, Op, Program, Shape};
 
 /// Orders of blocks and warps that every case runs in.
 pub const SEEDS: [u64; 3] = [0, 1, 2];
@@ -154,6 +154,11 @@ impl Lab {
     pub fn set_bits(&mut self, pair: &mut Pair, bits: Bits, slot: usize, values: &[bool]) {
         pair.cpu.set_bits_values(bits, slot, values);
         self.gpu.set_bits_values(&pair.gpu, bits, slot, values).unwrap();
+    }
+
+    pub fn set_affine(&mut self, pair: &mut Pair, affine: Affine, scale: &[f32], shift: &[f32]) {
+        pair.cpu.set_affine(affine, scale, shift);
+        self.gpu.set_affine(&pair.gpu, affine, scale, shift).unwrap();
     }
 
     /// A mask of one slot, on the CPU and on the GPU.
