@@ -1,3 +1,28 @@
+// Convolution fprop and dgrad in bf16, on tensor cores.
+//
+//   v = sum over segments, taps and channels of  x[pixel the tap wants, c] * filter[tap, n, c]
+//   v = v + bias[n];  v = 0 where the mask's bit is 0;  v = v + residual;  y = v;  v = scale[n]*v + shift[n];
+//   a = max(0, v);  bit = v > 0                                    each where its pointer isn't null
+//
+// fprop is one segment; with stride 2 four, one for even or odd rows and columns of the input. dgrad is fprop of dy with other
+// taps; with stride 2 each parity of the output's rows and columns is a phase (blockIdx.z) with taps of its own, perhaps none.
+// A 1x1 convolution that is added to the sum is one more segment, with the second input.
+//
+// y, a      bf16 [capacity, h, w, cp] out
+// bits      u8 [capacity, h, w, cp/8] out
+// x0, x1    bf16 [capacity, patch.h, patch.w, patch.pixel bytes] in
+// filter0/1 bf16 [taps, cp, channels of the input] in
+// bias, scale, shift  f32 [cp] in
+// mask      u8 [capacity, h, w, cp/8] in
+// residual  bf16 [capacity, h, w, cp] in; may be y
+// live      u32 [2] in
+// (all pointers but x0, filter0 and live may be null; y and a not both)
+//
+// Grid (pixel tiles x channel tiles, channel tiles fastest; 1; phases), 128 threads, shared memory as conv_walk.cuh lays it
+// out. A block makes BM output pixels (patch.cuh says which) x BN channels: for each 128 bytes of input channels it brings
+// the patch that all taps reach into shared memory once, and for each tap BN filter rows. A warp makes WM x WN of it with
+// mma.m16n8k16.
+// Order of the sum: segments, then chunks of channels, taps, channels. Preconditions: pointers are multiples of 16, cp of 8.
 #include "conv_walk.cuh"
 
 __device__ __forceinline__ void ldmatrix(u32 (&r)[4], u32 at) {

@@ -1,1 +1,276 @@
 //! Convolution fprop and dgrad, epilogues and shortcuts included.
+
+use crate::common::{Rng, bits, sum_tolerance};
+use crate::lab::{Lab, Pair, SEEDS, near};
+use ham_engine::gpu::Precision;
+use ham_engine::gpu::driver::Command;
+use ham_engine::ops::conv::cases::EDGES;
+use ham_engine::ops::conv::{Activation, Conv, ConvDgrad, ConvFprop, Epilogue};
+use ham_engine::program::{Affine, Bits, Filter, FilterDecl, Map, Op, Pass, PrepareFilter, Program, Shape};
+use std::collections::BTreeSet;
+
+const PRECISIONS: [Precision; 2] = [Precision::Fp32, Precision::Bf16];
+
+const fn conv(c: usize, k: usize, h: usize, w: usize, filter: usize, stride: usize) -> Conv {
+    Conv { c, k, h, w, filter, stride }
+}
+
+/// What is added before the result is stored.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Residual {
+    None,
+    Other,
+    InPlace,
+}
+
+/// All that may vary besides the geometry. The same fields serve both passes.
+#[derive(Clone, Copy, Debug)]
+struct Variant {
+    /// fprop: the bias. dgrad: the mask.
+    first: bool,
+    residual: Residual,
+    /// fprop: y is stored.
+    store: bool,
+    /// fprop: an activation, and whether it has an affine and bits.
+    act: Option<(bool, bool)>,
+    scales: bool,
+}
+
+const PLAIN: Variant = Variant { first: false, residual: Residual::None, store: true, act: None, scales: false };
+const FULL: Variant =
+    Variant { first: true, residual: Residual::Other, store: true, act: Some((true, true)), scales: true };
+const IN_PLACE: Variant = Variant { residual: Residual::InPlace, act: Some((false, true)), ..FULL };
+const LEAN: Variant = Variant { store: false, residual: Residual::None, act: Some((false, true)), ..FULL };
+const NO_BITS: Variant = Variant { first: false, store: false, act: Some((true, false)), ..FULL };
+const VARIANTS: [Variant; 5] = [PLAIN, FULL, IN_PLACE, LEAN, NO_BITS];
+
+/// One problem: a convolution, perhaps with the shortcut that is added to it, in a batch.
+#[derive(Clone, Copy, Debug)]
+struct Case {
+    conv: Conv,
+    shortcut: Option<Conv>,
+    capacity: usize,
+    live: usize,
+}
+
+/// Values of a program that a result is made of.
+struct Values {
+    program: Program,
+    /// Maps to fill, in the order inputs, residual, outputs.
+    maps: Vec<(Map, Shape)>,
+    masks: Vec<(Bits, Shape)>,
+    affines: Vec<(Affine, usize)>,
+}
+
+fn x_shape(c: &Conv) -> Shape {
+    Shape { c: c.c, h: c.h, w: c.w }
+}
+
+fn y_shape(c: &Conv) -> Shape {
+    Shape { c: c.k, h: c.p(), w: c.q() }
+}
+
+impl Values {
+    fn new(lab: &Lab) -> Values {
+        Values { program: lab.program(), maps: vec![], masks: vec![], affines: vec![] }
+    }
+
+    fn map(&mut self, shape: Shape) -> Map {
+        let map = self.program.map(shape);
+        self.maps.push((map, shape));
+        map
+    }
+
+    fn mask(&mut self, shape: Shape) -> Bits {
+        let mask = self.program.mask(shape);
+        self.masks.push((mask, shape));
+        mask
+    }
+
+    fn affine(&mut self, channels: usize) -> Affine {
+        let affine = self.program.affine(channels);
+        self.affines.push((affine, channels));
+        affine
+    }
+
+    fn filter(&mut self, lab: &mut Lab, rng: &mut Rng, conv: Conv, pass: Pass, scales: bool) -> Filter {
+        let filter = self.program.filter(FilterDecl { conv, stem: false, pass, exact: true });
+        // Weights begin somewhere in the arena.
+        let params = lab.buffer(&rng.f32s(conv.filter_len() + 3, -1.0, 1.0));
+        let weights = ham_engine::program::Span { offset: 3, len: conv.filter_len() };
+        let (scale_k, scale_c) = match scales {
+            true => (Some(self.affine(conv.k)), Some(self.affine(conv.c))),
+            false => (None, None),
+        };
+        let prepare = PrepareFilter { filter, params, weights, scale_k, scale_c, normalisation: None };
+        self.program.push(Op::PrepareFilter(prepare));
+        filter
+    }
+
+    /// Records the program and fills what it starts from; slots that aren't live too.
+    fn start(self, lab: &mut Lab, rng: &mut Rng, case: &Case) -> (Pair, Vec<(Map, Shape)>, Vec<(Bits, Shape)>) {
+        lab.live(&(0..case.live as u32).collect::<Vec<_>>(), case.capacity);
+        let mut pair = lab.record(self.program);
+        let slots = case.capacity.min(case.live + 1);
+        for (map, shape) in &self.maps {
+            for slot in 0..slots {
+                lab.set_map(&mut pair, *map, slot, &rng.f32s(shape.len(), -1.0, 1.0));
+            }
+        }
+        for (mask, shape) in &self.masks {
+            for slot in 0..slots {
+                let values: Vec<bool> = (0..shape.len()).map(|_| rng.below(2) == 1).collect();
+                lab.set_bits(&mut pair, *mask, slot, &values);
+            }
+        }
+        for (affine, channels) in &self.affines {
+            lab.set_affine(&mut pair, *affine, &rng.f32s(*channels, -1.0, 1.0), &rng.f32s(*channels, -1.0, 1.0));
+        }
+        lab.replay(&mut pair);
+        (pair, self.maps, self.masks)
+    }
+}
+
+/// What the rounding of sums of `terms` products, each of at most 1, may come to: those of the f32 sums of both sides, whose
+/// parts reach sqrt(terms), and in bf16 that of the filter's elements to 8 bits.
+fn tolerance(precision: Precision, terms: usize) -> f32 {
+    let sqrt = (terms as f64).sqrt();
+    let filter = if precision == Precision::Bf16 { 2f64.powi(-9) * sqrt } else { 0.0 };
+    (sum_tolerance(terms, 4.0 + sqrt) + filter) as f32
+}
+
+/// Half a unit of the last place of a result, with room for a sum on the other side of a rounding's edge.
+fn relative(precision: Precision) -> f32 {
+    match precision {
+        Precision::Fp32 => f32::EPSILON,
+        Precision::Bf16 => 1.0 / 256.0,
+    }
+}
+
+fn terms(case: &Case, pass: Pass) -> usize {
+    let one = |c: &Conv| c.filter * c.filter * if pass == Pass::Fprop { c.c } else { c.k };
+    one(&case.conv) + case.shortcut.as_ref().map_or(0, one)
+}
+
+/// The kernels that a program launches.
+fn kernels(pair: &Pair) -> Vec<&'static str> {
+    let name = |c: &Command| if let Command::Launch(l) = c { Some(l.kernel.name) } else { None };
+    pair.gpu.commands.iter().filter_map(name).collect()
+}
+
+/// What a pass made, to compare between seeds.
+type Result = (Vec<&'static str>, Vec<u32>);
+
+fn fprop(precision: Precision, seed: u64, case: &Case, v: Variant) -> Result {
+    let (mut lab, mut rng) = (Lab::of_maps(precision, seed, case.capacity), Rng(7));
+    let (c, mut p) = (case.conv, Values::new(&lab));
+    let filter = p.filter(&mut lab, &mut rng, c, Pass::Fprop, v.scales);
+    let x = p.map(x_shape(&c));
+    let y = p.map(y_shape(&c));
+    let residual = match v.residual {
+        Residual::None => None,
+        Residual::Other => Some(p.map(y_shape(&c))),
+        Residual::InPlace => Some(y),
+    };
+    let residual = match case.shortcut {
+        None => residual,
+        Some(s) => {
+            let (x, filter) = (p.map(x_shape(&s)), p.filter(&mut lab, &mut rng, s, Pass::Fprop, v.scales));
+            // It passes its result on in y, or in a map of its own, which nobody else reads.
+            let out = residual.unwrap_or(y);
+            let epilogue = Epilogue { y: Some(out), ..Epilogue::default() };
+            p.program.push(Op::ConvFprop(ConvFprop { conv: s, x, filter, epilogue }));
+            Some(out)
+        }
+    };
+    let a = v.act.map(|_| p.map(y_shape(&c)));
+    let act = v.act.map(|(affine, has_bits)| Activation {
+        affine: affine.then(|| p.affine(c.k)),
+        a: a.expect("an activation has a map"),
+        bits: has_bits.then(|| p.mask(y_shape(&c))),
+    });
+    let mask = act.as_ref().and_then(|act| act.bits);
+    let bias = v.first.then(|| p.affine(c.k));
+    let y_stored = v.store.then_some(y);
+    let epilogue = Epilogue { bias, residual, y: y_stored, act };
+    p.program.push(Op::ConvFprop(ConvFprop { conv: c, x, filter, epilogue }));
+    let (pair, ..) = p.start(&mut lab, &mut rng, case);
+    let names = kernels(&pair);
+    assert_eq!(names.len(), 2, "a shortcut is part of the launch: {names:?}");
+    let what = format!("fprop {precision:?} {case:?} {v:?} by {}", names[1]);
+    let (absolute, relative) = (tolerance(precision, terms(case, Pass::Fprop)), relative(precision));
+    let mut made = Vec::new();
+    for slot in 0..case.capacity.min(case.live + 1) {
+        if let Some(y) = y_stored {
+            let values = lab.map(&pair, y, slot);
+            near(&format!("{what}, y of {slot}"), &values, absolute, relative);
+            made.extend(bits(&values[1]));
+        }
+        let Some(a) = a else { continue };
+        let values = lab.map(&pair, a, slot);
+        near(&format!("{what}, a of {slot}"), &values, absolute, relative);
+        made.extend(bits(&values[1]));
+        let Some(mask) = mask else { continue };
+        let [cpu, gpu] = lab.bits(&pair, mask, slot);
+        for (i, (c, g)) in cpu.iter().zip(&gpu).enumerate() {
+            let [on_cpu, on_gpu] = [values[0][i], values[1][i]];
+            assert!(c == g || on_cpu.max(on_gpu) <= absolute, "{what}, bit {i} of {slot}: {g}, a {on_gpu}, {on_cpu}");
+            assert!(slot >= case.live || *g == (on_gpu > 0.0), "{what}, bit {i} of {slot}: {g}, a {on_gpu}");
+        }
+    }
+    (names, made)
+}
+
+fn dgrad(precision: Precision, seed: u64, case: &Case, v: Variant) -> Result {
+    let (mut lab, mut rng) = (Lab::of_maps(precision, seed, case.capacity), Rng(9));
+    let (c, mut p) = (case.conv, Values::new(&lab));
+    let filter = p.filter(&mut lab, &mut rng, c, Pass::Dgrad, v.scales);
+    let (dy, dx) = (p.map(y_shape(&c)), p.map(x_shape(&c)));
+    let mask = v.first.then(|| p.mask(x_shape(&c)));
+    let residual = match v.residual {
+        Residual::None => None,
+        Residual::Other => Some(p.map(x_shape(&c))),
+        Residual::InPlace => Some(dx),
+    };
+    let second = case.shortcut.map(|s| {
+        let (dy, filter) = (p.map(y_shape(&s)), p.filter(&mut lab, &mut rng, s, Pass::Dgrad, v.scales));
+        ConvDgrad { conv: s, dy, filter, bits: mask, residual: Some(dx), dx }
+    });
+    p.program.push(Op::ConvDgrad(ConvDgrad { conv: c, dy, filter, bits: mask, residual, dx }));
+    p.program.ops.extend(second.map(Op::ConvDgrad));
+    let (pair, ..) = p.start(&mut lab, &mut rng, case);
+    let names = kernels(&pair);
+    assert_eq!(names.len(), 2, "a shortcut is part of the launch: {names:?}");
+    let what = format!("dgrad {precision:?} {case:?} {v:?} by {}", names[1]);
+    let (absolute, relative) = (tolerance(precision, terms(case, Pass::Dgrad)), relative(precision));
+    let mut made = Vec::new();
+    for slot in 0..case.capacity.min(case.live + 1) {
+        let values = lab.map(&pair, dx, slot);
+        near(&format!("{what}, dx of {slot}"), &values, absolute, relative);
+        made.extend(bits(&values[1]));
+    }
+    (names, made)
+}
+
+/// Runs both passes in every order of blocks and warps; returns the kernels.
+fn check(case: &Case, variants: &[Variant], precisions: &[Precision]) -> BTreeSet<&'static str> {
+    let mut all = BTreeSet::new();
+    for &precision in precisions {
+        for &v in variants {
+            for pass in [fprop, dgrad] {
+                let results = SEEDS.map(|seed| pass(precision, seed, case, v));
+                assert!(results.iter().all(|r| *r == results[0]), "{case:?} {v:?}: an order changes the result");
+                all.extend(&results[0].0);
+            }
+        }
+    }
+    all
+}
+
+#[test]
+fn shapes_at_the_edges() {
+    for (i, e) in EDGES.iter().enumerate() {
+        let case = Case { conv: e.conv, shortcut: None, capacity: e.n, live: e.n };
+        check(&case, &[VARIANTS[i % 5], VARIANTS[(i + 1) % 5]], &PRECISIONS);
+    }
+}

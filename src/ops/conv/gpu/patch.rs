@@ -41,24 +41,30 @@ pub struct Tile {
 
 impl Tile {
     /// The tile of at most `pixels` pixels that covers `[rows, cols]` of output with the fewest tiles, and of those with the
-    /// smallest patch; patches have up to `halo` rows and columns more than a tile.
-    pub fn choose(pixels: usize, [rows, cols]: [usize; 2], halo: [usize; 2]) -> Tile {
+    /// smallest patch; patches have up to `halo` rows and columns more than a tile. None if no tile `fits`.
+    pub fn choose(
+        pixels: usize,
+        [rows, cols]: [usize; 2],
+        halo: [usize; 2],
+        fits: impl Fn(&Tile) -> bool,
+    ) -> Option<Tile> {
         let even = |n: usize, most: usize| n.div_ceil(n.div_ceil(most));
-        let shapes = (1..=cols.min(pixels)).map(|most| {
+        let shapes = (1..=cols.min(pixels)).flat_map(|most| {
             let w = even(cols, most);
             let h = even(rows, pixels / w);
             let images = if (h, w) == (rows, cols) { pixels / (h * w) } else { 1 };
-            (images, h, w)
+            (0..=images.ilog2()).map(move |halvings| (images >> halvings, h, w))
         });
         let patch = |(g, h, w): (usize, usize, usize)| g * (h + halo[0]) * (w + halo[1]);
-        // Per image, in units of 1/images: work is by tile, and a patch pixel costs about a tenth of a tile's.
+        // Of one image: work is by tile, and a patch pixel costs about a tenth of a tile's.
         let cost = |s: &(usize, usize, usize)| {
             let tiles = rows.div_ceil(s.1) * cols.div_ceil(s.2);
             (tiles * (10 * pixels + patch(*s))) as f64 / s.0 as f64
         };
-        let fits = shapes.filter(|s| patch(*s) <= MOST_PIXELS);
-        let best = fits.min_by(|a, b| cost(a).total_cmp(&cost(b))).expect("one pixel fits");
-        Tile::new(best, [rows, cols], halo)
+        let tile = |s| Tile::new(s, [rows, cols], halo);
+        let fits =
+            shapes.filter(|s| patch(*s) <= MOST_PIXELS && tile(*s).patch_bytes() <= MOST_BYTES && fits(&tile(*s)));
+        fits.min_by(|a, b| cost(a).total_cmp(&cost(b))).map(tile)
     }
 
     fn new((images, h, w): (usize, usize, usize), [rows, cols]: [usize; 2], halo: [usize; 2]) -> Tile {
@@ -92,9 +98,9 @@ impl Tile {
         down as u32 * self.row_pitch + right as u32 * PITCH as u32
     }
 
-    /// Pixels of a patch.
-    pub fn patch_pixels(&self, p: &Patch) -> usize {
-        (self.images * p.rows.by * p.cols.by) as usize
+    /// Pixels of a patch that has `halo` rows and columns more than the tile.
+    pub fn pixels(&self, halo: [usize; 2]) -> usize {
+        self.images as usize * (self.rows.by as usize + halo[0]) * (self.cols.by as usize + halo[1])
     }
 }
 
@@ -125,8 +131,7 @@ impl Patch {
     ) -> Option<Patch> {
         let (rows, cols) = (t.rows.by as usize + halo[0], t.cols.by as usize + halo[1]);
         let reach = if t.images > 1 { t.images as usize * h * w } else { (rows * step).min(h) * w };
-        let fits = reach <= REACH && t.patch_bytes() <= MOST_BYTES;
-        fits.then(|| Patch {
+        (reach <= REACH).then(|| Patch {
             pixel: pixel as u32,
             h: h as i32,
             w: w as i32,

@@ -228,7 +228,15 @@ impl Problem<'_> {
     fn choice<'k>(&self, kernel: &'k Kernel) -> Option<Choice<'k>> {
         let most = |f: &dyn Fn(&Plan) -> usize| self.plans.iter().map(f).max().unwrap_or(0);
         let halo = [0, 1].map(|i| most(&|p| p.parts.iter().map(|(_, l)| l[i].halo).max().unwrap_or(0)));
-        let tile = Tile::choose(kernel.pixels, [0, 1].map(|i| most(&|p| p.count[i])), halo);
+        let ahead = kernel.stages - 1;
+        let buffers = most(&|p| buffers(&p.parts.iter().flat_map(|part| self.taps(part)).collect::<Vec<_>>(), ahead));
+        let filters = kernel.stages * kernel.channels * PITCH;
+        let sums = kernel.pixels * (kernel.channels + 16 / self.precision.size()) * 4;
+        let tables = |t: &Tile| (filters + buffers * t.patch_bytes()).max(sums);
+        let entries = |t: &Tile| most(&|p| p.parts.iter().map(|(_, l)| t.pixels(l.each_ref().map(|l| l.halo))).sum());
+        let shared = |t: &Tile| tables(t) + 4 * (kernel.pixels + entries(t));
+        let count = [0, 1].map(|i| most(&|p| p.count[i]));
+        let tile = Tile::choose(kernel.pixels, count, halo, |t| shared(t) <= SHARED)?;
         let (channels, [h, w]) = self.operands[0].output(self.pass);
         let channels = padded(channels);
         let columns = channels.div_ceil(kernel.channels);
@@ -239,41 +247,43 @@ impl Problem<'_> {
             h: h as u32,
             w: w as u32,
             step: if self.pass == Pass::Dgrad { self.operands[0].conv.stride as u32 } else { 1 },
-            buffers: 1,
-            tables: 0,
+            buffers: buffers as u32,
+            tables: tables(&tile) as u32,
             phase: Zeroable::zeroed(),
             segment: Zeroable::zeroed(),
         };
-        let (mut segments, mut entries) = (0, 0);
+        let mut segments = 0;
         for (plan, phase) in self.plans.iter().zip(&mut dims.phase) {
-            let (first, mut table, mut taps) = (segments, 0, Vec::new());
-            for (operand, lines) in &plan.parts {
-                let s = self.segment(&tile, *operand, lines, channels, table)?;
-                table += tile.patch_pixels(&s.patch);
-                taps.extend((0..s.chunks).map(|_| s.taps as usize));
-                dims.segment[segments] = s;
+            let (first, mut table) = (segments, 0);
+            for part in &plan.parts {
+                dims.segment[segments] = self.segment(&tile, part, channels, table)?;
+                table += tile.pixels(part.1.each_ref().map(|l| l.halo));
                 segments += 1;
             }
             let ([rows, cols], [y, x]) = (plan.count.map(|n| n as u32), plan.at.map(|n| n as u32));
             *phase = Phase { first: first as u32, end: segments as u32, rows, cols, y, x };
-            entries = entries.max(table);
-            dims.buffers = dims.buffers.max(buffers(&taps, kernel.stages - 1) as u32);
         }
-        let filters = kernel.stages * kernel.channels * PITCH;
-        let sums = kernel.pixels * (kernel.channels + 16 / self.precision.size()) * 4;
-        dims.tables = (filters + dims.buffers as usize * tile.patch_bytes()).max(sums) as u32;
-        let shared = dims.tables as usize + 4 * (kernel.pixels + entries);
         let grid = [tile.count(self.capacity) * columns, 1, self.plans.len()];
         let waves = (grid[0] * grid[2]).div_ceil(SMS);
         let time = (waves * kernel.pixels * kernel.channels) as f64 * kernel.cost;
-        (shared <= SHARED).then_some(Choice { kernel, dims, grid, shared, time })
+        Some(Choice { kernel, dims, grid, shared: shared(&tile), time })
     }
 
-    fn segment(&self, tile: &Tile, operand: usize, lines: &[Line; 2], rows: usize, table: usize) -> Option<Segment> {
-        let [down, across] = lines;
-        let o = &self.operands[operand];
-        let (input, map) = o.input(self.pass);
-        let pixel = padded(input) * self.precision.size();
+    /// Bytes of a pixel of a part's input.
+    fn pixel(&self, (operand, _): &Part) -> usize {
+        padded(self.operands[*operand].input(self.pass).0) * self.precision.size()
+    }
+
+    /// How many taps each patch of a part serves, one by one.
+    fn taps(&self, part: &Part) -> impl Iterator<Item = usize> {
+        let taps = part.1.iter().map(|line| line.taps.len()).product();
+        std::iter::repeat_n(taps, self.pixel(part).div_ceil(CHUNK))
+    }
+
+    fn segment(&self, tile: &Tile, part: &Part, rows: usize, table: usize) -> Option<Segment> {
+        let (operand, [down, across]) = part;
+        let o = &self.operands[*operand];
+        let (pixel, (_, map)) = (self.pixel(part), o.input(self.pass));
         let (at, halo) = ([down.at, across.at], [down.halo, across.halo]);
         let chunks = pixel.div_ceil(CHUNK);
         // Bytes of the channels that a kernel adds in one step.
@@ -283,7 +293,7 @@ impl Problem<'_> {
         };
         let mut s = Segment {
             patch: Patch::new(tile, pixel, map, down.step, at, halo)?,
-            operand: operand as u32,
+            operand: *operand as u32,
             table: table as u32,
             chunks: chunks as u32,
             last: (pixel - (chunks - 1) * CHUNK).div_ceil(step) as u32,
