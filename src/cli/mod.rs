@@ -2,6 +2,7 @@
 
 mod attack;
 mod data;
+mod devices;
 mod eval;
 mod terminal;
 mod train;
@@ -29,6 +30,7 @@ enum Command {
     Eval(eval::Args),
     Attack(attack::Args),
     Data(data::Args),
+    Devices(devices::Args),
 }
 
 /// Where to compute.
@@ -76,6 +78,7 @@ pub fn main() -> ExitCode {
         Command::Eval(args) => eval::run(args),
         Command::Attack(args) => attack::run(args),
         Command::Data(args) => data::run(args),
+        Command::Devices(args) => devices::run(args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
