@@ -13,7 +13,7 @@ pub const CAPABILITY: Version = Version(8, 0);
 const DRIVER: Version = Version(11, 4);
 
 /// Every entry point of libcuda that is called; one that is missing would be a panic.
-const ENTRY_POINTS: [&str; 35] = [
+pub const ENTRY_POINTS: [&str; 35] = [
     "cuCtxSetCurrent",
     "cuDeviceGet",
     "cuDeviceGetAttribute",
