@@ -225,7 +225,14 @@ fn ham_step_with_step_size_weights() {
     for name in CASES {
         let case = Case::load(name);
         on_every_backend!(case, |e, what, flips_none| {
-            attack_and_step(&case, &mut e, (&what, flips_none), "ham_step_size", vec![case.spec.k_drop], Weighting::StepSize)
+            attack_and_step(
+                &case,
+                &mut e,
+                (&what, flips_none),
+                "ham_step_size",
+                vec![case.spec.k_drop],
+                Weighting::StepSize,
+            )
         });
     }
 }

@@ -3,6 +3,7 @@
 mod attack;
 mod data;
 mod device;
+mod devices;
 mod eval;
 mod kernels;
 mod terminal;
@@ -31,6 +32,7 @@ enum Command {
     Attack(attack::Args),
     Data(data::Args),
     Kernels(kernels::Args),
+    Devices(devices::Args),
 }
 
 /// A number of the command line as f32, in a range.
@@ -49,6 +51,7 @@ pub fn main() -> ExitCode {
         Command::Attack(args) => attack::run(args),
         Command::Data(args) => data::run(args),
         Command::Kernels(args) => kernels::run(args),
+        Command::Devices(args) => devices::run(args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

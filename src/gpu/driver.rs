@@ -2,6 +2,7 @@
 
 use super::kernels::Kernel;
 use crate::Result;
+use std::borrow::Cow;
 
 /// An address in the device's memory.
 pub type Ptr = u64;
@@ -15,6 +16,16 @@ pub enum Arg {
     Out(Ptr),
     /// A number or a structure, as its bytes.
     Bytes(Vec<u8>),
+}
+
+impl Arg {
+    /// Its bytes, as the kernel gets them.
+    pub fn bytes(&self) -> Cow<'_, [u8]> {
+        match self {
+            Arg::In(ptr) | Arg::Out(ptr) => Cow::Owned(ptr.to_ne_bytes().to_vec()),
+            Arg::Bytes(bytes) => Cow::Borrowed(bytes),
+        }
+    }
 }
 
 /// A kernel and all that it is launched with.

@@ -9,10 +9,13 @@
 //!
 //! Everything a kernel adds up in parts goes through the program's workspace and is added in a fixed order.
 
+pub mod cuda;
+pub mod devices;
 pub mod driver;
 pub mod fuse;
 pub mod inspect;
 pub mod kernels;
+mod nvtx;
 pub mod profile;
 pub mod ptxas;
 pub mod record;

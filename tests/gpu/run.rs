@@ -10,7 +10,7 @@ use ham_engine::gpu::driver::Command;
 use ham_engine::gpu::sim::{Calls, SimDriver, SimOptions};
 use ham_engine::gpu::{GpuBackend, Precision};
 use ham_engine::net::Arch;
-use ham_engine::net::state::{Weights, StateDict};
+use ham_engine::net::state::{StateDict, Weights};
 use ham_engine::ops::head::Loss;
 use ham_engine::ops::mine::Weights as Weighting;
 use ham_engine::program::Shape;
@@ -108,9 +108,7 @@ fn a_ham_epoch_in_fp32_keeps_what_the_cpu_keeps() {
         assert!((gpu.counts.loss - cpu.counts.loss).abs() <= 1e-4 * cpu.counts.loss);
         assert!(agreement(&cpu, &gpu) >= 0.995, "{weights:?}: {} of the pixels agree", agreement(&cpu, &gpu));
         // METHOD's tolerance on updates, after three of them.
-        for (what, gpu, cpu) in
-            [("momenta", &gpu.momenta, &cpu.momenta), ("running", &gpu.running, &cpu.running)]
-        {
+        for (what, gpu, cpu) in [("momenta", &gpu.momenta, &cpu.momenta), ("running", &gpu.running, &cpu.running)] {
             let off = distance(gpu, cpu);
             assert!(off <= 3e-3 * largest(cpu), "{weights:?} {what}: off by {off} of {}", largest(cpu));
         }

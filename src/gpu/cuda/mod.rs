@@ -1,0 +1,162 @@
+//! The driver of real GPUs: CUDA's driver API, loaded at run time, through `cudarc`.
+//!
+//! Of `cudarc` it uses the bindings and their thin wrappers. The safe layer tracks accesses with events, which breaks the
+//! capture of graphs, and panics where libcuda is missing; here all work goes to one stream, and ownership does the rest:
+//! graphs and memory hold the device, which owns modules, stream and context and drops them in this order.
+//!
+//! With `CUDA_LAUNCH_BLOCKING=1` in the environment kernels are launched and waited for one by one, so that an error names
+//! the kernel.
+
+mod device;
+pub(crate) mod errors;
+
+pub use device::CudaMemory;
+
+use super::driver::{Command, Driver, Ptr};
+use super::nvtx;
+use crate::Result;
+use cudarc::driver::{result, sys};
+use device::{Device, Exec, Ready};
+use std::ffi::CString;
+use std::rc::Rc;
+
+/// A GPU and a stream on it.
+pub struct CudaDriver {
+    device: Rc<Device>,
+}
+
+impl CudaDriver {
+    /// The GPU of that number, as CUDA counts them.
+    ///
+    /// # Errors
+    /// One line each: no libcuda, no such GPU, a driver or a GPU that is too old, a GPU that is taken.
+    pub fn open(ordinal: u32) -> Result<CudaDriver> {
+        Ok(CudaDriver { device: Rc::new(Device::open(ordinal)?) })
+    }
+
+    /// Tells a profiler that waits for it (`nsys profile --capture-range=cudaProfilerApi`) to begin or to end. Waits for
+    /// what was enqueued, so that this is where the range begins or ends.
+    ///
+    /// # Errors
+    /// Where the device fails, also for what was enqueued earlier.
+    pub fn profile(&self, on: bool) -> Result<()> {
+        self.device.bind()?;
+        self.device.wait("waiting for the GPU")?;
+        // SAFETY: the context is current.
+        let done = unsafe { if on { sys::cuProfilerStart() } else { sys::cuProfilerStop() } };
+        done.result().map_err(|e| self.device.failed("profiling", e))
+    }
+}
+
+enum Step {
+    Launch(Ready),
+    Push(CString),
+    Pop,
+}
+
+/// A captured sequence, and its parts to trace it.
+pub struct CudaGraph {
+    exec: Exec,
+    steps: Vec<Step>,
+    device: Rc<Device>,
+    /// The sequence as messages name it.
+    what: Rc<str>,
+}
+
+impl CudaGraph {
+    fn one_by_one(&self) -> Result<()> {
+        for step in &self.steps {
+            match step {
+                Step::Push(name) => nvtx::push(name),
+                Step::Pop => nvtx::pop(),
+                Step::Launch(ready) => {
+                    self.device.enqueued(&ready.what, true);
+                    self.device.launch(ready)?;
+                    if self.device.blocking {
+                        self.device.wait(&ready.what)?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The kernels of a sequence.
+fn launches(steps: &[Step]) -> impl Iterator<Item = &Ready> {
+    steps.iter().filter_map(|step| if let Step::Launch(ready) = step { Some(ready) } else { None })
+}
+
+fn describe(steps: &[Step]) -> Rc<str> {
+    let kernels: Vec<&str> = launches(steps).map(|ready| &*ready.what).collect();
+    match &kernels[..] {
+        [] => "a sequence of no kernels".into(),
+        [one] => (*one).into(),
+        [first, .., last] => format!("one of {} kernels from {first} to {last}", kernels.len()).into(),
+    }
+}
+
+impl Driver for CudaDriver {
+    type Graph = CudaGraph;
+    type Memory = CudaMemory;
+
+    fn name(&self) -> String {
+        self.device.label()
+    }
+
+    fn free_memory(&self) -> Result<usize> {
+        self.device.bind()?;
+        let (free, _) = result::mem_get_info().map_err(|e| self.device.failed("asking for free memory", e))?;
+        Ok(free)
+    }
+
+    fn alloc(&mut self, bytes: usize) -> Result<CudaMemory> {
+        CudaMemory::new(&self.device, bytes.max(1))
+    }
+
+    fn address(memory: &CudaMemory) -> Ptr {
+        memory.address()
+    }
+
+    fn write(&mut self, ptr: Ptr, bytes: &[u8]) -> Result<()> {
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        self.device.bind()?;
+        // SAFETY: the driver refuses what is no device memory, and the bytes stay until the wait below is over.
+        unsafe { result::memcpy_htod_async(ptr, bytes, self.device.stream()) }
+            .map_err(|e| self.device.failed("copying to the GPU", e))?;
+        self.device.wait("copying to the GPU")
+    }
+
+    fn read(&self, ptr: Ptr, bytes: &mut [u8]) -> Result<()> {
+        self.device.bind()?;
+        if !bytes.is_empty() {
+            // SAFETY: the driver refuses what is no device memory, and the bytes stay until the wait below is over.
+            unsafe { result::memcpy_dtoh_async(bytes, ptr, self.device.stream()) }
+                .map_err(|e| self.device.failed("copying from the GPU", e))?;
+        }
+        self.device.wait("copying from the GPU")
+    }
+
+    fn prepare(&mut self, commands: Vec<Command>) -> Result<CudaGraph> {
+        self.device.bind()?;
+        let ready = |command| match command {
+            Command::Launch(launch) => self.device.ready(launch).map(Step::Launch),
+            // A zero within a name ends it.
+            Command::Push(name) => {
+                let name = name.split('\0').next().unwrap_or_default();
+                Ok(Step::Push(CString::new(name).unwrap_or_default()))
+            }
+            Command::Pop => Ok(Step::Pop),
+        };
+        let steps = commands.into_iter().map(ready).collect::<Result<Vec<Step>>>()?;
+        let exec = Exec::capture(&self.device, launches(&steps))?;
+        Ok(CudaGraph { exec, what: describe(&steps), steps, device: self.device.clone() })
+    }
+
+    fn replay(&mut self, graph: &mut CudaGraph, traced: bool) -> Result<()> {
+        graph.device.bind()?;
+        if traced || graph.device.blocking { graph.one_by_one() } else { graph.exec.launch(&graph.what) }
+    }
+}
