@@ -44,18 +44,23 @@ __device__ __forceinline__ void get(const float* at, float (&v)[4], u32 lane) {
     v[0] = r.x, v[1] = r.y, v[2] = r.z, v[3] = r.w;
 }
 
-// Of eight lanes four start with their upper half: together they use all banks.
+// Of eight lanes four start with their upper half: together they use all banks. Selected value by value, lest the compiler
+// branches.
 __device__ __forceinline__ void put(float* at, const float (&v)[8], u32 lane) {
     bool swap = lane & 4;
-    float4 low = make_float4(v[0], v[1], v[2], v[3]), high = make_float4(v[4], v[5], v[6], v[7]);
-    *(float4*)(at + (swap ? 4 : 0)) = swap ? high : low;
-    *(float4*)(at + (swap ? 0 : 4)) = swap ? low : high;
+    float a[4], b[4];
+#pragma unroll
+    for (u32 i = 0; i < 4; i++) {
+        a[i] = swap ? v[4 + i] : v[i];
+        b[i] = swap ? v[i] : v[4 + i];
+    }
+    *(float4*)(at + swap * 4) = make_float4(a[0], a[1], a[2], a[3]);
+    *(float4*)(at + !swap * 4) = make_float4(b[0], b[1], b[2], b[3]);
 }
 
 __device__ __forceinline__ void get(const float* at, float (&v)[8], u32 lane) {
     bool swap = lane & 4;
-    float4 a = *(const float4*)(at + (swap ? 4 : 0)), b = *(const float4*)(at + (swap ? 0 : 4));
-    float4 low = swap ? b : a, high = swap ? a : b;
-    v[0] = low.x, v[1] = low.y, v[2] = low.z, v[3] = low.w;
-    v[4] = high.x, v[5] = high.y, v[6] = high.z, v[7] = high.w;
+    float4 a = *(const float4*)(at + swap * 4), b = *(const float4*)(at + !swap * 4);
+    v[0] = swap ? b.x : a.x, v[1] = swap ? b.y : a.y, v[2] = swap ? b.z : a.z, v[3] = swap ? b.w : a.w;
+    v[4] = swap ? a.x : b.x, v[5] = swap ? a.y : b.y, v[6] = swap ? a.z : b.z, v[7] = swap ? a.w : b.w;
 }

@@ -13,11 +13,11 @@
 // counters     u64 in: the count of batches, this one included, and whether the run has halted
 // live         u32 [2] in
 //
-// Grid ceil(len / 1024) + ceil(stats / 1024), 256 threads, no shared memory. The first blocks have the parameters, the others
-// the statistics; a thread has four elements. Preconditions: all arrays are 16-byte aligned.
+// Grid ceil(len / 2048) + ceil(stats / 2048), 256 threads, no shared memory. The first blocks have the parameters, the others
+// the statistics; a thread has two vectors of four elements. Preconditions: all arrays are 16-byte aligned.
 #include "common.cuh"
 
-constexpr u32 UPDATE_THREADS = 256;
+constexpr u32 UPDATE_THREADS = 256, QUADS = 2, PART = 4 * QUADS * UPDATE_THREADS;
 constexpr u32 BATCHES = 2, HALTED = 7;
 
 struct UpdateDims {
@@ -38,34 +38,52 @@ __device__ __forceinline__ float moved(float running, float batch, const UpdateD
     return __fadd_rn(__fmul_rn(d.keep, running), __fmul_rn(d.share, batch));
 }
 
+// Four elements of the statistics, or those that there are.
+__device__ __forceinline__ void move_running(float* __restrict__ running, const float* __restrict__ batch, u32 i,
+                                             const UpdateDims& d) {
+    if (i + 4 <= d.stats) {
+        float4 r = *(const float4*)(running + i), b = *(const float4*)(batch + i);
+        *(float4*)(running + i) =
+            make_float4(moved(r.x, b.x, d), moved(r.y, b.y, d), moved(r.z, b.z, d), moved(r.w, b.w, d));
+    } else {
+        for (; i < d.stats; i++) running[i] = moved(running[i], batch[i], d);
+    }
+}
+
 extern "C" __global__ void __launch_bounds__(UPDATE_THREADS)
     update(float* __restrict__ params, float* __restrict__ momenta, float* __restrict__ running,
            const float* __restrict__ grads, const float* __restrict__ batch_stats, const float* __restrict__ rates,
            const u64* __restrict__ counters, const u32* __restrict__ live, UpdateDims d) {
     if (live[0] == 0 || counters[HALTED] != 0) return;
-    u32 blocks = (d.len + 4 * UPDATE_THREADS - 1) / (4 * UPDATE_THREADS);
+    u32 t = threadIdx.x, blocks = (d.len + PART - 1) / PART;
     if (blockIdx.x >= blocks) {
-        u32 i = ((blockIdx.x - blocks) * UPDATE_THREADS + threadIdx.x) * 4;
-        if (i + 4 <= d.stats) {
-            float4 r = *(const float4*)(running + i), b = *(const float4*)(batch_stats + i);
-            *(float4*)(running + i) =
-                make_float4(moved(r.x, b.x, d), moved(r.y, b.y, d), moved(r.z, b.z, d), moved(r.w, b.w, d));
-        } else {
-            for (; i < d.stats; i++) running[i] = moved(running[i], batch_stats[i], d);
-        }
+        u32 i = (blockIdx.x - blocks) * PART + t * 4;
+#pragma unroll
+        for (u32 q = 0; q < QUADS; q++) move_running(running, batch_stats, i + q * 4 * UPDATE_THREADS, d);
         return;
     }
     float lr = rates[counters[BATCHES] - 1];
-    u32 i = (blockIdx.x * UPDATE_THREADS + threadIdx.x) * 4;
-    if (i + 4 <= d.len) {
-        float4 w = *(const float4*)(params + i), v = *(const float4*)(momenta + i), g = *(const float4*)(grads + i);
-        sgd(w.x, v.x, g.x, lr, d);
-        sgd(w.y, v.y, g.y, lr, d);
-        sgd(w.z, v.z, g.z, lr, d);
-        sgd(w.w, v.w, g.w, lr, d);
-        *(float4*)(momenta + i) = v;
-        *(float4*)(params + i) = w;
-    } else {
-        for (; i < d.len; i++) sgd(params[i], momenta[i], grads[i], lr, d);
+    u32 start = blockIdx.x * PART;
+    if (start + PART > d.len) {
+        for (u32 i = start + t; i < d.len; i += UPDATE_THREADS) sgd(params[i], momenta[i], grads[i], lr, d);
+        return;
+    }
+    float4 w[QUADS], v[QUADS], g[QUADS];
+#pragma unroll
+    for (u32 q = 0; q < QUADS; q++) {
+        u32 i = start + (q * UPDATE_THREADS + t) * 4;
+        w[q] = *(const float4*)(params + i);
+        v[q] = *(const float4*)(momenta + i);
+        g[q] = *(const float4*)(grads + i);
+    }
+#pragma unroll
+    for (u32 q = 0; q < QUADS; q++) {
+        u32 i = start + (q * UPDATE_THREADS + t) * 4;
+        sgd(w[q].x, v[q].x, g[q].x, lr, d);
+        sgd(w[q].y, v[q].y, g[q].y, lr, d);
+        sgd(w[q].z, v[q].z, g[q].z, lr, d);
+        sgd(w[q].w, v[q].w, g[q].w, lr, d);
+        *(float4*)(momenta + i) = v[q];
+        *(float4*)(params + i) = w[q];
     }
 }

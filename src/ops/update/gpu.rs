@@ -9,7 +9,7 @@ use bytemuck::{Pod, Zeroable};
 
 /// Threads of a block, and the elements that they have.
 const THREADS: usize = 256;
-const PART: usize = 4 * THREADS;
+const PART: usize = 2 * 4 * THREADS;
 
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
