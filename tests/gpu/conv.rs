@@ -4,6 +4,7 @@ use crate::common::{Rng, bits, sum_tolerance};
 use crate::lab::{Lab, Pair, SEEDS, near};
 use ham_engine::gpu::Precision;
 use ham_engine::gpu::driver::Command;
+use ham_engine::gpu::kernels::MODULES;
 use ham_engine::ops::conv::cases::EDGES;
 use ham_engine::ops::conv::{Activation, Conv, ConvDgrad, ConvFprop, Epilogue};
 use ham_engine::program::{Affine, Bits, Filter, FilterDecl, Map, Op, Pass, PrepareFilter, Program, Shape};
@@ -71,8 +72,9 @@ fn y_shape(c: &Conv) -> Shape {
 }
 
 impl Values {
-    fn new(lab: &Lab) -> Values {
-        Values { program: lab.program(), maps: vec![], masks: vec![], affines: vec![] }
+    fn new(lab: &Lab, case: &Case) -> Values {
+        let program = Program { capacity: case.capacity, ..lab.program() };
+        Values { program, maps: vec![], masks: vec![], affines: vec![] }
     }
 
     fn map(&mut self, shape: Shape) -> Map {
@@ -108,7 +110,7 @@ impl Values {
     }
 
     /// Records the program and fills what it starts from; slots that aren't live too.
-    fn start(self, lab: &mut Lab, rng: &mut Rng, case: &Case) -> (Pair, Vec<(Map, Shape)>, Vec<(Bits, Shape)>) {
+    fn start(self, lab: &mut Lab, rng: &mut Rng, case: &Case) -> Pair {
         lab.live(&(0..case.live as u32).collect::<Vec<_>>(), case.capacity);
         let mut pair = lab.record(self.program);
         let slots = case.capacity.min(case.live + 1);
@@ -127,7 +129,7 @@ impl Values {
             lab.set_affine(&mut pair, *affine, &rng.f32s(*channels, -1.0, 1.0), &rng.f32s(*channels, -1.0, 1.0));
         }
         lab.replay(&mut pair);
-        (pair, self.maps, self.masks)
+        pair
     }
 }
 
@@ -161,10 +163,10 @@ fn kernels(pair: &Pair) -> Vec<&'static str> {
 /// What a pass made, to compare between seeds.
 type Result = (Vec<&'static str>, Vec<u32>);
 
-fn fprop(precision: Precision, seed: u64, case: &Case, v: Variant) -> Result {
-    let (mut lab, mut rng) = (Lab::of_maps(precision, seed, case.capacity), Rng(7));
-    let (c, mut p) = (case.conv, Values::new(&lab));
-    let filter = p.filter(&mut lab, &mut rng, c, Pass::Fprop, v.scales);
+fn fprop(lab: &mut Lab, case: &Case, v: Variant) -> Result {
+    let (precision, mut rng) = (lab.precision, Rng(7));
+    let (c, mut p) = (case.conv, Values::new(lab, case));
+    let filter = p.filter(lab, &mut rng, c, Pass::Fprop, v.scales);
     let x = p.map(x_shape(&c));
     let y = p.map(y_shape(&c));
     let residual = match v.residual {
@@ -175,7 +177,7 @@ fn fprop(precision: Precision, seed: u64, case: &Case, v: Variant) -> Result {
     let residual = match case.shortcut {
         None => residual,
         Some(s) => {
-            let (x, filter) = (p.map(x_shape(&s)), p.filter(&mut lab, &mut rng, s, Pass::Fprop, v.scales));
+            let (x, filter) = (p.map(x_shape(&s)), p.filter(lab, &mut rng, s, Pass::Fprop, v.scales));
             // It passes its result on in y, or in a map of its own, which nobody else reads.
             let out = residual.unwrap_or(y);
             let epilogue = Epilogue { y: Some(out), ..Epilogue::default() };
@@ -194,10 +196,10 @@ fn fprop(precision: Precision, seed: u64, case: &Case, v: Variant) -> Result {
     let y_stored = v.store.then_some(y);
     let epilogue = Epilogue { bias, residual, y: y_stored, act };
     p.program.push(Op::ConvFprop(ConvFprop { conv: c, x, filter, epilogue }));
-    let (pair, ..) = p.start(&mut lab, &mut rng, case);
+    let pair = p.start(lab, &mut rng, case);
     let names = kernels(&pair);
-    assert_eq!(names.len(), 2, "a shortcut is part of the launch: {names:?}");
-    let what = format!("fprop {precision:?} {case:?} {v:?} by {}", names[1]);
+    assert!(!names[names.len() - 2].starts_with("conv_walk"), "a shortcut is part of the launch: {names:?}");
+    let what = format!("fprop {precision:?} {case:?} {v:?} by {}", names[names.len() - 1]);
     let (absolute, relative) = (tolerance(precision, terms(case, Pass::Fprop)), relative(precision));
     let mut made = Vec::new();
     for slot in 0..case.capacity.min(case.live + 1) {
@@ -221,10 +223,10 @@ fn fprop(precision: Precision, seed: u64, case: &Case, v: Variant) -> Result {
     (names, made)
 }
 
-fn dgrad(precision: Precision, seed: u64, case: &Case, v: Variant) -> Result {
-    let (mut lab, mut rng) = (Lab::of_maps(precision, seed, case.capacity), Rng(9));
-    let (c, mut p) = (case.conv, Values::new(&lab));
-    let filter = p.filter(&mut lab, &mut rng, c, Pass::Dgrad, v.scales);
+fn dgrad(lab: &mut Lab, case: &Case, v: Variant) -> Result {
+    let (precision, mut rng) = (lab.precision, Rng(9));
+    let (c, mut p) = (case.conv, Values::new(lab, case));
+    let filter = p.filter(lab, &mut rng, c, Pass::Dgrad, v.scales);
     let (dy, dx) = (p.map(y_shape(&c)), p.map(x_shape(&c)));
     let mask = v.first.then(|| p.mask(x_shape(&c)));
     let residual = match v.residual {
@@ -233,15 +235,15 @@ fn dgrad(precision: Precision, seed: u64, case: &Case, v: Variant) -> Result {
         Residual::InPlace => Some(dx),
     };
     let second = case.shortcut.map(|s| {
-        let (dy, filter) = (p.map(y_shape(&s)), p.filter(&mut lab, &mut rng, s, Pass::Dgrad, v.scales));
+        let (dy, filter) = (p.map(y_shape(&s)), p.filter(lab, &mut rng, s, Pass::Dgrad, v.scales));
         ConvDgrad { conv: s, dy, filter, bits: mask, residual: Some(dx), dx }
     });
     p.program.push(Op::ConvDgrad(ConvDgrad { conv: c, dy, filter, bits: mask, residual, dx }));
     p.program.ops.extend(second.map(Op::ConvDgrad));
-    let (pair, ..) = p.start(&mut lab, &mut rng, case);
+    let pair = p.start(lab, &mut rng, case);
     let names = kernels(&pair);
-    assert_eq!(names.len(), 2, "a shortcut is part of the launch: {names:?}");
-    let what = format!("dgrad {precision:?} {case:?} {v:?} by {}", names[1]);
+    assert!(!names[names.len() - 2].starts_with("conv_walk"), "a shortcut is part of the launch: {names:?}");
+    let what = format!("dgrad {precision:?} {case:?} {v:?} by {}", names[names.len() - 1]);
     let (absolute, relative) = (tolerance(precision, terms(case, Pass::Dgrad)), relative(precision));
     let mut made = Vec::new();
     for slot in 0..case.capacity.min(case.live + 1) {
@@ -252,25 +254,100 @@ fn dgrad(precision: Precision, seed: u64, case: &Case, v: Variant) -> Result {
     (names, made)
 }
 
-/// Runs both passes in every order of blocks and warps; returns the kernels.
-fn check(case: &Case, variants: &[Variant], precisions: &[Precision]) -> BTreeSet<&'static str> {
-    let mut all = BTreeSet::new();
-    for &precision in precisions {
-        for &v in variants {
-            for pass in [fprop, dgrad] {
-                let results = SEEDS.map(|seed| pass(precision, seed, case, v));
+/// For each precision a lab of each order of blocks and warps, with room for `LIVE` live slots.
+struct Labs(Vec<[Lab; 3]>);
+
+const LIVE: usize = 5;
+
+type Run = fn(&mut Lab, &Case, Variant) -> Result;
+const BOTH: [Run; 2] = [fprop, dgrad];
+
+impl Labs {
+    fn new() -> Labs {
+        Labs(PRECISIONS.map(|p| SEEDS.map(|seed| Lab::of_maps(p, seed, LIVE))).into())
+    }
+
+    /// Runs passes in every order; returns the kernels.
+    fn check(&mut self, passes: &[Run], case: &Case, v: Variant) -> BTreeSet<&'static str> {
+        let mut all = BTreeSet::new();
+        for labs in &mut self.0 {
+            for pass in passes {
+                let results = labs.each_mut().map(|lab| pass(lab, case, v));
                 assert!(results.iter().all(|r| *r == results[0]), "{case:?} {v:?}: an order changes the result");
                 all.extend(&results[0].0);
             }
         }
+        all
     }
-    all
 }
 
 #[test]
 fn shapes_at_the_edges() {
+    let mut labs = Labs::new();
     for (i, e) in EDGES.iter().enumerate() {
         let case = Case { conv: e.conv, shortcut: None, capacity: e.n, live: e.n };
-        check(&case, &[VARIANTS[i % 5], VARIANTS[(i + 1) % 5]], &PRECISIONS);
+        for v in [VARIANTS[i % 5], VARIANTS[(i + 2) % 5]] {
+            labs.check(&BOTH, &case, v);
+        }
     }
+}
+
+#[test]
+fn channels_beyond_a_chunk_or_a_tile() {
+    let mut labs = Labs::new();
+    for (i, c) in [
+        conv(72, 8, 3, 5, 3, 1),
+        conv(136, 65, 3, 3, 3, 1),
+        conv(65, 136, 4, 3, 3, 2),
+        conv(200, 24, 2, 5, 1, 1),
+        conv(24, 200, 5, 2, 1, 2),
+        conv(129, 17, 9, 2, 3, 2),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        labs.check(&BOTH, &Case { conv: c, shortcut: None, capacity: 3, live: 2 }, VARIANTS[i % 5]);
+    }
+}
+
+#[test]
+fn any_number_of_live_slots() {
+    let mut labs = Labs::new();
+    for live in [0, 1, 3, 4, 5] {
+        for c in [conv(12, 20, 5, 5, 3, 1), conv(12, 20, 5, 6, 3, 2)] {
+            labs.check(&BOTH, &Case { conv: c, shortcut: None, capacity: 5, live }, FULL);
+        }
+        labs.check(&[fprop], &Case { conv: conv(16, 16, 18, 17, 3, 1), shortcut: None, capacity: 5, live }, PLAIN);
+    }
+}
+
+#[test]
+fn shortcuts_ride_in_the_sum() {
+    let mut labs = Labs::new();
+    // Channels, height and width of a block's input, channels of its output.
+    for (i, (c, h, w, k)) in [(10, 7, 6, 24), (136, 3, 5, 16), (64, 8, 8, 72), (3, 1, 1, 9)].into_iter().enumerate() {
+        let (conv1, shortcut) = (conv(c, k, h, w, 3, 2), conv(c, k, h, w, 1, 2));
+        let conv2 = conv(k, k, conv1.p(), conv1.q(), 3, 1);
+        let case = |c| Case { conv: c, shortcut: Some(shortcut), capacity: 3, live: 3 - i % 2 };
+        labs.check(&[fprop], &case(conv2), VARIANTS[i % 3]);
+        labs.check(&BOTH, &case(conv1), VARIANTS[(i + 1) % 3]);
+    }
+}
+
+/// Which kernel runs is decided by the capacity; the cost of the test by what is live.
+#[test]
+fn every_kernel_runs() {
+    let mut labs = Labs::new();
+    let mut all = BTreeSet::new();
+    for (capacity, k, c) in [(1024, 128, 16), (1024, 64, 20), (256, 64, 72), (4, 64, 8), (256, 32, 24), (256, 16, 16)] {
+        // dgrad has as many output channels where C and K change places.
+        let passes: [(Run, Conv); 3] =
+            [(fprop, conv(c, k, 8, 8, 3, 1)), (dgrad, conv(k, c, 8, 8, 3, 1)), (fprop, conv(c, k, 15, 16, 3, 2))];
+        for (pass, conv) in passes {
+            all.extend(labs.check(&[pass], &Case { conv, shortcut: None, capacity, live: 3 }, FULL));
+        }
+    }
+    let ours = |e: &&str| e.starts_with("conv_walk") || e.starts_with("conv_prepare");
+    let entries = MODULES.iter().flat_map(|m| m.entries.iter().copied()).filter(ours).collect();
+    assert_eq!(all, entries);
 }
