@@ -104,4 +104,16 @@ pub trait Driver {
     /// # Errors
     /// Where the device fails, also for what was enqueued earlier.
     fn replay(&mut self, graph: &mut Self::Graph, traced: bool) -> Result<()>;
+
+    /// Opens a range that profilers show by this name.
+    fn push(&mut self, name: &str);
+
+    /// Closes the innermost range.
+    fn pop(&mut self);
+
+    /// Tells a waiting profiler to begin or to end.
+    ///
+    /// # Errors
+    /// Where the device fails, also for what was enqueued earlier.
+    fn profile(&mut self, on: bool) -> Result<()>;
 }
