@@ -66,6 +66,11 @@ pub trait Driver {
     /// The device, as reports name it.
     fn name(&self) -> String;
 
+    /// Bytes of shared memory that a block may have; by default what every chip from compute capability 8.0 on gives.
+    fn shared_limit(&self) -> usize {
+        99 << 10
+    }
+
     /// Bytes of device memory that could be allocated now.
     ///
     /// # Errors

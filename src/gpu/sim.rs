@@ -168,6 +168,10 @@ impl Driver for SimDriver {
         format!("sim ({})", self.options.gpu.name)
     }
 
+    fn shared_limit(&self) -> usize {
+        self.options.gpu.shared_per_block_optin as usize
+    }
+
     fn free_memory(&self) -> Result<usize> {
         Ok(MEMORY.saturating_sub(self.used.get()))
     }
