@@ -191,6 +191,8 @@ fn large() -> Result<()> {
     let mut end = [1; 2];
     cuda.read(CudaDriver::address(&memory) + (3 << 20) - 2, &mut end)?;
     assert_eq!(end, [0; 2], "memory is zero at first");
+    // Freed while the stream still has to clear it.
+    drop(cuda.alloc(1 << 20)?);
     cuda.alloc(64 << 20).map(|_| ())
 }
 
@@ -326,7 +328,7 @@ fn every_fault_is_one_line_and_leaves_nothing_behind() {
         ("start", &[("FAKE_CUDA_DRIVER", "11020")], "supports CUDA 11.2, 11.4 or later is needed"),
         ("start", &[("FAKE_CUDA_CONTEXT", "2")], "cuda:0 (Fake H100): can't be opened: out of device memory"),
         ("large", &[("FAKE_CUDA_MEMORY", "8388608")], "64 MiB asked for, 5 free: out of device memory (CUDA error 2); lower --batch"),
-        ("start", &[("FAKE_CUDA_LOAD", &load)], "kernels/start.cu can't be loaded: the driver is too old for this PTX (CUDA error 222); update the NVIDIA driver (ptxas fatal   : Unsupported .version 7.0; current version is '6.5')"),
+        ("start", &[("FAKE_CUDA_LOAD", &load)], "kernels/start.cu can't be loaded: the driver is too old for this PTX (CUDA error 222): ptxas fatal   : Unsupported .version 7.0; current version is '6.5'; update the NVIDIA driver"),
         ("start", &[("FAKE_CUDA_FAULT", "1:700")], &format!("{start} or earlier: illegal memory access (CUDA error 700); use --device cpu, and report this line; CUDA_LAUNCH_BLOCKING=1 tells")),
         ("start", &[("FAKE_CUDA_FAULT", "2:702"), blocking], &format!("{start}: the display's watchdog stopped it (CUDA error 702); lower --batch")),
         ("pair", &[("FAKE_CUDA_FAULT", "2:719")], "one of 2 kernels from start (Shape { c: 3, h: 5, w: 33 }) to start"),
