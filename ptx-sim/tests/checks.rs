@@ -259,3 +259,16 @@ fn a_kernel_has_the_shared_variables_that_it_uses() {
         d.launch(&module, kernel, Shape::line(1, 1), &[out.into()]).expect("it fits");
     }
 }
+
+#[test]
+fn only_predicates_take_a_truth_value() {
+    for line in
+        ["setp.eq.u32 1, %r0, %r1;", "mov.pred 0, %p0;", "and.pred 1, %p0, %p1;", "vote.sync.any.pred 1, %p0, -1;"]
+    {
+        let ptx = format!(
+            ".version 8.0\n.target sm_80\n.address_size 64\n.visible .entry k()\n{{\n.reg .pred %p<2>;\n.reg .b32 %r<2>;\n\
+             {line}\nret;\n}}\n"
+        );
+        assert!(Module::load(&ptx).is_err(), "{line}");
+    }
+}
