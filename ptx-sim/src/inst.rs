@@ -223,6 +223,8 @@ pub(crate) enum Op {
     Redux(ReduxOp, u16, u16, u16),
     ActiveMask(u16),
     Clock(Reg),
+    /// Nanoseconds of the host's clock.
+    Timer(Reg),
     Ld(Box<Access>),
     St(Box<Access>),
     Atom(Box<Atom>),
@@ -254,6 +256,7 @@ impl Op {
                 | Op::Redux(..)
                 | Op::ActiveMask(..)
                 | Op::Clock(..)
+                | Op::Timer(..)
                 | Op::Ld(..)
                 | Op::St(..)
                 | Op::Atom(..)

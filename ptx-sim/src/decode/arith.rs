@@ -21,9 +21,10 @@ impl<'a> Decoder<'a> {
             ("mov", [to, _]) if key == "mov.pred" => {
                 Op::Logic(BoolOp::And, self.written_pred(to)?, self.pred(&args[1])?, ALWAYS)
             }
-            ("mov", [to, Operand::Name(n, 0)]) if matches!(n.as_str(), "%clock" | "%clock64" | "%globaltimer") => {
+            ("mov", [to, Operand::Name(n, 0)]) if matches!(n.as_str(), "%clock" | "%clock64") => {
                 Op::Clock(self.any(to, 4)?)
             }
+            ("mov", [to, Operand::Name(n, 0)]) if n == "%globaltimer" => Op::Timer(self.any(to, 4)?),
             ("and" | "or" | "xor" | "not", [d, rest @ ..]) if mods.get(1) == Some(&"pred") => {
                 let d = self.written_pred(d)?;
                 match (mods[0], rest) {

@@ -67,7 +67,7 @@ impl Uses {
             Op::MatchAny(to, a, members) => set(r(&[*to]), vec![*a, Reg::R(*members)]),
             Op::Redux(_, to, a, members) => set(r(&[*to]), r(&[*a, *members])),
             Op::ActiveMask(to) => set(r(&[*to]), vec![]),
-            Op::Clock(to) => set(vec![*to], vec![]),
+            Op::Clock(to) | Op::Timer(to) => set(vec![*to], vec![]),
             Op::Ld(a) => set(a.regs.iter().copied().flatten().collect(), a.addr.base.into_iter().collect()),
             Op::St(a) => set(vec![], a.regs.iter().copied().flatten().chain(a.addr.base).collect()),
             Op::Atom(a) => {

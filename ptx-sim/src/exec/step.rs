@@ -4,6 +4,7 @@ use super::collective::Gathered;
 use super::data::Issued;
 use super::schedule::Flow;
 use super::*;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 impl Launch<'_> {
     /// All lanes of the warp must be at `pc`; false if they may still come, or exit on a way of their own.
@@ -124,6 +125,10 @@ impl Launch<'_> {
             }
             Op::ActiveMask(d) => lanes(mask).for_each(|i| w.regs.r[*d as usize][i] = mask),
             Op::Clock(d) => lanes(mask).for_each(|i| w.regs.set(*d, i, w.now)),
+            Op::Timer(d) => {
+                let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |t| t.as_nanos() as u64);
+                lanes(mask).for_each(|i| w.regs.set(*d, i, now));
+            }
             Op::Ld(a) => self.load(a, w, b, m, at)?,
             Op::St(a) => self.store(a, w, b, m, at)?,
             Op::Atom(a) => self.atom(a, w, b, m, mask)?,
