@@ -118,15 +118,24 @@ struct CompactDims {
 };
 
 template <class T> __device__ __forceinline__ void gather(T* at, u32 units, const u32* __restrict__ slots, u32 to, u32 n) {
-    for (; to < n; to += AHEAD) {
+    // Without a branch between them all loads of a batch are under way at once.
+    for (; to + AHEAD <= n; to += AHEAD) {
+        u32 from[AHEAD];
         T v[AHEAD];
 #pragma unroll
-        for (u32 i = 0; i < AHEAD; i++)
-            if (to + i < n) v[i] = at[(size_t)slots[to + i] * units];
+        for (u32 i = 0; i < AHEAD; i++) from[i] = slots[to + i];
 #pragma unroll
-        for (u32 i = 0; i < AHEAD; i++)
-            if (to + i < n) at[(size_t)(to + i) * units] = v[i];
+        for (u32 i = 0; i < AHEAD; i++) v[i] = at[(size_t)from[i] * units];
+#pragma unroll
+        for (u32 i = 0; i < AHEAD; i++) at[(size_t)(to + i) * units] = v[i];
     }
+    T v[AHEAD];
+#pragma unroll
+    for (u32 i = 0; i < AHEAD; i++)
+        if (to + i < n) v[i] = at[(size_t)slots[to + i] * units];
+#pragma unroll
+    for (u32 i = 0; i < AHEAD; i++)
+        if (to + i < n) at[(size_t)(to + i) * units] = v[i];
 }
 
 extern "C" __global__ void __launch_bounds__(COMPACT_THREADS)
