@@ -229,22 +229,32 @@ fn a_step_of_pgd_equals_the_cpu_bit_by_bit() {
     });
 }
 
+fn wgrads(precision: Precision, seed: u64, conv: Conv, live: usize, what: &str) -> Vec<u32> {
+    let mut rng = Rng((conv.k * 31 + conv.w) as u64);
+    let (mut lab, grads, weights) = lab(precision, seed, &conv, live, &vec![0.5; conv.filter_len()]);
+    let mut p = lab.program();
+    let dy = p.map(output(&conv));
+    let (image, normalisation) = (lab.batch.x, Some(normalisation(conv.c)));
+    p.push(Op::StemWgrad(StemWgrad { conv, image, normalisation, dy, grads, weights }));
+    let mut pair = lab.record(p);
+    lab.fill_map(&mut pair, dy, output(&conv), &mut rng, (-1.0, 1.0));
+    lab.replay(&mut pair);
+    let both = lab.read::<f32>(grads);
+    near(what, &both, tolerance(live * conv.h * conv.w, &both[0], 0.0), 0.0);
+    bits(&both[1])
+}
+
 #[test]
 fn wgrad_matches_the_cpu() {
-    each_case(|precision, seed, conv, live, what| {
-        let mut rng = Rng((conv.k * 31 + conv.w) as u64);
-        let (mut lab, grads, weights) = lab(precision, seed, &conv, live, &vec![0.5; conv.filter_len()]);
-        let mut p = lab.program();
-        let dy = p.map(output(&conv));
-        let (image, normalisation) = (lab.batch.x, Some(normalisation(conv.c)));
-        p.push(Op::StemWgrad(StemWgrad { conv, image, normalisation, dy, grads, weights }));
-        let mut pair = lab.record(p);
-        lab.fill_map(&mut pair, dy, output(&conv), &mut rng, (-1.0, 1.0));
-        lab.replay(&mut pair);
-        let both = lab.read::<f32>(grads);
-        near(what, &both, tolerance(live * conv.h * conv.w, &both[0], 0.0), 0.0);
-        bits(&both[1])
-    });
+    each_case(wgrads);
+}
+
+/// Many blocks for the channels, so that each adds up several tiles.
+#[test]
+fn wgrad_of_many_channels_matches_the_cpu() {
+    for precision in [Precision::Fp32, Precision::Bf16] {
+        wgrads(precision, SEEDS[0], stem(1, 1040, 17, 40), 3, &format!("{precision:?}"));
+    }
 }
 
 #[test]
