@@ -339,12 +339,13 @@ fn shortcuts_ride_in_the_sum() {
 fn every_kernel_runs() {
     let mut labs = Labs::new();
     let mut all = BTreeSet::new();
-    for (capacity, k, c) in [(1024, 128, 16), (1024, 64, 20), (256, 64, 72), (4, 64, 8), (256, 32, 24), (256, 16, 16)] {
+    for (capacity, k, c) in
+        [(512, 128, 16), (256, 128, 16), (1024, 64, 20), (256, 64, 72), (256, 32, 24), (256, 16, 16)]
+    {
         // dgrad has as many output channels where C and K change places.
-        let passes: [(Run, Conv); 3] =
-            [(fprop, conv(c, k, 8, 8, 3, 1)), (dgrad, conv(k, c, 8, 8, 3, 1)), (fprop, conv(c, k, 15, 16, 3, 2))];
+        let passes: [(Run, Conv); 2] = [(fprop, conv(c, k, 8, 8, 3, 1)), (dgrad, conv(k, c, 8, 8, 3, 1))];
         for (pass, conv) in passes {
-            all.extend(labs.check(&[pass], &Case { conv, shortcut: None, capacity, live: 3 }, FULL));
+            all.extend(labs.check(&[pass], &Case { conv, shortcut: None, capacity, live: 3 }, LEAN));
         }
     }
     let ours = |e: &&str| e.starts_with("conv_walk") || e.starts_with("conv_prepare");

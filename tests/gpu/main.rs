@@ -9,6 +9,7 @@ mod lab;
 mod load;
 mod mine;
 mod norm;
+mod scratch;
 mod start;
 mod stem;
 mod update_account;
