@@ -9,7 +9,6 @@ mod lab;
 mod load;
 mod mine;
 mod norm;
-mod scratch;
 mod start;
 mod stem;
 mod update_account;

@@ -199,7 +199,7 @@ fn plans(pass: Pass, operands: &[Operand], in_place: bool) -> Vec<Plan> {
         Plan { at, count: [0, 1].map(|i| (size[i] - at[i].min(size[i])).div_ceil(step)), parts }
     };
     // Where no tap reaches, accumulation in place has nothing to add.
-    phases.map(plan).filter(|p| !p.count.contains(&0) && !(p.parts.is_empty() && in_place)).collect()
+    phases.map(plan).filter(|p| !(p.count.contains(&0) || p.parts.is_empty() && in_place)).collect()
 }
 
 /// Patches that must be in shared memory at a time, if they serve `taps` one after the other and copies start `ahead` taps
