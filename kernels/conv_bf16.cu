@@ -18,7 +18,7 @@
 // live      u32 [2] in
 // (all pointers but x0, filter0 and live may be null; y and a not both)
 //
-// Grid (pixel tiles x channel tiles, channel tiles fastest; 1; phases), 128 threads, shared memory as conv_walk.cuh lays it
+// Grid (pixel tiles x channel tiles, channel tiles fastest; 1; phases), 256 threads for 256x128 and else 128, shared memory as conv_walk.cuh lays it
 // out. A block makes BM output pixels (patch.cuh says which) x BN channels: for each 128 bytes of input channels it brings
 // the patch that all taps reach into shared memory once, and for each tap BN filter rows. A warp makes WM x WN of it with
 // mma.m16n8k16.
@@ -104,9 +104,9 @@ template <int WM, int WN, int MW, int NW, int STAGES_> struct Bf16Core {
     }
 };
 
+CONV_ENTRY(conv_walk_256x128_bf16, Bf16Core<64, 64, 4, 2, 2>)
 CONV_ENTRY(conv_walk_128x128_bf16, Bf16Core<64, 64, 2, 2, 2>)
 CONV_ENTRY(conv_walk_256x64_bf16, Bf16Core<64, 64, 4, 1, 3>)
 CONV_ENTRY(conv_walk_128x64_bf16, Bf16Core<64, 32, 2, 2, 3>)
-CONV_ENTRY(conv_walk_64x64_bf16, Bf16Core<32, 32, 2, 2, 3>)
 CONV_ENTRY(conv_walk_128x32_bf16, Bf16Core<32, 32, 4, 1, 3>)
 CONV_ENTRY(conv_walk_128x16_bf16, Bf16Core<32, 16, 4, 1, 3>)

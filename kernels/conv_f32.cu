@@ -80,6 +80,5 @@ template <int WM, int WN, int MW, int NW> struct F32Core {
 };
 
 CONV_ENTRY(conv_walk_128x64_f32, F32Core<64, 32, 2, 2>)
-CONV_ENTRY(conv_walk_64x64_f32, F32Core<32, 32, 2, 2>)
 CONV_ENTRY(conv_walk_128x32_f32, F32Core<32, 32, 4, 1>)
 CONV_ENTRY(conv_walk_128x16_f32, F32Core<32, 16, 4, 1>)

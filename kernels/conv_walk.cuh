@@ -99,6 +99,10 @@ __device__ __forceinline__ void conv_epilogue(const float* sums, const u32* pixe
         load_channels(scale, p.scale + n);
         load_channels(shift, p.shift + n);
     }
+    // From here on all pointers are those of this thread's channels at pixel 0.
+    u32 stride = channels * (16 / V), bits_stride = channels / 8;
+    char *y = (char*)p.y + n * (16 / V), *a = (char*)p.a + n * (16 / V);
+    const char* other = (const char*)p.residual + n * (16 / V);
     // Sums of 32 bytes are read in halves, in such an order that eight lanes meet all banks.
     u32 swap = V == 8 ? vector / 4 % 2 * 4 : 0;
 #pragma unroll 1
@@ -111,13 +115,12 @@ __device__ __forceinline__ void conv_epilogue(const float* sums, const u32* pixe
         for (int i = 0; i < BATCH; i++) {
             pixel[i] = pixels[first + i * STEP];
             if (!column || pixel[i] == ~0u) continue;
-            if (p.residual) residual[i] = *(const uint4*)((const char*)p.residual + ((size_t)pixel[i] * channels + n) * (16 / V));
-            if (p.mask) mask[i] = p.mask[(size_t)pixel[i] * (channels / 8) + n / 8] >> n % 8;
+            if (p.residual) residual[i] = *(const uint4*)(other + (size_t)pixel[i] * stride);
+            if (p.mask) mask[i] = p.mask[(size_t)pixel[i] * bits_stride + n / 8] >> n % 8;
         }
 #pragma unroll
         for (int i = 0; i < BATCH; i++) {
             bool on = column && pixel[i] != ~0u;
-            size_t at = ((size_t)pixel[i] * channels + n) * (16 / V);
             u32 m = first + i * STEP, positive = 0;
             float v[V];
             if (on) {
@@ -144,20 +147,24 @@ __device__ __forceinline__ void conv_epilogue(const float* sums, const u32* pixe
 #pragma unroll
                     for (int c = 0; c < V; c++) v[c] += r[c];
                 }
-                if (p.y) *(uint4*)((char*)p.y + at) = pack(v);
+                if (p.y) *(uint4*)(y + (size_t)pixel[i] * stride) = pack(v);
                 if (p.a) {
+                    if (p.scale) {
 #pragma unroll
-                    for (int c = 0; c < V; c++) {
-                        if (p.scale) v[c] = fmaf(v[c], scale[c], shift[c]);
-                        positive |= (u32)(v[c] > 0.0f) << c;
+                        for (int c = 0; c < V; c++) v[c] = fmaf(v[c], scale[c], shift[c]);
+                    }
+#pragma unroll
+                    for (int c = V - 1; c >= 0; c--) {
+                        // 0 - v has the sign that says v > 0, for zeros too; it is shifted in.
+                        positive = __funnelshift_l(__float_as_uint(0.0f - v[c]), positive, 1);
                         v[c] = fmaxf(v[c], 0.0f);
                     }
-                    *(uint4*)((char*)p.a + at) = pack(v);
+                    *(uint4*)(a + (size_t)pixel[i] * stride) = pack(v);
                 }
             }
             if (p.bits) {
                 positive = whole_byte<V>(positive);
-                if (on && n % 8 == 0) p.bits[(size_t)pixel[i] * (channels / 8) + n / 8] = positive;
+                if (on && n % 8 == 0) p.bits[(size_t)pixel[i] * bits_stride + n / 8] = positive;
             }
         }
     }

@@ -11,8 +11,10 @@ use bytemuck::{Pod, Zeroable};
 
 /// Multiprocessors that a grid should fill.
 const SMS: usize = 132;
-/// How much longer a block takes that no other hides the latencies of.
-const ALONE: f64 = 1.15;
+/// Warps of a block that needs others beside it.
+const WARPS: usize = 4;
+/// How much longer such a block takes that no other hides the latencies of.
+const ALONE: f64 = 1.1;
 /// Filters have rows for a multiple of so many channels, zero beyond those there are.
 pub(super) const ROWS: usize = 64;
 const MOST_PHASES: usize = 4;
@@ -71,25 +73,25 @@ struct Kernel {
     threads: usize,
     /// Filter tiles in shared memory.
     stages: usize,
-    /// Time of a product, relative to the best kernel's: small tiles of a warp read shared memory more often.
+    /// Time of a product, relative to the others': small tiles of a warp read shared memory more often, those of a block
+    /// global memory.
     cost: f64,
 }
 
 const fn kernel(pixels: usize, channels: usize, stages: usize, cost: f64) -> Kernel {
-    Kernel { pixels, channels, threads: 128, stages, cost }
+    Kernel { pixels, channels, threads: WARPS * 32, stages, cost }
 }
 
 const BF16: &[Kernel] = &[
+    Kernel { pixels: 256, channels: 128, threads: 256, stages: 2, cost: 0.98 },
     kernel(128, 128, 2, 1.0),
     kernel(256, 64, 3, 1.0),
     kernel(128, 64, 3, 1.15),
-    kernel(64, 64, 3, 1.65),
     kernel(128, 32, 3, 1.35),
     kernel(128, 16, 3, 1.7),
 ];
 
-const F32: &[Kernel] =
-    &[kernel(128, 64, 3, 1.0), kernel(64, 64, 3, 1.3), kernel(128, 32, 3, 1.3), kernel(128, 16, 3, 1.6)];
+const F32: &[Kernel] = &[kernel(128, 64, 3, 1.0), kernel(128, 32, 3, 1.3), kernel(128, 16, 3, 1.6)];
 
 /// One dimension of a part of a sum: the input rows (or columns) `step*(i + row) + at` for output `i`, `halo` more than the
 /// tile has; each tap is a row and its index in the filter.
@@ -197,7 +199,7 @@ fn plans(pass: Pass, operands: &[Operand], in_place: bool) -> Vec<Plan> {
         Plan { at, count: [0, 1].map(|i| (size[i] - at[i].min(size[i])).div_ceil(step)), parts }
     };
     // Where no tap reaches, accumulation in place has nothing to add.
-    phases.map(plan).filter(|p| !p.count.contains(&0) && !(p.parts.is_empty() && in_place)).collect()
+    phases.map(plan).filter(|p| !(p.count.contains(&0) || p.parts.is_empty() && in_place)).collect()
 }
 
 /// Patches that must be in shared memory at a time, if they serve `taps` one after the other and copies start `ahead` taps
@@ -272,13 +274,14 @@ impl Problem<'_> {
         }
         let grid = [tile.count(self.capacity) * columns, 1, self.plans.len()];
         let shared = shared(&tile);
-        let time =
-            self.taps_in_a_row(&grid, self.shared / shared) * (kernel.pixels * kernel.channels) as f64 * kernel.cost;
+        let time = self.taps_in_a_row(kernel, &grid, self.shared / shared)
+            * (kernel.pixels * kernel.channels) as f64
+            * kernel.cost;
         Some(Choice { kernel, dims, grid, shared, time })
     }
 
     /// How many taps the busiest multiprocessor adds, and more where it has but one block at a time.
-    fn taps_in_a_row(&self, grid: &[usize; 3], resident: usize) -> f64 {
+    fn taps_in_a_row(&self, kernel: &Kernel, grid: &[usize; 3], resident: usize) -> f64 {
         let taps = |plan: &Plan| plan.parts.iter().flat_map(|part| self.taps(part)).sum::<usize>().max(1);
         let (most, all) = (self.plans.iter().map(taps).max(), self.plans.iter().map(taps).sum::<usize>());
         let most = most.unwrap_or(0) as f64;
@@ -287,7 +290,8 @@ impl Problem<'_> {
             // Phases differ, and the long ones come first: they fill the multiprocessors evenly.
             _ => most.max((grid[0] * all) as f64 / SMS as f64),
         };
-        if resident == 1 || grid[0] * grid[2] <= SMS { in_a_row * ALONE } else { in_a_row }
+        let alone = resident == 1 || grid[0] * grid[2] <= SMS;
+        if alone && kernel.threads == 32 * WARPS { in_a_row * ALONE } else { in_a_row }
     }
 
     /// Bytes of a pixel of a part's input.
