@@ -10,9 +10,9 @@ use crate::program::Pass;
 use bytemuck::{Pod, Zeroable};
 
 /// Shared memory that every chip of compute capability 8.0 or later gives to a block.
-const SHARED: usize = 99 * 1024;
+pub(super) const SHARED: usize = 99 * 1024;
 /// Multiprocessors that a grid should fill.
-const SMS: usize = 132;
+pub(super) const SMS: usize = 132;
 const MOST_PHASES: usize = 4;
 const MOST_SEGMENTS: usize = 5;
 const MOST_TAPS: usize = 9;
@@ -92,15 +92,15 @@ const F32: &[Kernel] =
 /// One dimension of a part of a sum: the input rows (or columns) `step*(i + row) + at` for output `i`, `halo` more than the
 /// tile has; each tap is a row and its index in the filter.
 #[derive(Clone, Debug)]
-struct Line {
-    step: usize,
-    at: isize,
-    halo: usize,
-    taps: &'static [(usize, usize)],
+pub(super) struct Line {
+    pub step: usize,
+    pub at: isize,
+    pub halo: usize,
+    pub taps: &'static [(usize, usize)],
 }
 
 /// Parts that together read every input that a convolution's fprop needs.
-fn fprop_lines(conv: &Conv) -> Vec<Line> {
+pub(super) fn fprop_lines(conv: &Conv) -> Vec<Line> {
     let step = conv.stride;
     match (conv.filter, step) {
         (1, _) => vec![Line { step, at: 0, halo: 0, taps: &[(0, 0)] }],
