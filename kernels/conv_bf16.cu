@@ -11,7 +11,7 @@
 // y, a      bf16 [capacity, h, w, cp] out
 // bits      u8 [capacity, h, w, cp/8] out
 // x0, x1    bf16 [capacity, patch.h, patch.w, patch.pixel bytes] in
-// filter0/1 bf16 [taps, cp, channels of the input] in
+// filter0/1 bf16 [taps, cp rounded up to 64, channels of the input] in
 // bias, scale, shift  f32 [cp] in
 // mask      u8 [capacity, h, w, cp/8] in
 // residual  bf16 [capacity, h, w, cp] in; may be y

@@ -11,7 +11,7 @@
 // y, a      f32 [capacity, h, w, cp] out
 // bits      u8 [capacity, h, w, cp/8] out
 // x0, x1    f32 [capacity, patch.h, patch.w, patch.pixel bytes] in
-// filter0/1 f32 [taps, cp, channels of the input] in
+// filter0/1 f32 [taps, cp rounded up to 64, channels of the input] in
 // bias, scale, shift  f32 [cp] in
 // mask      u8 [capacity, h, w, cp/8] in
 // residual  f32 [capacity, h, w, cp] in; may be y

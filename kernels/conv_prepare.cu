@@ -3,8 +3,8 @@
 //   fprop  f[t, k, c] = w[k, t, c] * scale_k[k] * scale_c[c]        dgrad  f[t, c, k] = the same, with scales of its own
 //
 // params  f32 in: the arena that holds each w, KRSC, t = r*S + s
-// jobs    by value: for each w where its filters go (0: not wanted), T [taps, kp, cp] and T [taps, cp, kp] out, and the scales,
-//         f32 [kp] and [cp] in (0: none); kp and cp are k and c rounded up to 8, what is beyond k or c is written zero
+// jobs    by value: for each w where its filters go (0: not wanted), T [taps, kr, cp] and T [taps, cr, kp] out, and the scales,
+//         f32 [kp] and [cp] in (0: none); p means rounded up to 8, r to 64; what is beyond k or c is written zero
 //
 // Grid (blocks of all jobs, of which each has its share from `first` on), 256 threads, 4.2 KB of shared memory. A block has 32
 // x 32 values of one tap, a thread four. Products are rounded in f32, then once to T. Preconditions: none.
@@ -27,7 +27,7 @@ template <class T> __device__ __forceinline__ void prepare(const float* params, 
     u32 n = 0;
     while (n + 1 < d.jobs && blockIdx.x >= d.job[n + 1].first) n++;
     const PrepareJob& job = d.job[n];
-    u32 kp = (job.k + 7) / 8 * 8, cp = (job.c + 7) / 8 * 8, across = (cp + 31) / 32, block = blockIdx.x - job.first;
+    u32 kp = (job.k + 7) / 8 * 8, cp = (job.c + 7) / 8 * 8, across = (job.c + 63) / 64 * 2, block = blockIdx.x - job.first;
     u32 tap = block % job.taps, c0 = block / job.taps % across * 32, k0 = block / job.taps / across * 32;
     u32 low = threadIdx.x % 32, high = threadIdx.x / 32;
     const float* w = params + job.weights;
@@ -45,11 +45,12 @@ template <class T> __device__ __forceinline__ void prepare(const float* params, 
 #pragma unroll
         for (u32 i = high; i < 32; i += 8) {
             u32 k = k0 + (pass ? low : i), c = c0 + (pass ? i : low);
-            if (k >= kp || c >= cp) continue;
+            if (pass ? k >= kp : c >= cp) continue;
             float v = tile[k - k0][c - c0];
-            if (scale_k) v *= scale_k[k];
-            if (scale_c) v *= scale_c[c];
-            out[pass ? ((size_t)tap * cp + c) * kp + k : ((size_t)tap * kp + k) * cp + c] = from_f32<T>(v);
+            if (scale_k && k < job.k) v *= scale_k[k];
+            if (scale_c && c < job.c) v *= scale_c[c];
+            u32 rows = ((pass ? job.c : job.k) + 63) / 64 * 64;
+            out[pass ? ((size_t)tap * rows + c) * kp + k : ((size_t)tap * rows + k) * cp + c] = from_f32<T>(v);
         }
     }
 }

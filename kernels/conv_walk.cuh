@@ -163,21 +163,18 @@ __device__ __forceinline__ void conv_epilogue(const float* sums, const u32* pixe
     }
 }
 
-// Starts the copy of BN rows of a filter's tap, channels from byte `offset` on; rows beyond the filter become zero.
+// Starts the copy of BN rows of a filter, channels from byte `offset` on; `rows` is the first of them.
 template <int BN, int THREADS>
-__device__ __forceinline__ void filter_load(u32 to, const char* tap, u32 row0, u32 rows, u32 row_bytes, u32 offset,
-                                            u32 vectors) {
+__device__ __forceinline__ void filter_load(u32 to, const char* rows, u32 row_bytes, u32 offset, u32 vectors) {
     u32 vector = threadIdx.x % 8 * 16, row = threadIdx.x / 8;
     if (vector >= vectors * 16) return;
-    bool inside = offset + vector < row_bytes;
-    const char* from = tap + (size_t)(row0 + row) * row_bytes + offset + vector;
+    u32 bytes = offset + vector < row_bytes ? 16 : 0;
+    const char* from = rows + row * row_bytes + (bytes ? offset + vector : 0);
     to += row * PITCH + vector;
 #pragma unroll
     for (u32 i = 0; i < BN; i += THREADS / 8) {
-        if (BN % (THREADS / 8) && i + row >= BN) break;
-        bool real = inside && row0 + row + i < rows;
-        cp_async(to + i * PITCH, real ? from : tap, real ? 16 : 0);
-        from += (size_t)(THREADS / 8) * row_bytes;
+        cp_async(to + i * PITCH, from, bytes);
+        from += THREADS / 8 * row_bytes;
     }
 }
 
@@ -221,9 +218,9 @@ template <class Core> __device__ __forceinline__ void conv_walk(const ConvArgs& 
                                       base, s.patch.pixel, fill_chunk * CHUNK, vectors);
                 fill_buffer = fill_buffer + 1 == d.buffers ? 0 : fill_buffer + 1;
             }
-            const char* tap = (const char*)(s.operand ? p.filter1 : p.filter0) + s.tap[fill_tap].filter;
-            filter_load<BN, THREADS>(filters + fill_stage * FILTER, tap, n0, d.channels, s.patch.pixel, fill_chunk * CHUNK,
-                                     vectors);
+            const char* rows = (const char*)(s.operand ? p.filter1 : p.filter0) + s.tap[fill_tap].filter;
+            filter_load<BN, THREADS>(filters + fill_stage * FILTER, rows + (size_t)n0 * s.patch.pixel, s.patch.pixel,
+                                     fill_chunk * CHUNK, vectors);
             fill_stage = fill_stage + 1 == STAGES ? 0 : fill_stage + 1;
             if (++fill_tap == s.taps) {
                 fill_tap = 0;

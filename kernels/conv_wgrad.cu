@@ -159,19 +159,41 @@ template <int S> struct F32Sums {
     }
 };
 
-// The tables of tile `t`.
-__device__ __forceinline__ void fill_tables(u32* table, const WgradDims& d, u32 t, u32 live) {
-    Origin o = tile_origin(d.tile, t);
-    for (u32 i = 0; i < d.patches; i++) patch_table(table + d.entries[i], d.tile, d.x[i], o, live);
+// A tile as its group of images, row and column of tiles; also how far it is from one tile to the next.
+struct Place {
+    u32 group, down, across;
+};
+
+__device__ __forceinline__ Place place_of(const Tile& t, u32 tile) {
+    u32 rest = tile / t.across;
+    return {rest / t.down, rest % t.down, tile % t.across};
+}
+
+__device__ __forceinline__ Place operator+(Place a, Place b) { return {a.group + b.group, a.down + b.down, a.across + b.across}; }
+
+__device__ __forceinline__ Place carried(const Tile& t, Place p) {
+    if (p.across >= t.across) p.across -= t.across, p.down++;
+    if (p.down >= t.down) p.down -= t.down, p.group++;
+    return p;
+}
+
+__device__ __forceinline__ Origin origin(const Tile& t, Place p) {
+    return {p.group * t.images, p.down * t.rows.by, p.across * t.cols.by};
+}
+
+// The tables of the tile at `o`. A filter of one tap has one patch.
+template <int R> __device__ __forceinline__ void fill_tables(u32* table, const WgradDims& d, Origin o, u32 live) {
+#pragma unroll 1
+    for (u32 i = 0; i < (R == 1 ? 1 : d.patches); i++) patch_table(table + d.entries[i], d.tile, d.x[i], o, live);
     patch_table(table + d.entries[4], d.dense, d.dy, o, live);
 }
 
-// Starts the copy of tile `t`, the chunk of C from byte `c` of its pixels on and that of K from byte `k` on.
-template <int THREADS>
-__device__ __forceinline__ void gather(u32 stage, const u32* table, const void* x, const void* dy, const WgradDims& d, u32 t,
-                                       u32 c, u32 k) {
-    Origin o = tile_origin(d.tile, t);
-    for (u32 i = 0; i < d.patches; i++)
+// Starts the copy of the tile at `o`, the chunk of C from byte `c` of its pixels on and that of K from byte `k` on.
+template <int R, int THREADS>
+__device__ __forceinline__ void gather(u32 stage, const u32* table, const void* x, const void* dy, const WgradDims& d,
+                                       Origin o, u32 c, u32 k) {
+#pragma unroll 1
+    for (u32 i = 0; i < (R == 1 ? 1 : d.patches); i++)
         patch_gather<THREADS>(stage + i * d.patch_bytes, table + d.entries[i], patch_pixels(d.tile, d.x[i]),
                               patch_base(x, d.x[i], o), d.x[i].pixel, c, 8);
     patch_gather<THREADS>(stage + d.dy_at, table + d.entries[4], d.pixels, patch_base(dy, d.dy, o), d.dy.pixel, k, 8);
@@ -201,18 +223,24 @@ __device__ __forceinline__ void wgrad(float* parts, const void* x, const void* d
     // A warp whose channels don't exist only copies.
     bool active = k + Sums::k0() < d.k && c + Sums::c0() < d.c;
 
-    u32 t = blockIdx.z, parity = 0;
-    fill_tables(tables, d, t, n);
+    u32 k_at = k * sizeof(typename Sums::Type), c_at = c * sizeof(typename Sums::Type);
+    // While a tile is added, the next one's copy is started, and the tables of the one after that are made.
+    Place next = place_of(d.tile, blockIdx.z), stride = place_of(d.tile, step);
+    fill_tables<R>(tables, d, origin(d.tile, next), n);
     __syncthreads();
-    gather<THREADS>(base, tables, x, dy, d, t, c * sizeof(typename Sums::Type), k * sizeof(typename Sums::Type));
-    if (t + step < tiles) fill_tables(tables + d.entries_all, d, t + step, n);
-    for (; t < tiles; t += step, parity ^= 1) {
+    gather<R, THREADS>(base, tables, x, dy, d, origin(d.tile, next), c_at, k_at);
+    next = carried(d.tile, next + stride);
+    if (blockIdx.z + step < tiles) fill_tables<R>(tables + d.entries_all, d, origin(d.tile, next), n);
+    for (u32 t = blockIdx.z, parity = 0; t < tiles; t += step, parity ^= 1) {
         cp_async_wait<0>();
         __syncthreads();
         if (t + step < tiles)
-            gather<THREADS>(base + (parity ^ 1) * d.stage_bytes, tables + (parity ^ 1) * d.entries_all, x, dy, d, t + step,
-                            c * sizeof(typename Sums::Type), k * sizeof(typename Sums::Type));
-        if (t + 2 * step < tiles) fill_tables(tables + parity * d.entries_all, d, t + 2 * step, n);
+            gather<R, THREADS>(base + (parity ^ 1) * d.stage_bytes, tables + (parity ^ 1) * d.entries_all, x, dy, d,
+                            origin(d.tile, next), c_at, k_at);
+        if (t + 2 * step < tiles) {
+            next = carried(d.tile, next + stride);
+            fill_tables<R>(tables + parity * d.entries_all, d, origin(d.tile, next), n);
+        }
         if (active) sums.add(shared, parity * d.stage_bytes, tap, d);
     }
     if (active) sums.store(parts + (size_t)blockIdx.z * d.k * d.taps * d.cp, k, c, row * R, d);

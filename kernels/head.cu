@@ -42,6 +42,12 @@ struct HeadDims {
     u32 margin;
 };
 
+// How often `first`, `first + stride` and so on are below `end`. A loop that counts is unrolled with its loads ahead; one that
+// compares unsigned numbers that might wrap is not.
+__device__ __forceinline__ u32 times(u32 first, u32 end, u32 stride) {
+    return first < end ? (end - first + stride - 1) / stride : 0;
+}
+
 __device__ __forceinline__ float warp_sum(float v) {
 #pragma unroll
     for (u32 i = 16; i > 0; i /= 2) v += __shfl_xor_sync(ALL, v, i);
@@ -96,14 +102,16 @@ template <class T> __device__ __forceinline__ Share share(const HeadDims& d) {
 template <class T> __device__ __forceinline__ void pool(float* sums, const T* __restrict__ a, const HeadDims& d) {
     Share s = share<T>(d);
     const uint4* vectors = (const uint4*)a;
+    u32 pixels = times(s.part, d.pixels, d.parts);
     for (u32 g = s.first; g < s.groups; g += THREADS) {
         float sum[LANES<T>] = {};
+        const uint4* at = vectors + s.part * s.groups + g;
 #pragma unroll 4
-        for (u32 pixel = s.part; pixel < d.pixels; pixel += d.parts) {
+        for (u32 i = 0; i < pixels; i++) {
             float v[LANES<T>];
-            unpack(vectors[pixel * s.groups + g], v);
+            unpack(at[i * d.parts * s.groups], v);
 #pragma unroll
-            for (u32 i = 0; i < LANES<T>; i++) sum[i] += v[i];
+            for (u32 c = 0; c < LANES<T>; c++) sum[c] += v[c];
         }
         put(sums + s.part * d.cp + g * LANES<T>, sum, threadIdx.x);
     }
@@ -132,17 +140,18 @@ __device__ __forceinline__ void spread(T* __restrict__ dy, float* value, const f
     __syncthreads();
     Share s = share<T>(d);
     uint4* vectors = (uint4*)dy;
+    u32 pixels = times(s.part, d.pixels, d.parts);
     for (u32 g = s.first; g < s.groups; g += THREADS) {
         float v[LANES<T>];
         get(value + g * LANES<T>, v, threadIdx.x);
 #pragma unroll 4
-        for (u32 pixel = s.part; pixel < d.pixels; pixel += d.parts) {
+        for (u32 i = 0; i < pixels; i++) {
             // A byte has 8 channels: one vector of bf16, or two of f32.
-            u32 at = pixel * s.groups + g, mask = ~0u;
+            u32 at = (s.part + i * d.parts) * s.groups + g, mask = ~0u;
             if (bits) mask = bits[at * LANES<T> / 8] >> (g * LANES<T> % 8);
             float masked[LANES<T>];
 #pragma unroll
-            for (u32 i = 0; i < LANES<T>; i++) masked[i] = mask >> i & 1 ? v[i] : 0.0f;
+            for (u32 c = 0; c < LANES<T>; c++) masked[c] = mask >> c & 1 ? v[c] : 0.0f;
             vectors[at] = pack(masked);
         }
     }
@@ -164,10 +173,11 @@ fprop(float* __restrict__ pooled, float* __restrict__ logits, float* __restrict_
     pool(sums, a + map, d);
     for (u32 c = t; c < d.channels; c += THREADS) pooled[(size_t)slot * d.channels + c] = sums[c];
     for (u32 k = warp; k < d.classes; k += WARPS) {
-        const float* w = weights + (size_t)k * d.channels;
+        const float* w = weights + (size_t)k * d.channels + lane;
         float sum = 0.0f;
+        u32 channels = times(lane, d.channels, 32);
 #pragma unroll 8
-        for (u32 c = lane; c < d.channels; c += 32) sum = fmaf(w[c], sums[c], sum);
+        for (u32 i = 0; i < channels; i++) sum = fmaf(w[i * 32], sums[lane + i * 32], sum);
         sum = warp_sum(sum);
         if (lane == 0) z[k] = bias[k] + sum;
     }

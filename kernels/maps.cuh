@@ -34,9 +34,16 @@ __device__ __forceinline__ uint4 pack(const float (&v)[8]) {
     return make_uint4(pair(v[0], v[1]), pair(v[2], v[3]), pair(v[4], v[5]), pair(v[6], v[7]));
 }
 
+// One store: of an address whose alignment it does not see, the compiler makes four.
+__device__ __forceinline__ void store_shared(float* at, float a, float b, float c, float d) {
+    asm volatile("st.shared.v4.f32 [%0], {%1, %2, %3, %4};" ::"r"((u32)__cvta_generic_to_shared(at)), "f"(a), "f"(b), "f"(c),
+                 "f"(d)
+                 : "memory");
+}
+
 // A lane's vector of f32 in shared memory, where the lanes' vectors follow one another; `at` is a multiple of 16 bytes.
 __device__ __forceinline__ void put(float* at, const float (&v)[4], u32 lane) {
-    *(float4*)at = make_float4(v[0], v[1], v[2], v[3]);
+    store_shared(at, v[0], v[1], v[2], v[3]);
 }
 
 __device__ __forceinline__ void get(const float* at, float (&v)[4], u32 lane) {
@@ -54,8 +61,8 @@ __device__ __forceinline__ void put(float* at, const float (&v)[8], u32 lane) {
         a[i] = swap ? v[4 + i] : v[i];
         b[i] = swap ? v[i] : v[4 + i];
     }
-    *(float4*)(at + swap * 4) = make_float4(a[0], a[1], a[2], a[3]);
-    *(float4*)(at + !swap * 4) = make_float4(b[0], b[1], b[2], b[3]);
+    store_shared(at + swap * 4, a[0], a[1], a[2], a[3]);
+    store_shared(at + !swap * 4, b[0], b[1], b[2], b[3]);
 }
 
 __device__ __forceinline__ void get(const float* at, float (&v)[8], u32 lane) {

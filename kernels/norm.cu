@@ -307,8 +307,11 @@ __device__ __forceinline__ Sums add_parts(const float* __restrict__ parts, u32 c
     __shared__ double shared[2][ALL_LANES][CHANNELS];
     u32 lane = threadIdx.x / CHANNELS, count = (total + d.rows - 1) / d.rows;
     double first = 0.0, second = 0.0;
+    // Counted, so that the loads of several parts go ahead.
+    u32 times = lane < count ? (count - lane + ALL_LANES - 1) / ALL_LANES : 0;
 #pragma unroll 4
-    for (u32 i = lane; i < count; i += ALL_LANES) {
+    for (u32 j = 0; j < times; j++) {
+        u32 i = lane + j * ALL_LANES;
         const float* part = parts + (size_t)i * 2 * d.cp;
         double a = part[c], b = part[d.cp + c];
         if (MOMENTS) {

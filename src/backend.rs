@@ -63,6 +63,23 @@ pub trait Backend {
     /// As [`Backend::read`].
     fn take_time(&mut self, phase: Phase) -> Result<Duration>;
 
+    /// Opens a range that profilers show by this name.
+    fn enter(&mut self, name: &str) {
+        let _ = name;
+    }
+
+    /// Closes the innermost range.
+    fn leave(&mut self) {}
+
+    /// Begins or ends the part of a run that a waiting profiler records. Within it a device may give up speed to show more.
+    ///
+    /// # Errors
+    /// Where the device fails, also in what was replayed before.
+    fn profile(&mut self, on: bool) -> Result<()> {
+        let _ = on;
+        Ok(())
+    }
+
     /// The whole buffer, as a vector.
     ///
     /// # Errors

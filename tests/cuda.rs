@@ -12,12 +12,13 @@ use ham_engine::backend::Backend;
 use ham_engine::batch::Batch;
 use ham_engine::gpu::cuda::CudaDriver;
 use ham_engine::gpu::devices::ENTRY_POINTS;
-use ham_engine::gpu::driver::{Command as Step, Driver};
+use ham_engine::gpu::driver::{Command as Step, Driver, Launch};
+use ham_engine::gpu::record::Recorded;
 use ham_engine::gpu::sim::{SimDriver, SimOptions};
 use ham_engine::gpu::{GpuBackend, Precision};
 use ham_engine::ops::load::{Resident, control};
 use ham_engine::ops::start::{Noise, Start};
-use ham_engine::program::{DType, Op, Phase, Program, Shape};
+use ham_engine::program::{Buf, DType, Op, Phase, Program, Shape};
 use ham_engine::rng::{Philox, Stream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -38,6 +39,7 @@ impl Folder {
         folder
     }
 
+    /// With the fake; what it is asked for goes to `log` there.
     fn fake() -> Folder {
         // Cargo builds it beside this program, as a dependency.
         let program = std::env::current_exe().unwrap();
@@ -59,7 +61,11 @@ impl Folder {
 
     fn run(&self, program: impl AsRef<std::ffi::OsStr>, args: &[&str], settings: &[(&str, &str)]) -> Output {
         let mut command = Command::new(program);
-        command.args(args).env("LD_LIBRARY_PATH", self.0.path()).env("FAKE_CUDA_LOG", self.path("log"));
+        command
+            .args(args)
+            .current_dir(self.0.path())
+            .env("LD_LIBRARY_PATH", self.0.path())
+            .env("FAKE_CUDA_LOG", self.path("log"));
         command.env_remove("CUDA_LAUNCH_BLOCKING").env_remove("NVTX_INJECTION64_PATH");
         command.envs(settings.iter().copied()).output().unwrap()
     }
@@ -115,15 +121,10 @@ fn starts<D: Driver>(driver: D, times: u32) -> Result<Vec<Vec<u32>>> {
         .collect()
 }
 
-type Start1<D> = (
-    GpuBackend<D>,
-    ham_engine::program::Buf,
-    ham_engine::gpu::record::Recorded<D>,
-    // x_adv, as bits.
-    ham_engine::program::Buf,
-);
+/// A backend, where the epoch is, the recorded kernel, and its output as bits.
+type Recorder<D> = (GpuBackend<D>, Buf, Recorded<D>, Buf);
 
-fn recorded<D: Driver>(driver: D) -> Result<Start1<D>> {
+fn recorded<D: Driver>(driver: D) -> Result<Recorder<D>> {
     let mut b = GpuBackend::new(driver, Precision::Fp32)?;
     let mut batch = Batch::alloc(&mut b, CAPACITY, IMAGE, 2, 1)?;
     let data = Resident {
@@ -191,10 +192,12 @@ fn large() -> Result<()> {
     let mut end = [1; 2];
     cuda.read(CudaDriver::address(&memory) + (3 << 20) - 2, &mut end)?;
     assert_eq!(end, [0; 2], "memory is zero at first");
+    // Freed while the stream still has to clear it.
+    drop(cuda.alloc(1 << 20)?);
     cuda.alloc(64 << 20).map(|_| ())
 }
 
-fn with_launch(steps: &mut [Step], change: impl Fn(&mut ham_engine::gpu::driver::Launch)) {
+fn with_launch(steps: &mut [Step], change: impl Fn(&mut Launch)) {
     steps.iter_mut().for_each(|step| {
         if let Step::Launch(launch) = step {
             change(launch);
@@ -315,8 +318,9 @@ fn every_fault_is_one_line_and_leaves_nothing_behind() {
     let log = "ptxas fatal   : Unsupported .version 7.0; current version is '6.5'";
     let (blocking, load) = (("CUDA_LAUNCH_BLOCKING", "1"), format!("222:\n{log}\nand more"));
     let start = "cuda:0 (Fake H100): start (Shape { c: 3, h: 5, w: 33 })";
+    type Settings<'a> = &'a [(&'a str, &'a str)];
     #[rustfmt::skip]
-    let faults: &[(&str, &[(&str, &str)], &str)] = &[
+    let faults: &[(&str, Settings, &str)] = &[
         ("start", &[("FAKE_CUDA_DEVICES", "0")], "CUDA: no GPU is visible"),
         ("start", &[("FAKE_CUDA_INIT", "34")], "CUDA: libcuda is the stub to link with (CUDA error 34); take"),
         ("start", &[("FAKE_CUDA_INIT", "803")], "differ in version (CUDA error 803); restart the machine"),
@@ -326,7 +330,7 @@ fn every_fault_is_one_line_and_leaves_nothing_behind() {
         ("start", &[("FAKE_CUDA_DRIVER", "11020")], "supports CUDA 11.2, 11.4 or later is needed"),
         ("start", &[("FAKE_CUDA_CONTEXT", "2")], "cuda:0 (Fake H100): can't be opened: out of device memory"),
         ("large", &[("FAKE_CUDA_MEMORY", "8388608")], "64 MiB asked for, 5 free: out of device memory (CUDA error 2); lower --batch"),
-        ("start", &[("FAKE_CUDA_LOAD", &load)], "kernels/start.cu can't be loaded: the driver is too old for this PTX (CUDA error 222); update the NVIDIA driver (ptxas fatal   : Unsupported .version 7.0; current version is '6.5')"),
+        ("start", &[("FAKE_CUDA_LOAD", &load)], "kernels/start.cu can't be loaded: the driver is too old for this PTX (CUDA error 222): ptxas fatal   : Unsupported .version 7.0; current version is '6.5'; update the NVIDIA driver"),
         ("start", &[("FAKE_CUDA_FAULT", "1:700")], &format!("{start} or earlier: illegal memory access (CUDA error 700); use --device cpu, and report this line; CUDA_LAUNCH_BLOCKING=1 tells")),
         ("start", &[("FAKE_CUDA_FAULT", "2:702"), blocking], &format!("{start}: the display's watchdog stopped it (CUDA error 702); lower --batch")),
         ("pair", &[("FAKE_CUDA_FAULT", "2:719")], "one of 2 kernels from start (Shape { c: 3, h: 5, w: 33 }) to start"),

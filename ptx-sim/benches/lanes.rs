@@ -8,14 +8,14 @@ const COPIES: usize = 64;
 const ROUNDS: usize = 2000;
 
 /// Seconds of a kernel that repeats `line`. %a is the thread's place of 16 bytes in global memory, %t in shared memory,
-/// %b and %s its place of 4 bytes.
+/// %b and %s its place of 4 bytes, %u a place of 16 bytes in shared memory that eight threads have in common.
 fn time(line: &str, copies: usize) -> Result<f64, Error> {
     let body = format!("{line};\n").repeat(copies);
     let ptx = format!(
         ".version 8.0\n.target sm_80\n.address_size 64\n.visible .entry k(.param .u64 data)\n{{\n\
-         .reg .pred %p, %q, %s1;\n.reg .b16 %h<4>;\n.reg .b32 %r<5>, %n, %t, %s, %x<16>;\n.reg .b64 %d<4>, %a, %b;\n\
+         .reg .pred %p, %q, %s1;\n.reg .b16 %h<4>;\n.reg .b32 %r<5>, %n, %t, %s, %u, %x<16>;\n.reg .b64 %d<4>, %a, %b;\n\
          .shared .align 16 .b8 tile[512];\nld.param.u64 %a, [data];\nmov.u32 %r1, %tid.x;\nmad.wide.u32 %b, %r1, 4, %a;\n\
-         mad.wide.u32 %a, %r1, 16, %a;\nmov.u32 %s, tile;\nmad.lo.u32 %t, %r1, 16, %s;\nmad.lo.u32 %s, %r1, 4, %s;\n\
+         mad.wide.u32 %a, %r1, 16, %a;\nmov.u32 %s, tile;\nmad.lo.u32 %t, %r1, 16, %s;\nshr.u32 %u, %r1, 3;\nmad.lo.u32 %u, %u, 16, %s;\nmad.lo.u32 %s, %r1, 4, %s;\n\
          st.shared.v4.u32 [%t], {{%r1, %r1, %r1, %r1}};\nbar.sync 0;\n\
          mov.u32 %r1, 0x3f8ccccd;\nmov.u32 %r2, %tid.x;\nadd.u32 %r2, %r2, 0x3f000000;\n\
          mov.u32 %r3, 0x3e99999a;\nmov.b32 {{%h1, %h2}}, %r1;\nmov.u16 %h3, 0x3c01;\ncvt.u64.u32 %d1, %r2;\nmov.u32 %n, 0;\n\
@@ -70,7 +70,9 @@ fn main() -> Result<(), Error> {
         "ld.global.v4.b32 {%x0, %x1, %x2, %x3}, [%a]",
         "st.global.b32 [%b], %r4",
         "ld.shared.b32 %r4, [%s]",
+        "ld.shared.b32 %r4, [%u]",
         "ld.shared.v4.b32 {%x0, %x1, %x2, %x3}, [%t]",
+        "ld.shared.v4.b32 {%x0, %x1, %x2, %x3}, [%u]",
         "st.shared.b32 [%s], %r1",
         "ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%x0, %x1, %x2, %x3}, [%t]",
         "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%x0, %x1, %x2, %x3}, {%x4, %x5, %x6, %x7}, {%x8, %x9}, \

@@ -223,6 +223,8 @@ pub(crate) enum Op {
     Redux(ReduxOp, u16, u16, u16),
     ActiveMask(u16),
     Clock(Reg),
+    /// Nanoseconds of the host's clock.
+    Timer(Reg),
     Ld(Box<Access>),
     St(Box<Access>),
     Atom(Box<Atom>),
@@ -236,6 +238,38 @@ pub(crate) enum Op {
     Mma(Box<Mma>),
 }
 
+impl Op {
+    /// Whether it only changes registers of the lanes that execute it, each from its own registers.
+    pub fn is_arithmetic(&self) -> bool {
+        !matches!(
+            self,
+            Op::Bra(..)
+                | Op::Brx(..)
+                | Op::Exit
+                | Op::Trap
+                | Op::Nop
+                | Op::Bar(..)
+                | Op::WarpSync(..)
+                | Op::Shfl { .. }
+                | Op::Vote(..)
+                | Op::MatchAny(..)
+                | Op::Redux(..)
+                | Op::ActiveMask(..)
+                | Op::Clock(..)
+                | Op::Timer(..)
+                | Op::Ld(..)
+                | Op::St(..)
+                | Op::Atom(..)
+                | Op::CpAsync(..)
+                | Op::CpCommit
+                | Op::CpWait(..)
+                | Op::Fence(..)
+                | Op::LdMatrix(..)
+                | Op::Mma(..)
+        )
+    }
+}
+
 #[derive(Clone, Debug)]
 pub(crate) struct Inst {
     pub op: Op,
@@ -243,6 +277,9 @@ pub(crate) struct Inst {
     pub class: Class,
     /// Floating-point operations per thread.
     pub flops: u8,
+    /// From here on, how many instructions follow each other that are arithmetic of all lanes that are here (of the first
+    /// one, the guard may choose among them): 0 if this is no arithmetic.
+    pub straight: u16,
     pub line: u32,
     pub loc: u32,
 }
@@ -275,6 +312,8 @@ pub(crate) struct Traits {
     pub shared_shift: u32,
     /// There are barriers of a part of a block.
     pub partial_barriers: bool,
+    /// There are barriers of a warp.
+    pub warp_barriers: bool,
     /// There are barriers of a part of a warp.
     pub partial_warp_barriers: bool,
 }

@@ -99,17 +99,42 @@ impl Global {
         seen: &mut Footprint,
         alone: bool,
     ) -> Result<(), Race> {
+        if order.is_none() {
+            let tag = &self.allocs[alloc].tags[sector];
+            let (stamp, bit) = ((self.stamp as u64) << 32, if access.write { WRITTEN } else { READ });
+            let mine = stamp | access.block as u64;
+            let known = tag.load(Acquire);
+            // Most accesses are not the first of their block, or read what several blocks have read, and change nothing.
+            let by = known & !(READ | WRITTEN);
+            if known & bit != 0 && (by == mine || !access.write && by & !LOW == stamp | MANY) {
+                return Ok(());
+            }
+            if alone && known >> 32 != self.stamp as u64 && access.bytes == u32::MAX {
+                tag.store(mine | bit, Relaxed);
+                seen.bytes = seen.bytes.wrapping_add(SECTOR as u64);
+                self.first((alloc, sector), bit, seen);
+                return Ok(());
+            }
+        }
+        self.touch_closely((alloc, sector), access, order, seen, alone)
+    }
+
+    /// `touch`, of an access that may change the tag.
+    #[inline(never)]
+    fn touch_closely(
+        &self,
+        (alloc, sector): (usize, usize),
+        access: Access,
+        order: Option<&mut Order>,
+        seen: &mut Footprint,
+        alone: bool,
+    ) -> Result<(), Race> {
         let tag = &self.allocs[alloc].tags[sector];
         let time = order.as_ref().map_or(0, |o| o.now());
         let stamped = order.is_some();
         let whole = access.bytes == u32::MAX && !(stamped && (self.exact || access.strong));
         let mine = (self.stamp as u64) << 32 | access.block as u64;
         let bit = if access.write { WRITTEN } else { READ };
-        // Most accesses are not the first of their block, and change nothing.
-        let known = tag.load(Acquire);
-        if !stamped && known & bit != 0 && known & !(READ | WRITTEN) == mine {
-            return Ok(());
-        }
         loop {
             let old = tag.load(Acquire);
             let fresh = old >> 32 != self.stamp as u64;

@@ -259,3 +259,29 @@ fn a_kernel_has_the_shared_variables_that_it_uses() {
         d.launch(&module, kernel, Shape::line(1, 1), &[out.into()]).expect("it fits");
     }
 }
+
+#[test]
+fn unwritten_registers_are_zero_in_every_block() {
+    // Block 0 sets registers and a predicate that the blocks after it read without having written them; out[0] gets what
+    // they find.
+    let body = "setp.ne.u32 %p0, %r1, 0;\n@%p0 bra L;\nmov.u32 %r5, 7;\nmov.u64 %d5, 7;\nsetp.eq.u32 %p5, %r1, 0;\n\
+                @%p5 mov.u32 %r6, 7;\nret;\nL:\n@%p5 mov.u32 %r5, 9;\ncvt.u32.u64 %r7, %d5;\nadd.u32 %r5, %r5, %r6;\n\
+                add.u32 %r5, %r5, %r7;\nsetp.eq.u32 %p6, %r5, 0;\n@%p6 bra M;\ntrap;\nM:";
+    for shuffle in [false, true] {
+        let options = DeviceOptions { threads: 1, shuffle, ..DeviceOptions::default() };
+        run_with(options, 4, 32, body).expect("all are zero");
+    }
+}
+
+#[test]
+fn only_predicates_take_a_truth_value() {
+    for line in
+        ["setp.eq.u32 1, %r0, %r1;", "mov.pred 0, %p0;", "and.pred 1, %p0, %p1;", "vote.sync.any.pred 1, %p0, -1;"]
+    {
+        let ptx = format!(
+            ".version 8.0\n.target sm_80\n.address_size 64\n.visible .entry k()\n{{\n.reg .pred %p<2>;\n.reg .b32 %r<2>;\n\
+             {line}\nret;\n}}\n"
+        );
+        assert!(Module::load(&ptx).is_err(), "{line}");
+    }
+}

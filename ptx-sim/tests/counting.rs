@@ -205,3 +205,60 @@ fn matrix_products() {
     assert_eq!((c.shared_store_requests, c.shared_store_wavefronts), (16, 64));
     assert_eq!(c.unique_bytes, 2 * 64 * 32 * 2 + 64 * 64 * 4);
 }
+
+/// Iterations of a kernel that stores and loads `n` bytes a lane in shared memory at another place each time, by one
+/// instruction in a loop or by one for each: the counters, and what was loaded.
+fn wandering(ty: &str, n: u32, regs: &str, looped: bool) -> (Counters, Vec<u8>) {
+    const ROUNDS: u32 = 24;
+    let one = |i: &str| {
+        format!(
+            "shr.u32 %s, {i}, 2;\nmul.lo.u32 %a, %lane, %s;\nor.b32 %s, %s, 1;\nmul.lo.u32 %b, %lane, %s;\n\
+             add.u32 %a, %a, {i};\nadd.u32 %b, %b, {i};\nand.b32 %a, %a, 63;\nand.b32 %b, %b, 63;\n\
+             mad.lo.u32 %a, %a, {n}, %tile;\nmad.lo.u32 %b, %b, {n}, %tile;\nand.b32 %s, %lane, {i};\n\
+             setp.eq.u32 %p, %s, 0;\nbar.sync 0;\n@%p st.shared{ty} [%b], {regs};\nbar.sync 0;\n\
+             @%p ld.shared{ty} {regs}, [%a];\n"
+        )
+    };
+    let body = if looped {
+        format!("mov.u32 %i, 0;\nL:\n{}add.u32 %i, %i, 1;\nsetp.lt.u32 %p, %i, {ROUNDS};\n@%p bra L;\n", one("%i"))
+    } else {
+        (0..ROUNDS).map(|i| one(&i.to_string())).collect()
+    };
+    // All of it is written before the first round.
+    let fill: String =
+        (0..8).map(|k| format!("st.shared.v4.u32 [%t+{}], {{%x0, %x1, %x2, %x3}};\n", 512 * k)).collect();
+    let ptx = format!(
+        ".version 8.0\n.target sm_80\n.address_size 64\n.visible .entry k(.param .u64 out)\n{{\n.reg .pred %p;\n\
+         .reg .b32 %lane, %tile, %a, %b, %s, %i, %t, %x<4>;\n.reg .b64 %d;\n.shared .align 16 .b8 tile[4096];\n\
+         ld.param.u64 %d, [out];\nmov.u32 %lane, %tid.x;\nmov.u32 %tile, tile;\nmad.wide.u32 %d, %lane, 16, %d;\n\
+         mov.u32 %x0, %lane;\nmul.lo.u32 %x1, %lane, 77;\nmul.lo.u32 %x2, %lane, 1001;\nmul.lo.u32 %x3, %lane, 131;\n\
+         mad.lo.u32 %t, %lane, 16, %tile;\n{fill}{body}st.global.v4.u32 [%d], {{%x0, %x1, %x2, %x3}};\nret;\n}}\n"
+    );
+    let module = Module::load(&ptx).unwrap_or_else(|e| panic!("{e}\n{ptx}"));
+    let mut device = Device::new(DeviceOptions::default());
+    let out = device.alloc(512);
+    let counters = device.launch(&module, "k", Shape::line(1, 32), &[out.into()]).unwrap_or_else(|e| panic!("{e}"));
+    let mut bytes = vec![0; 512];
+    device.read(out, &mut bytes).expect("all was written");
+    (counters, bytes)
+}
+
+#[test]
+fn an_instruction_whose_lanes_lie_differently_each_time() {
+    for (ty, n, regs) in [
+        (".u8", 1, "%x0"),
+        (".u16", 2, "%x1"),
+        (".b32", 4, "%x0"),
+        (".v2.b32", 8, "{%x0, %x1}"),
+        (".v4.b32", 16, "{%x0, %x1, %x2, %x3}"),
+    ] {
+        let ((a, x), (b, y)) = (wandering(ty, n, regs, true), wandering(ty, n, regs, false));
+        assert_eq!(x, y, "{ty}");
+        let shared = |c: &Counters| {
+            let requests = (c.shared_load_requests, c.shared_store_requests);
+            (requests, c.shared_load_wavefronts, c.shared_store_wavefronts, c.shared_ideal_wavefronts)
+        };
+        assert_eq!(shared(&a), shared(&b), "{ty}");
+        assert_eq!(a.shared_load_requests, 24, "{ty}");
+    }
+}

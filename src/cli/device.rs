@@ -2,6 +2,7 @@
 
 use crate::backend::Backend;
 use crate::cpu::CpuBackend;
+use crate::gpu::cuda::CudaDriver;
 use crate::gpu::sim::{SimDriver, SimOptions};
 use crate::gpu::{GpuBackend, Precision};
 use crate::{Error, Result};
@@ -76,7 +77,8 @@ impl DeviceArgs {
                 let sim = SimDriver::new(SimOptions { threads, ..SimOptions::default() });
                 job.run(GpuBackend::new(sim, precision)?)
             }
-            Device::Cuda(_) => Err(Error::Device { what: "cuda: not built yet".into() }),
+            Device::Cuda(number) => job.run(GpuBackend::new(CudaDriver::open(number)?, precision)?),
+            Device::Auto if let Ok(gpu) = CudaDriver::open(0) => job.run(GpuBackend::new(gpu, precision)?),
             Device::Auto | Device::Cpu if precision == Precision::Fp32 => job.run(CpuBackend::new(threads)?),
             Device::Auto => Err(Error::usage("--precision bf16 needs a GPU, and none can be used here")),
             Device::Cpu => Err(Error::usage("--precision bf16 needs --device cuda (or sim); a CPU computes in fp32")),

@@ -56,8 +56,11 @@ fn in_words(cuda: &Cuda, level: &str, threads: usize) -> String {
     }
     let plural = if threads == 1 { "" } else { "s" };
     table.add_row(["cpu".into(), format!("{level}, {threads} core{plural}"), String::new()]);
-    let sim = "executes the GPU's code on the CPU and checks it: slow, for tests";
-    table.add_row(["sim".into(), format!("a simulated {}", H100_SXM.name), sim.into()]);
+    table.add_row([
+        "sim".into(),
+        format!("the kernels for a GPU, on the CPU, as on an {}", H100_SXM.name),
+        "slow".into(),
+    ]);
     let driver = match (&cuda.missing, cuda.driver) {
         (Some(missing), _) => missing.clone(),
         (None, Some(version)) => format!("The NVIDIA driver supports CUDA {version}."),

@@ -45,11 +45,22 @@ pub(super) struct Args {
     /// Continue the run in this folder
     #[arg(long, value_name = "DIR", conflicts_with_all = ["out", "config", "preset"], help_heading = "Run")]
     resume: Option<PathBuf>,
+    /// Mini-batches FIRST..END, counted from 0, that a profiler records (nsys profile -c cudaProfilerApi)
+    #[arg(long, value_name = "FIRST..END", value_parser = batches, help_heading = "Run")]
+    profile_batches: Option<std::ops::Range<usize>>,
     /// Print JSON lines: one per epoch, then the report
     #[arg(long, help_heading = "Run")]
     json: bool,
     #[command(flatten)]
     device: DeviceArgs,
+}
+
+/// A range such as 10..12.
+fn batches(s: &str) -> std::result::Result<std::ops::Range<usize>, String> {
+    let range = s.split_once("..").and_then(|(a, b)| Some(a.trim().parse().ok()?..b.trim().parse().ok()?));
+    range
+        .filter(|r: &std::ops::Range<usize>| !r.is_empty())
+        .ok_or_else(|| format!("`{s}`: give FIRST..END, as in 10..12"))
 }
 
 /// Weights to start from, with their network.
@@ -69,7 +80,7 @@ impl Init {
 }
 
 pub(super) fn run(args: Args) -> Result<()> {
-    let Args { mut options, preset, config, out, resume, json, device } = args;
+    let Args { mut options, preset, config, out, resume, profile_batches, json, device } = args;
     let resumed = match &resume {
         Some(folder) => {
             if let Some(name) = options.names().first() {
@@ -96,7 +107,7 @@ pub(super) fn run(args: Args) -> Result<()> {
     let (config, full) = Config::new(&options, &data, init.as_ref().map(|i| &i.arch))?;
     catch_interrupts()?;
     let precision = config.precision;
-    device.run(precision, TrainJob { config, full, data, init, resumed, out, json })
+    device.run(precision, TrainJob { config, full, data, init, resumed, out, profile_batches, json })
 }
 
 /// A run of which only the device is missing.
@@ -107,12 +118,13 @@ struct TrainJob {
     init: Option<Init>,
     resumed: Option<RunDir>,
     out: Option<PathBuf>,
+    profile_batches: Option<std::ops::Range<usize>>,
     json: bool,
 }
 
 impl Job for TrainJob {
     fn run<B: Backend>(self, backend: B) -> Result<()> {
-        let TrainJob { config, full, data, init, resumed, out, json } = self;
+        let TrainJob { config, full, data, init, resumed, out, profile_batches, json } = self;
         let is_new = resumed.is_none();
         let run = match resumed {
             Some(run) => run,
@@ -127,6 +139,7 @@ impl Job for TrainJob {
                 run.abandon();
             }
         })?;
+        trainer.profile(profile_batches.unwrap_or_default());
         let mut screen = Screen { bar: Bar::new(config.epochs, !json), table: None, json };
         if !json {
             introduce(&config, &data, &trainer.device(), trainer.examples(), &full, &run);

@@ -131,7 +131,9 @@ impl Examined {
             if !progress(done) {
                 return Ok(None);
             }
+            engine.backend.enter("eval");
             engine.backend.replay(&mut examination.recorded)?;
+            engine.backend.leave();
             done += self.scene.batch.capacity;
         }
         progress(self.order.len());

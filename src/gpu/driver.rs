@@ -66,6 +66,11 @@ pub trait Driver {
     /// The device, as reports name it.
     fn name(&self) -> String;
 
+    /// Bytes of shared memory that a block may have; by default what every chip from compute capability 8.0 on gives.
+    fn shared_limit(&self) -> usize {
+        99 << 10
+    }
+
     /// Bytes of device memory that could be allocated now.
     ///
     /// # Errors
@@ -104,4 +109,16 @@ pub trait Driver {
     /// # Errors
     /// Where the device fails, also for what was enqueued earlier.
     fn replay(&mut self, graph: &mut Self::Graph, traced: bool) -> Result<()>;
+
+    /// Opens a range that profilers show by this name.
+    fn push(&mut self, name: &str);
+
+    /// Closes the innermost range.
+    fn pop(&mut self);
+
+    /// Tells a waiting profiler to begin or to end.
+    ///
+    /// # Errors
+    /// Where the device fails, also for what was enqueued earlier.
+    fn profile(&mut self, on: bool) -> Result<()>;
 }

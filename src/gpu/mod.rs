@@ -67,6 +67,8 @@ pub struct GpuBackend<D: Driver> {
     bufs: Vec<D::Memory>,
     /// u64 `[2 phases, last mark]`: nanoseconds by phase, and when the last mark was passed.
     times: D::Memory,
+    /// Launches are issued one by one, inside their ranges.
+    traced: bool,
 }
 
 impl<D: Driver> GpuBackend<D> {
@@ -76,7 +78,7 @@ impl<D: Driver> GpuBackend<D> {
     /// Where the device fails.
     pub fn new(mut driver: D, precision: Precision) -> Result<Self> {
         let times = driver.alloc(record::TIMES * 8)?;
-        Ok(GpuBackend { driver, precision, bufs: Vec::new(), times })
+        Ok(GpuBackend { driver, precision, bufs: Vec::new(), times, traced: false })
     }
 
     fn address<T: Pod>(&self, buf: Buf, offset: usize, len: usize) -> Ptr {
@@ -118,7 +120,20 @@ impl<D: Driver> Backend for GpuBackend<D> {
     }
 
     fn replay(&mut self, recorded: &mut Recorded<D>) -> Result<()> {
-        self.driver.replay(&mut recorded.graph, false)
+        self.driver.replay(&mut recorded.graph, self.traced)
+    }
+
+    fn enter(&mut self, name: &str) {
+        self.driver.push(name);
+    }
+
+    fn leave(&mut self) {
+        self.driver.pop();
+    }
+
+    fn profile(&mut self, on: bool) -> Result<()> {
+        self.traced = on;
+        self.driver.profile(on)
     }
 
     fn take_time(&mut self, phase: Phase) -> Result<Duration> {

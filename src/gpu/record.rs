@@ -66,6 +66,8 @@ pub struct Recorder<'a> {
     pub precision: Precision,
     /// The program.
     pub program: &'a Program,
+    /// Bytes of shared memory that a block may have.
+    pub shared: usize,
     bufs: &'a [Ptr],
     values: &'a Values,
     times: Ptr,
@@ -262,9 +264,10 @@ fn record(
     bufs: &[Ptr],
     values: &Values,
     times: Ptr,
+    shared: usize,
 ) -> Result<(Vec<Command>, usize)> {
     let (workspace, commands) = (0, Vec::new());
-    let mut cx = Recorder { precision, program, bufs, values, times, phase: None, workspace, commands };
+    let mut cx = Recorder { precision, program, shared, bufs, values, times, phase: None, workspace, commands };
     fuse::steps(program).iter().try_for_each(|step| cx.step(step))?;
     if cx.phase.is_some() {
         // What passes until the next replay belongs to no phase.
@@ -290,8 +293,9 @@ impl<D: Driver> Recorded<D> {
             affines: nowhere(&sizes.affines),
             workspace: 0,
         };
+        let shared = driver.shared_limit();
         // Once without memory, to see how much workspace the launchers ask for.
-        let (_, workspace) = record(&program, precision, bufs, &values, times)?;
+        let (_, workspace) = record(&program, precision, bufs, &values, times, shared)?;
         budget(&program, &sizes, workspace, driver.free_memory()?)?;
         let mut memory = Vec::new();
         let mut place = |bytes: usize| -> Result<Ptr> {
@@ -304,7 +308,7 @@ impl<D: Driver> Recorded<D> {
         values.filters = all(&sizes.filters)?;
         values.affines = all(&sizes.affines)?;
         values.workspace = place(workspace)?;
-        let (commands, _) = record(&program, precision, bufs, &values, times)?;
+        let (commands, _) = record(&program, precision, bufs, &values, times, shared)?;
         let graph = driver.prepare(commands.clone())?;
         Ok(Recorded { graph, _memory: memory, values, program, precision, commands })
     }

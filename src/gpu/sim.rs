@@ -56,6 +56,9 @@ pub struct SimDriver {
     shared: HashMap<Kernel, usize>,
     used: Rc<Cell<usize>>,
     calls: Cell<Calls>,
+    /// Ranges passed, and those that are open: what a profiler would show.
+    ranges: Vec<String>,
+    open: Vec<String>,
     counters: Option<Vec<Counters>>,
 }
 
@@ -71,6 +74,8 @@ impl SimDriver {
             shared: HashMap::new(),
             used: Rc::default(),
             calls: Cell::default(),
+            ranges: Vec::new(),
+            open: Vec::new(),
             counters: None,
         }
     }
@@ -78,6 +83,11 @@ impl SimDriver {
     /// What was asked of it so far.
     pub fn calls(&self) -> Calls {
         self.calls.get()
+    }
+
+    /// The ranges that were passed, outermost first, joined by ` > `.
+    pub fn ranges(&self) -> &[String] {
+        &self.ranges
     }
 
     /// From now on keeps what each launch counts, until [`SimDriver::take_counters`].
@@ -158,6 +168,10 @@ impl Driver for SimDriver {
         format!("sim ({})", self.options.gpu.name)
     }
 
+    fn shared_limit(&self) -> usize {
+        self.options.gpu.shared_per_block_optin as usize
+    }
+
     fn free_memory(&self) -> Result<usize> {
         Ok(MEMORY.saturating_sub(self.used.get()))
     }
@@ -204,13 +218,29 @@ impl Driver for SimDriver {
         Ok(commands)
     }
 
-    fn replay(&mut self, graph: &mut Self::Graph, _traced: bool) -> Result<()> {
+    fn replay(&mut self, graph: &mut Self::Graph, traced: bool) -> Result<()> {
         self.called(|c| c.replays += 1);
         for command in graph.iter() {
-            if let Command::Launch(launch) = command {
-                self.run(launch)?;
+            match command {
+                Command::Launch(launch) => drop(self.run(launch)?),
+                Command::Push(name) if traced => self.push(name),
+                Command::Pop if traced => self.pop(),
+                Command::Push(_) | Command::Pop => {}
             }
         }
+        Ok(())
+    }
+
+    fn push(&mut self, name: &str) {
+        self.open.push(name.into());
+        self.ranges.push(self.open.join(" > "));
+    }
+
+    fn pop(&mut self) {
+        self.open.pop();
+    }
+
+    fn profile(&mut self, _on: bool) -> Result<()> {
         Ok(())
     }
 }

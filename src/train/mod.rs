@@ -70,6 +70,10 @@ pub struct Trainer<'a, B: Backend> {
     seconds: [f64; 2],
     best: [f64; 2],
     program: Option<(TrainSpec, B::Recorded)>,
+    /// Mini-batches of this process that a profiler records, from 0.
+    profiled: std::ops::Range<usize>,
+    /// Mini-batches that this process has trained.
+    trained: usize,
 }
 
 /// The examples that epochs are evaluated on, and their two attacks.
@@ -119,12 +123,19 @@ impl<'a, B: Backend> Trainer<'a, B> {
             seconds: [0.0; 2],
             best: [-1.0; 2],
             program: None,
+            profiled: 0..0,
+            trained: 0,
         };
         if !trainer.load()? {
             let weights = init.cloned().unwrap_or_else(|| Weights::init(&trainer.engine.net, config.seed));
             trainer.engine.set_weights(&weights)?;
         }
         Ok(trainer)
+    }
+
+    /// Lets a profiler record these mini-batches, counted from 0 from here on.
+    pub fn profile(&mut self, batches: std::ops::Range<usize>) {
+        self.profiled = batches;
     }
 
     /// The device, as reports name it.
@@ -155,8 +166,10 @@ impl<'a, B: Backend> Trainer<'a, B> {
     /// written.
     pub fn run(&mut self, observer: &mut dyn Observer) -> Result<Report> {
         for epoch in self.epochs.len() + 1..=self.config.epochs {
-            self.train_epoch(epoch, observer)?;
-            let metrics = self.close_epoch(epoch, observer)?;
+            self.engine.backend.enter(&format!("epoch {epoch}"));
+            let metrics = self.train_epoch(epoch, observer).and_then(|()| self.close_epoch(epoch, observer));
+            self.engine.backend.leave();
+            let metrics = metrics?;
             observer.epoch(&metrics);
         }
         self.report(observer)
@@ -203,7 +216,17 @@ impl<'a, B: Backend> Trainer<'a, B> {
                 saved = Instant::now();
             }
             let (_, program) = self.program.as_mut().expect("recorded above");
-            self.engine.backend.replay(program)?;
+            let backend = &mut self.engine.backend;
+            if self.trained == self.profiled.start && !self.profiled.is_empty() {
+                backend.profile(true)?;
+            }
+            backend.enter(&format!("mini-batch {batch}"));
+            backend.replay(program)?;
+            backend.leave();
+            self.trained += 1;
+            if self.trained == self.profiled.end && !self.profiled.is_empty() {
+                backend.profile(false)?;
+            }
         }
         self.gather()?;
         match self.counts.halted {

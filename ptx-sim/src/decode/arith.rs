@@ -19,13 +19,14 @@ impl<'a> Decoder<'a> {
             ("mov", [Operand::Vec(to), from]) => self.unpack(to, from, mods)?,
             ("mov", [to, Operand::Vec(from)]) => self.pack(to, from, mods)?,
             ("mov", [to, _]) if key == "mov.pred" => {
-                Op::Logic(BoolOp::And, self.pred(to)?.0, self.pred(&args[1])?, ALWAYS)
+                Op::Logic(BoolOp::And, self.written_pred(to)?, self.pred(&args[1])?, ALWAYS)
             }
-            ("mov", [to, Operand::Name(n, 0)]) if matches!(n.as_str(), "%clock" | "%clock64" | "%globaltimer") => {
+            ("mov", [to, Operand::Name(n, 0)]) if matches!(n.as_str(), "%clock" | "%clock64") => {
                 Op::Clock(self.any(to, 4)?)
             }
+            ("mov", [to, Operand::Name(n, 0)]) if n == "%globaltimer" => Op::Timer(self.any(to, 4)?),
             ("and" | "or" | "xor" | "not", [d, rest @ ..]) if mods.get(1) == Some(&"pred") => {
-                let d = self.pred(d)?.0;
+                let d = self.written_pred(d)?;
                 match (mods[0], rest) {
                     ("and", [a, b]) => Op::Logic(BoolOp::And, d, self.pred(a)?, self.pred(b)?),
                     ("or", [a, b]) => Op::Logic(BoolOp::Or, d, self.pred(a)?, self.pred(b)?),
@@ -71,7 +72,7 @@ impl<'a> Decoder<'a> {
                 let [_, test, ty @ ("f32" | "f64")] = mods else { return Ok(false) };
                 let Some(test) = Test::parse(test) else { return Ok(false) };
                 let a = if *ty == "f64" { Reg::D(self.d(a)?) } else { Reg::R(self.r(a)?) };
-                Op::Test(test, self.pred(p)?.0, a)
+                Op::Test(test, self.written_pred(p)?, a)
             }
             ("isspacep", [p, a]) => {
                 let window = match mods {
@@ -80,7 +81,7 @@ impl<'a> Decoder<'a> {
                     [_, "local"] => LOCAL_WINDOW,
                     _ => return Ok(false),
                 };
-                Op::Test(Test::Window((window >> 56) as u8), self.pred(p)?.0, Reg::D(self.d(a)?))
+                Op::Test(Test::Window((window >> 56) as u8), self.written_pred(p)?, Reg::D(self.d(a)?))
             }
             ("selp", [d, a, b, p]) => {
                 let p = self.pred(p)?;
@@ -225,7 +226,7 @@ impl<'a> Decoder<'a> {
         let Some(cmp) = Cmp::parse(cmp, ftz, ty.trim_end_matches("x2")) else { return Ok(false) };
         let (p, q) = match dst {
             Operand::Pair(p, q) => (self.pred_reg(p)?, Some(self.pred_reg(q)?)),
-            p => (self.pred(p)?.0, None),
+            p => (self.written_pred(p)?, None),
         };
         let op = if half2 {
             let Some(q) = q else { return self.err("setp of packed halves takes two predicates") };

@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 
 impl Kernel {
     /// Calls `f` with the instructions that may come right after the one at `pc`.
-    fn follow(&self, pc: usize, mut f: impl FnMut(usize)) {
+    pub(super) fn follow(&self, pc: usize, mut f: impl FnMut(usize)) {
         let inst = &self.code[pc];
         let goes_on = match &inst.op {
             Op::Bra(target) => {
@@ -41,11 +41,23 @@ impl Kernel {
 
 pub(super) fn analyse(kernel: &mut Kernel) {
     let n = kernel.code.len();
+    let mut behind = 0u16;
+    for inst in kernel.code.iter_mut().rev() {
+        let guarded = inst.guard.0 != 0;
+        inst.straight = match inst.op.is_arithmetic() {
+            false => 0,
+            true if guarded => 1,
+            true => behind.saturating_add(1),
+        };
+        behind = if guarded { 0 } else { inst.straight };
+    }
     kernel.reach = (0..n).map(|_| OnceLock::new()).collect();
     let fixed32: Vec<u16> = kernel.const32.iter().map(|c| c.0).chain(kernel.specials.iter().map(|s| s.0)).collect();
     let fixed64: Vec<u16> = kernel.const64.iter().map(|c| c.0).collect();
+    let unwritten = super::live::unwritten(kernel);
     let address = |r: Reg| kernel.addresses.iter().any(|a| a.0 == r);
     let r = (0..kernel.n32 as u16).filter(|s| !fixed32.contains(s)).map(Reg::R);
     let d = (0..kernel.n64 as u16).filter(|s| !fixed64.contains(s)).map(Reg::D);
-    kernel.cleared = r.chain(d).chain((1..kernel.np as u16).map(Reg::P)).filter(|&r| !address(r)).collect();
+    kernel.cleared =
+        r.chain(d).chain((1..kernel.np as u16).map(Reg::P)).filter(|&r| !address(r) && unwritten(r)).collect();
 }

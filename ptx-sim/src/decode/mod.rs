@@ -3,6 +3,7 @@
 mod arith;
 mod data;
 mod flow;
+mod live;
 mod operand;
 mod sync;
 
@@ -124,6 +125,7 @@ fn traits(kernel: &Kernel) -> Traits {
                 continue;
             }
             Op::WarpSync(members) => {
+                t.warp_barriers = true;
                 t.partial_warp_barriers |= !kernel.const32.contains(&(*members, !0));
                 continue;
             }
@@ -332,7 +334,8 @@ impl<'a> Decoder<'a> {
             return self.err("kernel too long, calls inlined");
         }
         let (class, flops) = arith::classify(&op);
-        self.kernel.code.push(Inst { op, guard: self.guard, class, flops, line: self.line, loc: self.loc });
+        let (guard, line, loc) = (self.guard, self.line, self.loc);
+        self.kernel.code.push(Inst { op, guard, class, flops, straight: 0, line, loc });
         Ok(())
     }
 

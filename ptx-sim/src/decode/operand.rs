@@ -149,6 +149,14 @@ impl Decoder<'_> {
         }
     }
 
+    /// A predicate to be written.
+    pub(super) fn written_pred(&mut self, arg: &Operand) -> Result<u16> {
+        match arg {
+            Operand::Name(name, 0) => self.pred_reg(name),
+            _ => self.err("expected a predicate"),
+        }
+    }
+
     pub(super) fn pred(&mut self, arg: &Operand) -> Result<Pred> {
         match arg {
             Operand::Name(name, 0) => Ok(Pred(self.pred_reg(name)?, false)),

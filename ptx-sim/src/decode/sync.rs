@@ -22,7 +22,7 @@ impl<'a> Decoder<'a> {
                     "any" => VoteMode::Any,
                     _ => VoteMode::Uni,
                 };
-                Op::Vote(mode, Reg::P(self.pred(d)?.0), self.pred(p)?, self.r(m)?)
+                Op::Vote(mode, Reg::P(self.written_pred(d)?), self.pred(p)?, self.r(m)?)
             }
             _ => match mods[0] {
                 "membar" | "fence" => {
@@ -81,8 +81,8 @@ impl<'a> Decoder<'a> {
             (["red", op, ty], [d, id, n @ .., p]) if n.len() < 2 => {
                 let reduce = match (*op, *ty) {
                     ("popc", "u32") => (0, Reg::R(self.r(d)?), self.pred(p)?),
-                    ("and", "pred") => (1, Reg::P(self.pred(d)?.0), self.pred(p)?),
-                    ("or", "pred") => (2, Reg::P(self.pred(d)?.0), self.pred(p)?),
+                    ("and", "pred") => (1, Reg::P(self.written_pred(d)?), self.pred(p)?),
+                    ("or", "pred") => (2, Reg::P(self.written_pred(d)?), self.pred(p)?),
                     _ => return Ok(false),
                 };
                 let n = n.first().map(|n| self.r(n)).transpose()?;

@@ -6,6 +6,8 @@
 use super::{Regs, each};
 use crate::inst::*;
 use crate::ops::cmp::Cmp;
+use crate::ops::cvt::Cvt;
+use crate::ops::rare::Rare;
 use crate::ops::table32::{bfi, lop3};
 
 #[inline(always)]
@@ -31,9 +33,38 @@ macro_rules! lanes32 {
     }};
 }
 
-/// Executes an arithmetic instruction; false if it is of another kind.
+/// Executes arithmetic instructions that follow each other, on the lanes of a mask.
+#[inline(never)]
+pub(super) fn anywhere(code: &[Inst], w: &mut Regs, mask: u32) {
+    // On an x86-64 without AVX2, speed is not worth the time to compile all this a second time.
+    const FAST: bool = !cfg!(target_arch = "x86_64");
+    code.iter().for_each(|inst| run::<FAST>(&inst.op, w, mask));
+}
+
+/// The same compiled for AVX2: loops over lanes take eight at a time.
+#[cfg(target_arch = "x86_64")]
+#[inline(never)]
+#[target_feature(enable = "avx2,fma,f16c,bmi1,bmi2,lzcnt,popcnt")]
+pub(super) fn avx2(code: &[Inst], w: &mut Regs, mask: u32) {
+    for inst in code {
+        run::<true>(&inst.op, w, mask);
+    }
+}
+
+/// Not worth a copy for each kind of processor.
+#[inline(never)]
+fn rare(f: Rare, a: &[u32; 32], b: &[u32; 32], c: &[u32; 32]) -> [u32; 32] {
+    each(|i| f.run(a[i], b[i], c[i]))
+}
+
+/// As `rare`: most conversions are in tables.
+#[inline(never)]
+fn convert(c: Cvt, a: &[u64; 32]) -> [u64; 32] {
+    each(|i| c.run(a[i]))
+}
+
 #[inline(always)]
-pub(super) fn run(op: &Op, w: &mut Regs, mask: u32) -> bool {
+fn run<const FAST: bool>(op: &Op, w: &mut Regs, mask: u32) {
     macro_rules! r {
         ($s:expr) => {
             &w.r[*$s as usize]
@@ -57,18 +88,18 @@ pub(super) fn run(op: &Op, w: &mut Regs, mask: u32) -> bool {
         }};
     }
     match op {
-        Op::A32(f, d, a) => put32!(d, f.run(r!(a))),
-        Op::B32(f, d, a, b) => put32!(d, f.run(r!(a), r!(b))),
-        Op::C32(f, d, a, b, c) => put32!(d, f.run(r!(a), r!(b), r!(c))),
-        Op::A64(f, d, a) => put64!(d, f.run(d!(a))),
-        Op::B64(f, d, a, b) => put64!(d, f.run(d!(a), d!(b))),
-        Op::C64(f, d, a, b, c) => put64!(d, f.run(d!(a), d!(b), d!(c))),
-        Op::Shift64(f, d, a, b) => put64!(d, f.run(d!(a), r!(b))),
-        Op::Count64(f, d, a) => put32!(d, f.run(d!(a))),
-        Op::Wide1(f, d, a) => put64!(d, f.run(r!(a))),
+        Op::A32(f, d, a) => put32!(d, f.run::<FAST>(r!(a))),
+        Op::B32(f, d, a, b) => put32!(d, f.run::<FAST>(r!(a), r!(b))),
+        Op::C32(f, d, a, b, c) => put32!(d, f.run::<FAST>(r!(a), r!(b), r!(c))),
+        Op::A64(f, d, a) => put64!(d, f.run::<FAST>(d!(a))),
+        Op::B64(f, d, a, b) => put64!(d, f.run::<FAST>(d!(a), d!(b))),
+        Op::C64(f, d, a, b, c) => put64!(d, f.run::<FAST>(d!(a), d!(b), d!(c))),
+        Op::Shift64(f, d, a, b) => put64!(d, f.run::<FAST>(d!(a), r!(b))),
+        Op::Count64(f, d, a) => put32!(d, f.run::<FAST>(d!(a))),
+        Op::Wide1(f, d, a) => put64!(d, f.run::<FAST>(r!(a))),
         Op::Rare(f, d, a, b, c) => {
-            let (a, b, c) = (*r!(a), *r!(b), *r!(c));
-            lanes32!(w, mask, d, |i| f.run(a[i], b[i], c[i]));
+            let t = rare(*f, r!(a), r!(b), r!(c));
+            put32!(d, t);
         }
         Op::Carry(f, d, a, b, c, flag) => {
             for i in super::lanes(mask) {
@@ -88,8 +119,8 @@ pub(super) fn run(op: &Op, w: &mut Regs, mask: u32) -> bool {
                 w.set(Reg::P(*p), i, yes as u64);
             }
         }
-        Op::Wide2(f, d, a, b) => put64!(d, f.run(r!(a), r!(b))),
-        Op::Wide3(f, d, a, b, c) => put64!(d, f.run(r!(a), r!(b), d!(c))),
+        Op::Wide2(f, d, a, b) => put64!(d, f.run::<FAST>(r!(a), r!(b))),
+        Op::Wide3(f, d, a, b, c) => put64!(d, f.run::<FAST>(r!(a), r!(b), d!(c))),
         Op::Lop3(table, d, a, b, c) => {
             let (a, b, c) = (*r!(a), *r!(b), *r!(c));
             put32!(d, lop3(&a, &b, &c, *table));
@@ -115,11 +146,11 @@ pub(super) fn run(op: &Op, w: &mut Regs, mask: u32) -> bool {
         // Signed results fill the register with their sign; what reads 16 bits ignores the upper half.
         Op::Cvt(c, d, a) => {
             let a = read(w, *a);
-            write(w, *d, &each(|i| c.run(a[i])), mask);
+            write(w, *d, &convert(*c, &a), mask);
         }
         Op::CvtPack(c, d, a, b) => {
-            let (a, b) = (*r!(a), *r!(b));
-            lanes32!(w, mask, d, |i| (c.run(a[i] as u64) as u32) << 16 | c.run(b[i] as u64) as u32);
+            let (a, b) = (convert(*c, &read(w, Reg::R(*a))), convert(*c, &read(w, Reg::R(*b))));
+            lanes32!(w, mask, d, |i| (a[i] as u32) << 16 | b[i] as u32);
         }
         Op::Set32(cmp, p, q, a, b, op, with) => set(w, cmp.run32(r!(a), r!(b)), *p, *q, *op, *with, mask),
         Op::Set64(cmp, p, q, a, b, op, with) => set(w, cmp.run64(d!(a), d!(b)), *p, *q, *op, *with, mask),
@@ -127,7 +158,7 @@ pub(super) fn run(op: &Op, w: &mut Regs, mask: u32) -> bool {
             let m = match (a, b) {
                 (Reg::R(a), Reg::R(b)) => cmp.run32(r!(a), r!(b)),
                 (Reg::D(a), Reg::D(b)) => cmp.run64(d!(a), d!(b)),
-                _ => return false,
+                _ => unreachable!("decoding compares registers of one class"),
             };
             let m = combine(*op, m, w.pred(*with));
             lanes32!(w, mask, d, |i| if m >> i & 1 == 1 { *yes } else { 0 });
@@ -177,9 +208,8 @@ pub(super) fn run(op: &Op, w: &mut Regs, mask: u32) -> bool {
                 }
             }
         }
-        _ => return false,
+        _ => unreachable!("`Op::is_arithmetic` tells"),
     }
-    true
 }
 
 /// A register of any class, each lane in 64 bits.

@@ -1,5 +1,8 @@
 //! The data of one memory request, between memory and registers.
 
+// Loops over lanes index several registers at once.
+#![allow(clippy::needless_range_loop)]
+
 use super::{Regs, each, lanes};
 use crate::inst::Reg;
 
@@ -25,9 +28,15 @@ pub(crate) fn copy(to: &mut [u8], from: &[u8]) {
     }
 }
 
+impl Default for Buf {
+    fn default() -> Buf {
+        Buf([0; 512])
+    }
+}
+
 impl Buf {
     pub fn new() -> Buf {
-        Buf([0; 512])
+        Buf::default()
     }
 
     #[inline(always)]
@@ -71,11 +80,39 @@ impl Buf {
         bytemuck::from_bytes(&self.0[index * 128..(index + 1) * 128])
     }
 
-    /// One 32-bit element of each lane, of `N` a lane.
+    /// Puts `N` words of each lane into registers.
     #[inline(always)]
-    fn words<const N: usize>(&self, k: usize) -> [u32; 32] {
+    fn put_words<const N: usize>(&self, regs: &[Option<Reg>], w: &mut Regs, mask: u32) {
         let words: &[u32; 128] = bytemuck::cast_ref(&self.0);
-        each(|i| words[i * N + k])
+        let mut out = [[0; 32]; N];
+        // In one loop, all of them become shuffles of vectors.
+        for i in 0..32 {
+            for k in 0..N {
+                out[k][i] = words[i * N + k];
+            }
+        }
+        for (reg, out) in regs.iter().zip(&out) {
+            if let Some(Reg::R(slot)) = *reg {
+                super::blend(&mut w.r[slot as usize], out, mask);
+            }
+        }
+    }
+
+    /// Takes `N` words of each lane from registers; none stands for zero.
+    #[inline(always)]
+    fn take_words<const N: usize>(&mut self, regs: &[Option<Reg>], w: &Regs) {
+        let mut from = [[0; 32]; N];
+        for (from, reg) in from.iter_mut().zip(regs) {
+            if let Some(Reg::R(slot)) = *reg {
+                *from = w.r[slot as usize];
+            }
+        }
+        let words: &mut [u32; 128] = bytemuck::cast_mut(&mut self.0);
+        for i in 0..32 {
+            for k in 0..N {
+                words[i * N + k] = from[k][i];
+            }
+        }
     }
 
     /// One element of `E` bytes of each lane, at an offset in the `n` bytes of the lane.
@@ -92,18 +129,16 @@ impl Buf {
     #[inline(always)]
     pub fn put(&self, regs: &[Option<Reg>], e: usize, signed: bool, w: &mut Regs, mask: u32) {
         let n = e * regs.len();
+        if e == 4 && regs.iter().all(|r| !matches!(r, Some(Reg::D(_)))) {
+            return match regs.len() {
+                1 => self.put_words::<1>(regs, w, mask),
+                2 => self.put_words::<2>(regs, w, mask),
+                _ => self.put_words::<4>(regs, w, mask),
+            };
+        }
         for (k, reg) in regs.iter().enumerate() {
             let t = match *reg {
                 None => continue,
-                Some(Reg::R(slot)) if e == 4 => {
-                    let t = match regs.len() {
-                        1 => self.words::<1>(0),
-                        2 => self.words::<2>(k),
-                        _ => self.words::<4>(k),
-                    };
-                    super::blend(&mut w.r[slot as usize], &t, mask);
-                    continue;
-                }
                 _ => match e {
                     1 => self.elements::<1>(k, n),
                     2 => self.elements::<2>(2 * k, n),
@@ -142,20 +177,17 @@ impl Buf {
     #[inline(always)]
     pub fn take(&mut self, regs: &[Option<Reg>], e: usize, w: &Regs) {
         let n = e * regs.len();
+        if e == 4 && regs.iter().all(|r| !matches!(r, Some(Reg::D(_)))) {
+            return match regs.len() {
+                1 => self.take_words::<1>(regs, w),
+                2 => self.take_words::<2>(regs, w),
+                _ => self.take_words::<4>(regs, w),
+            };
+        }
         for (k, reg) in regs.iter().enumerate() {
-            match *reg {
-                Some(Reg::R(slot)) if e == 4 => {
-                    for (i, v) in w.r[slot as usize].iter().enumerate() {
-                        let at = i * n + 4 * k;
-                        self.0[at..at + 4].copy_from_slice(&v.to_le_bytes());
-                    }
-                }
-                reg => {
-                    for i in 0..32 {
-                        let v = reg.map_or(0, |reg| w.get(reg, i)).to_le_bytes();
-                        copy(&mut self.0[i * n + k * e..i * n + (k + 1) * e], &v[..e]);
-                    }
-                }
+            for i in 0..32 {
+                let v = reg.map_or(0, |reg| w.get(reg, i)).to_le_bytes();
+                copy(&mut self.0[i * n + k * e..i * n + (k + 1) * e], &v[..e]);
             }
         }
     }

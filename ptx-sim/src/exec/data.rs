@@ -1,6 +1,7 @@
 //! Loads, stores, atomics and asynchronous copies.
 
-use super::requests::{busiest, shared_counts};
+use super::pattern::recognise;
+use super::requests::{busiest, shared_counts, shared_request};
 use super::*;
 use crate::ops::float::{c, cz, z};
 use crate::ops::half2::{B, H, op2, x2};
@@ -27,12 +28,41 @@ pub(super) fn at_lane((lane, MemFault(kind, detail)): LaneFault) -> Trouble {
     Trouble { kind, detail, lane: Some(lane as u32) }
 }
 
+/// The place of an instruction and the lanes that execute it.
+#[derive(Clone, Copy)]
+pub(super) struct Issued {
+    pub pc: u32,
+    pub mask: u32,
+}
+
+/// The pattern of a request to shared memory of `n` bytes a lane, the first active lane's address, and the counters.
+#[inline(always)]
+pub(super) fn pattern<'m>(
+    (addrs, n): (Option<[u32; 32]>, usize),
+    m: &'m mut Worker,
+    at: Issued,
+) -> Option<(&'m Pattern, u32, &'m mut Counters)> {
+    let place = &mut m.patterns[at.pc as usize];
+    let base = recognise(place, addrs?, at.mask, n)?;
+    Some((place.as_deref()?, base, &mut m.counters))
+}
+
 impl Launch<'_> {
     #[inline(always)]
-    pub(super) fn load(&self, a: &Access, w: &mut Warp, b: &mut Shared, m: &mut Worker, mask: u32) -> Step<()> {
-        let n = a.bytes as usize * a.regs.len();
+    pub(super) fn load(&self, a: &Access, w: &mut Warp, b: &mut Shared, m: &mut Worker, at: Issued) -> Step<()> {
+        let (n, mask) = (a.bytes as usize * a.regs.len(), at.mask);
         if a.space == Space::Param {
             return self.load_param(a, w, mask);
+        }
+        if a.space == Space::Shared {
+            let (addrs, who) = (w.narrow_addresses(a.addr), w.who(a.strong && !a.volatile));
+            if let Some((p, base, counters)) = pattern((addrs, n), m, at)
+                && b.load_plain(p, base, who, &mut w.buf)
+            {
+                shared_request(counters, p, false);
+                w.buf.put(&a.regs, a.bytes as usize, a.signed, &mut w.regs, mask);
+                return Ok(());
+            }
         }
         let (mut addrs, who) = (w.addresses(a.addr), w.who(a.strong && !a.volatile));
         for (space, part) in by_space(a.space, &mut addrs, mask) {
@@ -70,6 +100,19 @@ impl Launch<'_> {
             // All lanes read the same.
             let bytes =
                 self.param(a.addr.offset as u64, n).map_err(|f| at_lane((mask.trailing_zeros() as usize, f)))?;
+            match a.regs[..] {
+                [Some(Reg::R(s))] if e == 4 => {
+                    let v = u32::from_le_bytes(bytes.try_into().expect("4 bytes"));
+                    blend(&mut w.regs.r[s as usize], &[v; 32], mask);
+                    return Ok(());
+                }
+                [Some(Reg::D(s))] if e == 8 => {
+                    let v = u64::from_le_bytes(bytes.try_into().expect("8 bytes"));
+                    blend(&mut w.regs.d[s as usize], &[v; 32], mask);
+                    return Ok(());
+                }
+                _ => {}
+            }
             copy(w.buf.lane_mut(0, n), bytes);
             w.buf.splat(&a.regs, e, a.signed, &mut w.regs, mask);
             return Ok(());
@@ -93,9 +136,18 @@ impl Launch<'_> {
     }
 
     #[inline(always)]
-    pub(super) fn store(&self, a: &Access, w: &mut Warp, b: &mut Shared, m: &mut Worker, mask: u32) -> Step<()> {
-        let n = a.bytes as usize * a.regs.len();
+    pub(super) fn store(&self, a: &Access, w: &mut Warp, b: &mut Shared, m: &mut Worker, at: Issued) -> Step<()> {
+        let (n, mask) = (a.bytes as usize * a.regs.len(), at.mask);
         w.buf.take(&a.regs, a.bytes as usize, &w.regs);
+        if a.space == Space::Shared {
+            let (addrs, who) = (w.narrow_addresses(a.addr), w.who(a.strong && !a.volatile));
+            if let Some((p, base, counters)) = pattern((addrs, n), m, at)
+                && b.store_plain(p, base, who, &w.buf)
+            {
+                shared_request(counters, p, true);
+                return Ok(());
+            }
+        }
         let (mut addrs, who) = (w.addresses(a.addr), w.who(a.strong && !a.volatile));
         for (space, part) in by_space(a.space, &mut addrs, mask) {
             if part == 0 {
@@ -165,34 +217,41 @@ impl Launch<'_> {
     }
 
     #[inline(always)]
-    pub(super) fn cp_async(&self, cp: &CpAsync, w: &mut Warp, b: &mut Shared, m: &mut Worker, mask: u32) -> Step<()> {
-        let n = cp.bytes as usize;
+    pub(super) fn cp_async(&self, cp: &CpAsync, w: &mut Warp, b: &mut Shared, m: &mut Worker, at: Issued) -> Step<()> {
+        let (n, mask) = (cp.bytes as usize, at.mask);
         let (mut to, mut from) = (w.addresses(cp.dst), w.addresses(cp.src));
         to.iter_mut().chain(&mut from).for_each(|a| *a &= (1 << 56) - 1);
-        let mut data = Buf::new();
+        let mut copies = w.spare.pop().unwrap_or_default();
+        copies.data.all_mut(n).fill(0);
         let mut whole = mask;
         if let Some(size) = cp.size {
-            for i in lanes(mask) {
+            let other: [u32; 32] = each(|i| ((w.regs.get(size, i) as u32 as usize != n) as u32) << i);
+            for i in lanes(mask & other.iter().fold(0, |all, o| all | o)) {
                 let count = w.regs.get(size, i) as u32 as usize;
                 if count > n {
                     let detail = format!("cp.async reads {count} bytes for a copy of {n}");
                     return Err(Trouble { kind: FaultKind::Undefined, detail, lane: Some(i as u32) });
                 }
-                if count < n {
-                    // The rest stays zero.
-                    whole &= !(1 << i);
-                    self.copy_part(&from, i, count, m, data.lane_mut(i, n))?;
-                }
+                // The rest stays zero.
+                whole &= !(1 << i);
+                self.copy_part(&from, i, count, m, copies.data.lane_mut(i, n))?;
             }
         }
         if whole != 0 {
-            m.global_load(Request::new(&from, whole, n), false, &mut w.buf).map_err(at_lane)?;
-            lanes(whole).for_each(|i| copy(data.lane_mut(i, n), w.buf.lane(i, n)));
+            m.global_load(Request::new(&from, whole, n), false, &mut copies.data).map_err(at_lane)?;
         }
-        let at = Request::new(&to, mask, n);
-        shared_counts(&mut m.counters, at, true);
-        b.begin_async(at, w.who(false)).map_err(at_lane)?;
-        w.copies.push(Copies { mask, group: w.committed, addrs: to, data, bytes: n });
+        let (addrs, who) = (w.narrow_addresses(cp.dst), w.who(false));
+        if let Some((p, base, counters)) = pattern((addrs, n), m, at)
+            && b.begin_plain(p, base, who)
+        {
+            shared_request(counters, p, true);
+        } else {
+            let request = Request::new(&to, mask, n);
+            shared_counts(&mut m.counters, request, true);
+            b.begin_async(request, who).map_err(at_lane)?;
+        }
+        (copies.mask, copies.group, copies.addrs, copies.bytes) = (mask, w.committed, to, n);
+        w.copies.push(copies);
         Ok(())
     }
 
@@ -227,7 +286,7 @@ impl Launch<'_> {
                 kept += 1;
             }
         }
-        w.copies.truncate(kept);
+        w.spare.extend(w.copies.drain(kept..));
     }
 }
 

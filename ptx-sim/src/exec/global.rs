@@ -187,7 +187,11 @@ impl Worker<'_> {
             let (low, high) = ((start - alloc.base) as usize, (end - alloc.base) as usize);
             let (first, last) = (low / SECTOR, (high - 1) / SECTOR);
             // The data arrives while the checks run.
-            (first..=last).step_by(2).for_each(|index| prefetch(alloc.host(index)));
+            let mut ahead = first;
+            while ahead <= last {
+                prefetch(alloc.host(ahead));
+                ahead += 2;
+            }
             for index in first..=last {
                 let (low, high) = (low.max(index * SECTOR), high.min((index + 1) * SECTOR));
                 let sector = alloc.base / SECTOR as u64 + index as u64;

@@ -4,8 +4,8 @@
 //! So the 32 words of one register, seen as bytes, are a row-major 8x8 block of 16-bit elements: of A (i even: rows 0 to
 //! 7, i odd: rows 8 to 15; i / 2: columns), and of B transposed.
 
-use super::data::at_lane;
-use super::requests::shared_counts;
+use super::data::{Issued, at_lane, pattern};
+use super::requests::{shared_counts, shared_request};
 use super::*;
 use crate::ops::half2::{B, H, Half};
 
@@ -17,14 +17,22 @@ impl Launch<'_> {
         w: &mut Warp,
         b: &mut Shared,
         m: &mut Worker,
+        pc: u32,
     ) -> Step<()> {
         // Lanes 8k to 8k + 7 point to the rows of matrix k.
-        let mut addrs = w.addresses(addr);
-        addrs.iter_mut().for_each(|a| *a &= (1 << 56) - 1);
         let (mask, who) = (!0 >> (32 - 8 * regs.len()), w.who(false));
-        let at = Request { addrs: &addrs, mask, n: 16, run: false };
-        shared_counts(&mut m.counters, at, false);
-        b.load(at, who, &mut w.buf).map_err(at_lane)?;
+        let (addrs, at) = (w.narrow_addresses(addr), Issued { pc, mask });
+        if let Some((p, base, counters)) = pattern((addrs, 16), m, at)
+            && b.load_plain(p, base, who, &mut w.buf)
+        {
+            shared_request(counters, p, false);
+        } else {
+            let mut addrs = w.addresses(addr);
+            addrs.iter_mut().for_each(|a| *a &= (1 << 56) - 1);
+            let at = Request { addrs: &addrs, mask, n: 16, run: false };
+            shared_counts(&mut m.counters, at, false);
+            b.load(at, who, &mut w.buf).map_err(at_lane)?;
+        }
         for (k, &reg) in regs.iter().enumerate() {
             let words = w.buf.matrix(k);
             w.regs.r[reg as usize] = if trans { transposed(words) } else { *words };

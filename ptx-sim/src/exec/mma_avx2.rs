@@ -89,30 +89,27 @@ pub(super) fn multiply<const K: usize>(regs: &mut Regs, op: &Mma) {
     let mut out = [[0u32; 32]; 4];
     for half in 0..2 {
         let (c0, c1) = (&r[op.c[2 * half] as usize], &r[op.c[2 * half + 1] as usize]);
-        for group in 0..2 {
-            // Four rows at a time: their sums [even columns, odd columns] stay in registers.
-            let (e01, e23) = (rows(c0, 2 * group), rows(c0, 2 * group + 1));
-            let (o01, o23) = (rows(c1, 2 * group), rows(c1, 2 * group + 1));
-            let mut sums = [
-                _mm256_castsi256_ps(_mm256_permute2x128_si256(e01, o01, 0x20)),
-                _mm256_castsi256_ps(_mm256_permute2x128_si256(e01, o01, 0x31)),
-                _mm256_castsi256_ps(_mm256_permute2x128_si256(e23, o23, 0x20)),
-                _mm256_castsi256_ps(_mm256_permute2x128_si256(e23, o23, 0x31)),
-            ];
-            for (k, &b) in b.iter().enumerate() {
-                for (i, sum) in sums.iter_mut().enumerate() {
-                    let x = f32::from_bits(a[half + 2 * (k / 8)][4 * group + i][k % 8]);
-                    *sum = _mm256_fmadd_ps(_mm256_set1_ps(x), b, *sum);
-                }
+        // Eight rows at a time: their sums [even columns, odd columns] stay in registers, and are enough to keep the
+        // multipliers busy.
+        let mut sums = [_mm256_setzero_ps(); 8];
+        for (pair, sums) in sums.chunks_exact_mut(2).enumerate() {
+            let (even, odd) = (rows(c0, pair), rows(c1, pair));
+            sums[0] = _mm256_castsi256_ps(_mm256_permute2x128_si256(even, odd, 0x20));
+            sums[1] = _mm256_castsi256_ps(_mm256_permute2x128_si256(even, odd, 0x31));
+        }
+        for (k, &b) in b.iter().enumerate() {
+            let block = &a[half + 2 * (k / 8)];
+            for (sum, row) in sums.iter_mut().zip(block) {
+                *sum = _mm256_fmadd_ps(_mm256_set1_ps(f32::from_bits(row[k % 8])), b, *sum);
             }
-            for sum in &mut sums {
+        }
+        for (pair, sums) in sums.chunks_exact_mut(2).enumerate() {
+            for sum in &mut *sums {
                 *sum = _mm256_blendv_ps(*sum, nan, _mm256_cmp_ps(*sum, *sum, _CMP_UNORD_Q));
             }
-            for (pair, s) in sums.chunks_exact(2).enumerate() {
-                let at = 16 * group + 8 * pair;
-                store(&mut out[2 * half][at..at + 8], _mm256_permute2f128_ps(s[0], s[1], 0x20));
-                store(&mut out[2 * half + 1][at..at + 8], _mm256_permute2f128_ps(s[0], s[1], 0x31));
-            }
+            let at = 8 * pair;
+            store(&mut out[2 * half][at..at + 8], _mm256_permute2f128_ps(sums[0], sums[1], 0x20));
+            store(&mut out[2 * half + 1][at..at + 8], _mm256_permute2f128_ps(sums[0], sums[1], 0x31));
         }
     }
     for (&reg, out) in op.d.iter().zip(out) {

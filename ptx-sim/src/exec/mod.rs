@@ -9,6 +9,7 @@ mod global;
 mod matrix;
 #[cfg(target_arch = "x86_64")]
 mod mma_avx2;
+mod pattern;
 mod requests;
 mod schedule;
 mod step;
@@ -28,6 +29,7 @@ use std::collections::HashMap;
 
 pub(crate) use alu::blend;
 pub(crate) use buf::{Buf, copy};
+pub(crate) use pattern::Pattern;
 pub(crate) use requests::Request;
 pub(crate) use schedule::{fast, run_launch};
 
@@ -48,6 +50,7 @@ struct Group {
 }
 
 /// The copies of one cp.async under way.
+#[derive(Default)]
 struct Copies {
     mask: u32,
     /// Per lane, the number of its commit group.
@@ -56,6 +59,10 @@ struct Copies {
     data: Buf,
     bytes: usize,
 }
+
+/// Boxed, for they are large and move.
+#[allow(clippy::vec_box)]
+type InFlight = Vec<Box<Copies>>;
 
 /// A warp at a block barrier.
 #[derive(Clone, Copy, Debug)]
@@ -80,7 +87,9 @@ struct Warp {
     local: Local,
     /// The data of the request under way.
     buf: Box<Buf>,
-    copies: Vec<Copies>,
+    copies: InFlight,
+    /// Copies that have ended, to be used again.
+    spare: InFlight,
     committed: [u32; 32],
     steps: u64,
     /// Steps up to the current instruction: the clock.
@@ -120,7 +129,7 @@ const RECENT: usize = 64;
 struct Worker<'a> {
     global: &'a Global,
     counters: Counters,
-    /// Per instruction: how often a warp issued it, and for how many threads.
+    /// How often warps issued an instruction, and for how many threads: the difference to the instruction before.
     hits: Vec<[u64; 2]>,
     seen: Footprint,
     /// Of kernels whose blocks may synchronise.
@@ -131,10 +140,24 @@ struct Worker<'a> {
     block: u32,
     recent: [usize; RECENT],
     slot: usize,
+    /// Per instruction, how the lanes of its last request to shared memory lay.
+    patterns: Vec<Option<Box<Pattern>>>,
     /// Atomic operations at each address.
     atomics: HashMap<u64, u64>,
     /// Blocks that have ended, to be used again.
     pool: Vec<Block>,
+}
+
+impl Worker<'_> {
+    /// A warp issues instructions that follow each other, for the lanes of a mask.
+    #[inline(always)]
+    fn issue(&mut self, first: usize, count: usize, mask: u32) {
+        let threads = mask.count_ones() as u64;
+        let [warps, all] = &mut self.hits[first];
+        (*warps, *all) = (warps.wrapping_add(1), all.wrapping_add(threads));
+        let [warps, all] = &mut self.hits[first + count];
+        (*warps, *all) = (warps.wrapping_sub(1), all.wrapping_sub(threads));
+    }
 }
 
 /// Something wrong in the current instruction, and the lane that did it.

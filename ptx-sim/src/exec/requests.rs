@@ -1,6 +1,6 @@
 //! Counts of memory requests: wavefronts of shared memory, lanes that meet at one address, local memory.
 
-use super::{Worker, lanes};
+use super::{Pattern, Worker, lanes};
 use crate::counters::Counters;
 use crate::inst::Space;
 
@@ -44,7 +44,7 @@ impl Request<'_> {
 /// word a pass, to all lanes that want it. Accesses of 8 and 16 bytes fill whole groups of banks, which then count as
 /// one.
 #[inline(always)]
-fn wavefronts(Request { addrs, mask, n, run }: Request) -> (u64, u64) {
+pub(super) fn wavefronts(Request { addrs, mask, n, run }: Request) -> (u64, u64) {
     // Powers of two, so shifts: a division per lane would cost more than all the rest.
     let shift = n.max(4).trailing_zeros();
     let slots = 128 >> shift;
@@ -85,9 +85,20 @@ fn worst_slot(addrs: &[u64], active: u32, shift: u32, slots: usize) -> u64 {
 }
 
 /// Counts a request to shared memory.
-#[inline(always)]
+#[inline(never)]
 pub(super) fn shared_counts(c: &mut Counters, at: Request, store: bool) {
     let (waves, ideal) = wavefronts(at);
+    count_shared(c, waves, ideal, store);
+}
+
+/// Counts a request to shared memory whose pattern is known.
+#[inline(always)]
+pub(super) fn shared_request(c: &mut Counters, p: &Pattern, store: bool) {
+    count_shared(c, p.waves, p.ideal, store);
+}
+
+#[inline(always)]
+fn count_shared(c: &mut Counters, waves: u64, ideal: u64, store: bool) {
     if store {
         c.shared_store_requests += 1;
         c.shared_store_wavefronts += waves;

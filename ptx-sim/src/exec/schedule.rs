@@ -97,13 +97,14 @@ impl Worker<'_> {
         Worker {
             global,
             counters: Counters::default(),
-            hits: vec![[0; 2]; launch.kernel.code.len()],
+            hits: vec![[0; 2]; launch.kernel.code.len() + 1],
             seen: Footprint { saved: (!alone).then(Vec::new), ..Footprint::default() },
             order: launch.kernel.traits.communicates.then(Order::default),
             alone,
             block: 0,
             recent: [0; RECENT],
             slot: 0,
+            patterns: launch.kernel.code.iter().map(|_| None).collect(),
             atomics: HashMap::new(),
             pool: Vec::new(),
         }
@@ -112,7 +113,9 @@ impl Worker<'_> {
     /// All that was counted.
     fn counted(self, launch: &Launch) -> Counters {
         let mut c = self.counters;
-        for (inst, [warps, threads]) in launch.kernel.code.iter().zip(self.hits) {
+        let (mut warps, mut threads) = (0u64, 0u64);
+        for (inst, [more, all]) in launch.kernel.code.iter().zip(self.hits) {
+            (warps, threads) = (warps.wrapping_add(more), threads.wrapping_add(all));
             c.warp_instructions[inst.class as usize] += warps;
             c.thread_instructions[inst.class as usize] += threads;
             c.flops += inst.flops as u64 * threads;
@@ -258,7 +261,8 @@ impl Launch<'_> {
 
     fn run_warp(&self, block: &mut Block, index: usize, m: &mut Worker) -> Result<Stop, Box<Fault>> {
         let (w, shared) = (&mut block.warps[index], &mut block.shared);
-        let stop = if self.fast { self.run_warp_fast(w, shared, m) } else { self.run_warp_anywhere(w, shared, m) };
+        let stop =
+            if self.fast { self.run_warp_fast(w, shared, m) } else { self.run_warp_with(w, shared, m, alu::anywhere) };
         stop.map_err(|(pc, mut t)| {
             if t.kind == FaultKind::StepBudget {
                 let stand: Vec<String> = block.warps.iter().map(|w| self.stand(w)).collect();
@@ -273,7 +277,7 @@ impl Launch<'_> {
         /// The executor compiled for AVX2: all that is inlined into it loops over lanes eight at a time.
         #[target_feature(enable = "avx2,fma,f16c,bmi1,bmi2,lzcnt,popcnt")]
         fn avx2(launch: &Launch, w: &mut Warp, shared: &mut Shared, m: &mut Worker) -> Result<Stop, (u32, Trouble)> {
-            launch.run_warp_anywhere(w, shared, m)
+            launch.run_warp_with(w, shared, m, |code, regs, mask| alu::avx2(code, regs, mask))
         }
         // SAFETY: `Launch::fast` says that the processor has these features.
         #[allow(unsafe_code)]
@@ -284,12 +288,18 @@ impl Launch<'_> {
 
     #[cfg(not(target_arch = "x86_64"))]
     fn run_warp_fast(&self, w: &mut Warp, shared: &mut Shared, m: &mut Worker) -> Result<Stop, (u32, Trouble)> {
-        self.run_warp_anywhere(w, shared, m)
+        self.run_warp_with(w, shared, m, alu::anywhere)
     }
 
     /// Runs a warp until it exits, arrives at a barrier, or has had its turn. An error comes with the instruction.
     #[inline(always)]
-    fn run_warp_anywhere(&self, w: &mut Warp, shared: &mut Shared, m: &mut Worker) -> Result<Stop, (u32, Trouble)> {
+    fn run_warp_with(
+        &self,
+        w: &mut Warp,
+        shared: &mut Shared,
+        m: &mut Worker,
+        arithmetic: impl Fn(&[Inst], &mut Regs, u32),
+    ) -> Result<Stop, (u32, Trouble)> {
         let code = &self.kernel.code[..];
         // One step more than the budget, to find that it is spent.
         let left = self.options.step_budget.saturating_sub(w.steps) + 1;
@@ -324,18 +334,29 @@ impl Launch<'_> {
                     }
                     return Ok(Stop::Turn);
                 }
-                turn -= 1;
-                let inst = &code[g.pc as usize];
+                let at = g.pc as usize;
+                let inst = &code[at];
                 let mask = g.mask & w.regs.pred(inst.guard);
-                let hits = &mut m.hits[g.pc as usize];
-                hits[0] += 1;
-                hits[1] += mask.count_ones() as u64;
-                if alu::run(&inst.op, &mut w.regs, mask) {
-                    g.pc += 1;
+                if inst.straight > 0 {
+                    let mut count = turn.min(inst.straight as u32);
+                    if !w.groups.is_empty() {
+                        // Lanes that stand further down may join on the way.
+                        count = w.groups.iter().filter(|o| o.pc > g.pc).fold(count, |n, o| n.min(o.pc - g.pc));
+                    }
+                    arithmetic(&code[at..at + count as usize], &mut w.regs, mask);
+                    m.issue(at, count as usize, mask);
+                    turn -= count;
+                    g.pc += count;
                     continue;
                 }
+                turn -= 1;
                 w.now = w.steps - turn as u64;
-                match self.step(w, g, mask, shared, m).map_err(|t| (g.pc, t))? {
+                let flow = self.step(w, g, mask, shared, m).map_err(|t| (g.pc, t))?;
+                // What waits issues when the lanes that it needs are there.
+                if !matches!(flow, Flow::Wait) {
+                    m.issue(at, 1, mask);
+                }
+                match flow {
                     Flow::Next => g.pc += 1,
                     Flow::Jump(t) => g.pc = t,
                     Flow::Split(others) => {
@@ -356,10 +377,6 @@ impl Launch<'_> {
                         }
                     }
                     Flow::Wait => {
-                        // It issues when the lanes that it needs are there.
-                        let hits = &mut m.hits[g.pc as usize];
-                        hits[0] -= 1;
-                        hits[1] -= mask.count_ones() as u64;
                         w.groups.push(Group { blocked: true, ..g });
                         swap = false;
                         break;

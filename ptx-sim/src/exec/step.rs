@@ -1,8 +1,10 @@
 //! One instruction of one group of lanes.
 
 use super::collective::Gathered;
+use super::data::Issued;
 use super::schedule::Flow;
 use super::*;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 impl Launch<'_> {
     /// All lanes of the warp must be at `pc`; false if they may still come, or exit on a way of their own.
@@ -39,6 +41,7 @@ impl Launch<'_> {
         if mask == 0 && !matches!(op, Op::Bra(_)) {
             return Ok(Flow::Next);
         }
+        let at = Issued { pc: g.pc, mask };
         m.slot = g.pc as usize % RECENT;
         let c = &mut m.counters;
         match op {
@@ -122,10 +125,14 @@ impl Launch<'_> {
             }
             Op::ActiveMask(d) => lanes(mask).for_each(|i| w.regs.r[*d as usize][i] = mask),
             Op::Clock(d) => lanes(mask).for_each(|i| w.regs.set(*d, i, w.now)),
-            Op::Ld(a) => self.load(a, w, b, m, mask)?,
-            Op::St(a) => self.store(a, w, b, m, mask)?,
+            Op::Timer(d) => {
+                let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |t| t.as_nanos() as u64);
+                lanes(mask).for_each(|i| w.regs.set(*d, i, now));
+            }
+            Op::Ld(a) => self.load(a, w, b, m, at)?,
+            Op::St(a) => self.store(a, w, b, m, at)?,
             Op::Atom(a) => self.atom(a, w, b, m, mask)?,
-            Op::CpAsync(cp) => self.cp_async(cp, w, b, m, mask)?,
+            Op::CpAsync(cp) => self.cp_async(cp, w, b, m, at)?,
             Op::CpCommit => lanes(mask).for_each(|i| w.committed[i] += 1),
             Op::CpWait(n) => self.cp_wait(*n, w, b, mask),
             Op::Fence(wide) => {
@@ -137,7 +144,7 @@ impl Launch<'_> {
                 if !self.whole(w, g.pc, mask, "ldmatrix")? {
                     return Ok(Flow::Wait);
                 }
-                self.ldmatrix((regs, *trans, *addr), w, b, m)?
+                self.ldmatrix((regs, *trans, *addr), w, b, m, g.pc)?
             }
             Op::Mma(op) => {
                 if !self.whole(w, g.pc, mask, "mma")? {

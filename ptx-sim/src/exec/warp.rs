@@ -74,6 +74,7 @@ impl Launch<'_> {
             local,
             buf: Box::new(Buf::new()),
             copies: Vec::new(),
+            spare: Vec::new(),
             committed: [0; 32],
             steps: 0,
             now: 0,
@@ -151,5 +152,20 @@ impl Warp {
             Some(Reg::P(_)) => unreachable!("decoding takes no predicate as an address"),
         }
         out
+    }
+
+    /// The same in 32 bits, for shared memory; None where they need more.
+    #[inline(always)]
+    pub(super) fn narrow_addresses(&self, addr: Addr) -> Option<[u32; 32]> {
+        match addr.base {
+            Some(Reg::R(s)) => Some(each(|i| self.regs.r[s as usize][i].wrapping_add(addr.offset as u32))),
+            Some(Reg::D(s)) => {
+                let wide: [u64; 32] = each(|i| self.regs.d[s as usize][i].wrapping_add(addr.offset as u64));
+                let high = wide.iter().fold(0, |all, a| all | a >> 32);
+                (high == 0).then(|| each(|i| wide[i] as u32))
+            }
+            Some(Reg::P(_)) => unreachable!("decoding takes no predicate as an address"),
+            None => (addr.offset as u64 >> 32 == 0).then_some([addr.offset as u32; 32]),
+        }
     }
 }

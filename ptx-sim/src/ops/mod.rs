@@ -10,7 +10,22 @@ pub(crate) mod rare;
 pub(crate) mod table32;
 pub(crate) mod table64;
 
+/// An array of an expression for each lane. No closure, which would be inlined only where that seems worth it: without, no
+/// loop over the lanes becomes vector instructions.
+macro_rules! all_lanes {
+    ($r:ty, |$i:ident| $e:expr) => {{
+        let mut out = [<$r>::default(); 32];
+        #[allow(clippy::needless_range_loop, reason = "indexes several registers")]
+        for $i in 0..32 {
+            out[$i] = $e;
+        }
+        out
+    }};
+}
+pub(crate) use all_lanes;
+
 /// Defines an enum of operations of one operand shape, their PTX names and their effect on 32 lanes.
+/// `FAST` says whether a loop over the lanes for each operation, which takes long to compile, is worth it.
 macro_rules! lane_ops {
     ($name:ident $args:tt -> $r:ty { $($v:ident: $($key:literal)|+ => $e:expr;)+ }) => {
         #[derive(Clone, Copy, Debug, PartialEq)]
@@ -27,9 +42,24 @@ macro_rules! lane_ops {
     (@run $name:ident ($a0:ident: $t0:ty) -> $r:ty { $($v:ident => $e:expr;)+ }) => {
         impl $name {
             #[inline(always)]
-            pub fn run(self, $a0: &[$t0; 32]) -> [$r; 32] {
+            pub fn run<const FAST: bool>(self, $a0: &[$t0; 32]) -> [$r; 32] {
+                if !FAST {
+                    return self.one_by_one($a0);
+                }
                 match self {
-                    $(Self::$v => each(|i| { let $a0 = $a0[i]; $e }),)+
+                    $(Self::$v => all_lanes!($r, |i| { let $a0 = $a0[i]; $e }),)+
+                }
+            }
+
+            #[inline(never)]
+            fn one_by_one(self, $a0: &[$t0; 32]) -> [$r; 32] {
+                all_lanes!($r, |i| self.one($a0[i]))
+            }
+
+            #[inline(never)]
+            fn one(self, $a0: $t0) -> $r {
+                match self {
+                    $(Self::$v => $e,)+
                 }
             }
         }
@@ -37,9 +67,24 @@ macro_rules! lane_ops {
     (@run $name:ident ($a0:ident: $t0:ty, $a1:ident: $t1:ty) -> $r:ty { $($v:ident => $e:expr;)+ }) => {
         impl $name {
             #[inline(always)]
-            pub fn run(self, $a0: &[$t0; 32], $a1: &[$t1; 32]) -> [$r; 32] {
+            pub fn run<const FAST: bool>(self, $a0: &[$t0; 32], $a1: &[$t1; 32]) -> [$r; 32] {
+                if !FAST {
+                    return self.one_by_one($a0, $a1);
+                }
                 match self {
-                    $(Self::$v => each(|i| { let ($a0, $a1) = ($a0[i], $a1[i]); $e }),)+
+                    $(Self::$v => all_lanes!($r, |i| { let ($a0, $a1) = ($a0[i], $a1[i]); $e }),)+
+                }
+            }
+
+            #[inline(never)]
+            fn one_by_one(self, $a0: &[$t0; 32], $a1: &[$t1; 32]) -> [$r; 32] {
+                all_lanes!($r, |i| self.one($a0[i], $a1[i]))
+            }
+
+            #[inline(never)]
+            fn one(self, $a0: $t0, $a1: $t1) -> $r {
+                match self {
+                    $(Self::$v => $e,)+
                 }
             }
         }
@@ -47,9 +92,24 @@ macro_rules! lane_ops {
     (@run $name:ident ($a0:ident: $t0:ty, $a1:ident: $t1:ty, $a2:ident: $t2:ty) -> $r:ty { $($v:ident => $e:expr;)+ }) => {
         impl $name {
             #[inline(always)]
-            pub fn run(self, $a0: &[$t0; 32], $a1: &[$t1; 32], $a2: &[$t2; 32]) -> [$r; 32] {
+            pub fn run<const FAST: bool>(self, $a0: &[$t0; 32], $a1: &[$t1; 32], $a2: &[$t2; 32]) -> [$r; 32] {
+                if !FAST {
+                    return self.one_by_one($a0, $a1, $a2);
+                }
                 match self {
-                    $(Self::$v => each(|i| { let ($a0, $a1, $a2) = ($a0[i], $a1[i], $a2[i]); $e }),)+
+                    $(Self::$v => all_lanes!($r, |i| { let ($a0, $a1, $a2) = ($a0[i], $a1[i], $a2[i]); $e }),)+
+                }
+            }
+
+            #[inline(never)]
+            fn one_by_one(self, $a0: &[$t0; 32], $a1: &[$t1; 32], $a2: &[$t2; 32]) -> [$r; 32] {
+                all_lanes!($r, |i| self.one($a0[i], $a1[i], $a2[i]))
+            }
+
+            #[inline(never)]
+            fn one(self, $a0: $t0, $a1: $t1, $a2: $t2) -> $r {
+                match self {
+                    $(Self::$v => $e,)+
                 }
             }
         }

@@ -2,7 +2,7 @@
 
 use super::float::*;
 use super::half2::{self as h2, B, H, Half, fma, relu, x2, x3};
-use super::lane_ops;
+use super::{all_lanes, lane_ops};
 use crate::exec::each;
 
 fn shl(a: u32, b: u32) -> u32 {

@@ -1,8 +1,7 @@
 //! Instructions with registers of 64 bits.
 
 use super::float::{c, max64, min64};
-use super::lane_ops;
-use crate::exec::each;
+use super::{all_lanes, lane_ops};
 
 fn f(a: u64) -> f64 {
     f64::from_bits(a)

@@ -4,13 +4,14 @@ use super::{ATOMIC, PENDING, Shared, TIME, Who};
 use crate::error::FaultKind;
 use crate::exec::lanes;
 use crate::memory::MemFault;
+use std::ops::Range;
 
 impl Shared {
     #[cold]
     #[inline(never)]
     pub(super) fn doubtful_read(&mut self, c: usize, bits: u32, who: Who) -> Result<(), MemFault> {
         self.check_pending(c)?;
-        if self.check_init && self.cells[c / 32].written[c % 32] < self.first {
+        if self.check_init && self.cells.written[c] < self.first {
             let what = format!("read of shared address {:#x}, which nothing has written", c << self.shift);
             return Err(MemFault(FaultKind::Uninitialised, what));
         }
@@ -18,7 +19,7 @@ impl Shared {
     }
 
     fn check_pending(&self, c: usize) -> Result<(), MemFault> {
-        if self.check_async && self.cells[c / 32].written[c % 32] == PENDING {
+        if self.check_async && self.cells.written[c] == PENDING {
             let what = format!("access to shared address {:#x} before the wait for its cp.async", c << self.shift);
             return Err(MemFault(FaultKind::AsyncPending, what));
         }
@@ -39,7 +40,7 @@ impl Shared {
 
     /// The last write of a cell must come before an access by lanes `bits`.
     fn after_write(&self, c: usize, bits: u32, who: Who, verb: &str) -> Result<(), MemFault> {
-        let (written, writer) = (self.cells[c / 32].written[c % 32], self.cells[c / 32].writer[c % 32]);
+        let (written, writer) = (self.cells.written[c], self.cells.writer[c]);
         let (thread, time) = (writer & 0x3ff, writer >> 10 & TIME);
         let own = thread >> 5 == who.warp && bits == 1 << (thread & 31);
         let exempt = own || (who.atomic && writer & ATOMIC != 0) || !self.check_races;
@@ -51,20 +52,20 @@ impl Shared {
 
     /// The reads of a cell must come before a write by lanes `bits`.
     fn after_reads(&self, c: usize, bits: u32, who: Who) -> Result<(), MemFault> {
-        let (cells, k) = (&self.cells[c / 32], c % 32);
-        if cells.read[k] != self.now || !self.check_races {
+        let cells = &self.cells;
+        if cells.read[c] != self.now || !self.check_races {
             return Ok(());
         }
         let own = 1 << who.warp;
-        for warp in lanes(cells.warps[k] & !own) {
-            let time = self.times.as_ref().map_or(cells.time[k], |t| t[c][warp]);
+        for warp in lanes(cells.warps[c] & !own) {
+            let time = self.times.as_ref().map_or(cells.time[c], |t| t[c][warp]);
             if !self.knows(who, bits, (warp as u32) << 5, time) {
                 return Err(self.race(c, bits, who, "writes", (warp as u32) << 5, "read"));
             }
         }
         // Of several warps, only the lanes of the last are known.
-        for lane in lanes(if cells.warps[k] == own { cells.lanes[k] & !bits } else { 0 }) {
-            let time = self.lane_times.as_ref().map_or(cells.time[k], |t| t[c][lane]);
+        for lane in lanes(if cells.warps[c] == own { cells.lanes[c] & !bits } else { 0 }) {
+            let time = self.lane_times.as_ref().map_or(cells.time[c], |t| t[c][lane]);
             let thread = who.warp << 5 | lane as u32;
             if !self.knows(who, bits, thread, time) {
                 return Err(self.race(c, bits, who, "writes", thread, "read"));
@@ -88,28 +89,28 @@ impl Shared {
         )
     }
 
-    /// Enters a write of `n` cells from `c` on where they need a closer look. `equal`: the bytes are there already.
+    /// Enters a write of cells where they need a closer look. `equal`: the bytes are there already.
     #[cold]
     #[inline(never)]
     pub(super) fn doubtful_write(
         &mut self,
-        (c, n): (usize, usize),
+        range: Range<usize>,
         who: Who,
         lane: u32,
         epoch: u32,
         equal: bool,
     ) -> Result<(), MemFault> {
         // Writes of equal values can't be told apart.
-        let written = |c: usize| self.cells[c / 32].written[c % 32];
-        let known = (c..c + n).all(|c| written(c) >= self.first && written(c) != PENDING);
-        for c in c..c + n {
+        let written = |c: usize| self.cells.written[c];
+        let known = range.clone().all(|c| written(c) >= self.first && written(c) != PENDING);
+        for c in range.clone() {
             self.check_pending(c)?;
             self.after_reads(c, 1 << lane, who)?;
             if !(equal && known) {
                 self.after_write(c, 1 << lane, who, "writes")?;
             }
         }
-        (c..c + n).for_each(|c| self.written(c, who, lane, epoch));
+        self.written(range, who, lane, epoch);
         Ok(())
     }
 }

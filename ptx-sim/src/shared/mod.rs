@@ -5,11 +5,13 @@
 //! barriers; epochs count on from block to block, so that a new block needs no cleared memory.
 
 mod check;
+mod plain;
 
 use crate::error::FaultKind;
 use crate::exec::{Buf, Request, copy, lanes};
 use crate::inst::Traits;
 use crate::memory::MemFault;
+use std::ops::Range;
 
 /// The first lane at fault, and its fault.
 pub(crate) type LaneFault = (usize, MemFault);
@@ -33,35 +35,33 @@ const ATOMIC: u32 = 1 << 31;
 /// Bits of a time that a cell keeps.
 const TIME: u32 = 0x1f_ffff;
 
-/// What is known of 32 cells, each fact in an array of its own, so that requests of a whole warp are vector loops.
-#[derive(Clone)]
+/// What is known of each cell, each fact in an array of its own, so that requests of a whole warp are vector loops.
+#[derive(Default)]
 struct Cells {
     /// Epoch of the last write, or `PENDING`.
-    written: [u32; 32],
+    written: Vec<u32>,
     /// Of that write, the thread (10 bits), the time of its warp (21), and whether it was an atomic.
-    writer: [u32; 32],
+    writer: Vec<u32>,
     /// Epoch of the last read.
-    read: [u32; 32],
+    read: Vec<u32>,
     /// The warps that have read in that epoch.
-    warps: [u32; 32],
+    warps: Vec<u32>,
     /// Of the last of them, the lanes and the time.
-    lanes: [u32; 32],
-    time: [u32; 32],
+    lanes: Vec<u32>,
+    time: Vec<u32>,
 }
 
-const NEW: Cells =
-    Cells { written: [0; 32], writer: [0; 32], read: [0; 32], warps: [0; 32], lanes: [0; 32], time: [0; 32] };
+impl Cells {
+    fn new(n: usize) -> Cells {
+        let fact = || vec![0; n];
+        Cells { written: fact(), writer: fact(), read: fact(), warps: fact(), lanes: fact(), time: fact() }
+    }
+}
 
 /// All bits, or none: branches would keep the loops over cells from being vector instructions.
 #[inline(always)]
 fn all_if(yes: bool) -> u32 {
     if yes { !0 } else { 0 }
-}
-
-/// `N` of the facts about 32 cells.
-#[inline(always)]
-fn some<const N: usize>(facts: &mut [u32; 32], at: usize) -> &mut [u32; N] {
-    (&mut facts[at..at + N]).try_into().expect("N cells")
 }
 
 /// Each of these learns what any of them knows.
@@ -80,7 +80,9 @@ pub(crate) struct Shared {
     size: usize,
     /// log2 of the bytes of a cell.
     shift: u32,
-    cells: Vec<Cells>,
+    cells: Cells,
+    /// There are barriers of a warp or of a part of the block, so that times differ from zero.
+    timed: bool,
     /// Per cell and warp the time of the last read, where a barrier of a part of the block may order warps.
     times: Option<Vec<[u32; 32]>>,
     /// Per cell and lane (of the last warp that read) the time of the last read, where a barrier of a part of a warp may
@@ -106,7 +108,8 @@ impl Shared {
             data: vec![0; cells << kernel.shared_shift],
             size,
             shift: kernel.shared_shift,
-            cells: vec![NEW; cells.div_ceil(32)],
+            cells: Cells::new(cells),
+            timed: kernel.partial_barriers || kernel.warp_barriers,
             times: kernel.partial_barriers.then(|| vec![[0; 32]; cells]),
             lane_times: kernel.partial_warp_barriers.then(|| vec![[0; 32]; cells]),
             clocks: [[0; 32]; 32],
@@ -122,11 +125,11 @@ impl Shared {
     /// Starts a new block, which has written nothing yet.
     pub fn restart(&mut self) {
         if self.now > u32::MAX / 2 {
-            self.cells.fill(NEW);
+            self.cells = Cells::new(self.cells.written.len());
             self.now = 0;
         }
         // A block may end with copies under way.
-        for w in self.cells.iter_mut().flat_map(|c| &mut c.written).filter(|w| **w == PENDING) {
+        for w in self.cells.written.iter_mut().filter(|w| **w == PENDING) {
             *w = 0;
         }
         self.now += 1;
@@ -178,30 +181,9 @@ impl Shared {
     }
 
     /// Reads into `out`, lane by lane at a distance of the width.
-    #[inline(always)]
+    #[inline(never)]
     pub fn load(&mut self, at: Request, who: Who, out: &mut Buf) -> Result<(), LaneFault> {
         self.place(at)?;
-        match at.n >> self.shift {
-            1 => self.read_lanes::<1>(at, who)?,
-            2 => self.read_lanes::<2>(at, who)?,
-            4 => self.read_lanes::<4>(at, who)?,
-            8 => self.read_lanes::<8>(at, who)?,
-            _ => self.read_lanes::<16>(at, who)?,
-        }
-        out.gather(&self.data, at.addrs, at.mask, at.n, at.run);
-        Ok(())
-    }
-
-    /// Enters the reads of a request, of `N` cells a lane.
-    #[inline(always)]
-    fn read_lanes<const N: usize>(&mut self, at: Request, who: Who) -> Result<(), LaneFault> {
-        let first = (at.addrs[0] >> self.shift) as usize;
-        if at.run && first.is_multiple_of(32) {
-            for k in 0..N {
-                self.read_cells::<32>(first + 32 * k, who, |j| 1 << ((32 * k + j) / N))?;
-            }
-            return Ok(());
-        }
         let mut left = at.mask;
         while left != 0 {
             let lane = left.trailing_zeros();
@@ -215,78 +197,41 @@ impl Shared {
                 bits |= 1 << next;
             }
             left &= !bits;
-            let c = (at.addrs[lane as usize] >> self.shift) as usize;
-            if N == 1 {
+            for c in self.cells_of(at.addrs[lane as usize], at.n) {
                 self.read_cell(c, who, bits).map_err(|f| (lane as usize, f))?;
-            } else {
-                self.read_cells::<N>(c, who, |_| bits)?;
             }
         }
+        out.gather(&self.data, at.addrs, at.mask, at.n, at.run);
         Ok(())
     }
 
-    /// Enters a read of one cell by lanes `bits`: what `read_cells` does to several at once.
+    /// The cells of `n` bytes at an address.
+    #[inline(always)]
+    fn cells_of(&self, at: u64, n: usize) -> std::ops::Range<usize> {
+        at as usize >> self.shift..(at as usize + n) >> self.shift
+    }
+
+    /// Enters a read of one cell by lanes `bits`.
     #[inline(always)]
     fn read_cell(&mut self, c: usize, who: Who, bits: u32) -> Result<(), MemFault> {
         let (now, warp) = (self.now, 1 << who.warp);
-        let (cells, k) = (&self.cells[c / 32], c % 32);
-        if cells.written[k].wrapping_sub(self.first) >= now.wrapping_sub(self.first) {
+        if self.cells.written[c].wrapping_sub(self.first) >= now.wrapping_sub(self.first) {
             self.doubtful_read(c, bits, who)?;
         }
         if who.atomic {
             return Ok(());
         }
+        // Lanes that read before the last barrier of the warp are remembered where that may have been of a part.
         let keep = self.lane_times.is_some();
-        let cells = &mut self.cells[c / 32];
-        let same = cells.read[k] == now;
-        let alone = same && cells.warps[k] == warp && (keep || cells.time[k] == who.time);
-        cells.lanes[k] = bits | if alone { cells.lanes[k] } else { 0 };
-        cells.warps[k] = warp | if same { cells.warps[k] } else { 0 };
-        cells.read[k] = now;
-        cells.time[k] = who.time;
+        let cells = &mut self.cells;
+        let same = cells.read[c] == now;
+        let alone = same && cells.warps[c] == warp && (keep || cells.time[c] == who.time);
+        cells.lanes[c] = bits | if alone { cells.lanes[c] } else { 0 };
+        cells.warps[c] = warp | if same { cells.warps[c] } else { 0 };
+        cells.read[c] = now;
+        cells.time[c] = who.time;
         if self.times.is_some() || keep {
             self.note_times(c, bits, who);
-        }
-        Ok(())
-    }
-
-    /// Enters reads of `N` cells in a row; `bits` are the lanes that read the one at an index.
-    #[inline(always)]
-    fn read_cells<const N: usize>(&mut self, c: usize, who: Who, bits: impl Fn(usize) -> u32) -> Result<(), LaneFault> {
-        let (now, first, warp) = (self.now, self.first, 1 << who.warp);
-        let cells = &mut self.cells[c / 32];
-        let at = c % 32;
-        let (written, writer) = (some::<N>(&mut cells.written, at), some::<N>(&mut cells.writer, at));
-        let mut doubt = 0;
-        for k in 0..N {
-            // Written in this block before the last barrier, or by the one lane that reads.
-            let old = all_if(written[k].wrapping_sub(first) < now.wrapping_sub(first));
-            let own = all_if(1u32 << (writer[k] & 31) == bits(k)) & all_if(writer[k] >> 5 & 31 == who.warp);
-            doubt |= !(old | (own & all_if(written[k] == now)));
-        }
-        if doubt != 0 {
-            for k in 0..N {
-                self.doubtful_read(c + k, bits(k), who).map_err(|f| (bits(k).trailing_zeros() as usize, f))?;
-            }
-        }
-        if who.atomic {
-            return Ok(());
-        }
-        let cells = &mut self.cells[c / 32];
-        // Lanes that read before the last barrier of the warp are remembered where that may have been of a part.
-        let keep = all_if(self.lane_times.is_some());
-        let (read, warps) = (some::<N>(&mut cells.read, at), some::<N>(&mut cells.warps, at));
-        let (lanes, time) = (some::<N>(&mut cells.lanes, at), some::<N>(&mut cells.time, at));
-        for k in 0..N {
-            let same = all_if(read[k] == now);
-            let alone = same & all_if(warps[k] == warp) & (keep | all_if(time[k] == who.time));
-            lanes[k] = bits(k) | (lanes[k] & alone);
-            warps[k] = warp | (warps[k] & same);
-        }
-        *read = [now; N];
-        *time = [who.time; N];
-        if self.times.is_some() || self.lane_times.is_some() {
-            (0..N).for_each(|k| self.note_times(c + k, bits(k), who));
         }
         Ok(())
     }
@@ -301,82 +246,43 @@ impl Shared {
     }
 
     /// Writes from `from`, lane by lane at a distance of the width.
-    #[inline(always)]
+    #[inline(never)]
     pub fn store(&mut self, at: Request, who: Who, from: &Buf) -> Result<(), LaneFault> {
         self.place(at)?;
-        match at.n >> self.shift {
-            1 => self.write_lanes::<1>(at, who, from),
-            2 => self.write_lanes::<2>(at, who, from),
-            4 => self.write_lanes::<4>(at, who, from),
-            8 => self.write_lanes::<8>(at, who, from),
-            _ => self.write_lanes::<16>(at, who, from),
-        }
-    }
-
-    #[inline(always)]
-    fn write_lanes<const N: usize>(&mut self, at: Request, who: Who, from: &Buf) -> Result<(), LaneFault> {
-        let to = at.addrs[0] as usize;
-        let first = to >> self.shift;
-        // Whatever part of the run is in doubt is entered again by each lane.
-        if at.run
-            && first.is_multiple_of(32)
-            && (0..N).all(|k| self.write_cells::<32>(first + 32 * k, who, self.now, |j| (32 * k + j) as u32 / N as u32))
-        {
-            self.data[to..to + 32 * at.n].copy_from_slice(from.all(at.n));
-            return Ok(());
-        }
         for lane in lanes(at.mask) {
             let to = at.addrs[lane] as usize;
-            let c = to >> self.shift;
-            if !self.write_cells::<N>(c, who, self.now, |_| lane as u32) {
+            let cells = self.cells_of(at.addrs[lane], at.n);
+            if !self.write_cells(cells.clone(), who, self.now, lane as u32) {
                 let equal = self.data[to..to + at.n] == *from.lane(lane, at.n);
-                self.doubtful_write((c, N), who, lane as u32, self.now, equal).map_err(|f| (lane, f))?;
+                self.doubtful_write(cells, who, lane as u32, self.now, equal).map_err(|f| (lane, f))?;
             }
             copy(&mut self.data[to..to + at.n], from.lane(lane, at.n));
         }
         Ok(())
     }
 
-    /// Enters writes of `N` cells in a row as ones of `epoch`, by the lanes that `lane` says for an index; false if one of
-    /// them needs a closer look, because since the last barrier another lane has accessed it.
+    /// Enters a lane's write of cells as one of `epoch`; false if one of them needs a closer look, because since the last
+    /// barrier another lane has accessed it.
     #[inline(always)]
-    fn write_cells<const N: usize>(&mut self, c: usize, who: Who, epoch: u32, lane: impl Fn(usize) -> u32) -> bool {
-        let now = self.now;
-        let cells = &mut self.cells[c / 32];
-        let at = c % 32;
-        if N == 1 {
-            let thread = who.warp << 5 | lane(0);
-            let own = || cells.written[at] == now && cells.writer[at] & 0x3ff == thread;
-            let own_read = || cells.warps[at] == 1 << who.warp && cells.lanes[at] == 1 << lane(0);
-            let clear = (cells.written[at] < now || own()) && (cells.read[at] != now || own_read());
-            if clear {
-                (cells.written[at], cells.writer[at]) = (epoch, who.pack(lane(0)));
-            }
-            return clear;
+    fn write_cells(&mut self, range: Range<usize>, who: Who, epoch: u32, lane: u32) -> bool {
+        let (now, thread) = (self.now, who.warp << 5 | lane);
+        let cells = &mut self.cells;
+        let clear = |c: usize| {
+            let own = || cells.written[c] == now && cells.writer[c] & 0x3ff == thread;
+            let own_read = || cells.warps[c] == 1 << who.warp && cells.lanes[c] == 1 << lane;
+            (cells.written[c] < now || own()) && (cells.read[c] != now || own_read())
+        };
+        if !range.clone().all(clear) {
+            return false;
         }
-        let (written, writer) = (some::<N>(&mut cells.written, at), some::<N>(&mut cells.writer, at));
-        let (read, warps) = (some::<N>(&mut cells.read, at), some::<N>(&mut cells.warps, at));
-        let readers = some::<N>(&mut cells.lanes, at);
-        let mut doubt = 0;
-        for k in 0..N {
-            let own = all_if(writer[k] & 0x3ff == who.warp << 5 | lane(k));
-            let unwritten = all_if(written[k] < now) | (all_if(written[k] == now) & own);
-            let own = all_if(warps[k] == 1 << who.warp) & all_if(readers[k] == 1 << lane(k));
-            doubt |= !(unwritten & (all_if(read[k] != now) | own));
-        }
-        if doubt == 0 {
-            *written = [epoch; N];
-            for (k, w) in writer.iter_mut().enumerate() {
-                *w = who.pack(lane(k));
-            }
-        }
-        doubt == 0
+        self.written(range, who, lane, epoch);
+        true
     }
 
     #[inline(always)]
-    fn written(&mut self, c: usize, who: Who, lane: u32, epoch: u32) {
-        let cells = &mut self.cells[c / 32];
-        (cells.written[c % 32], cells.writer[c % 32]) = (epoch, who.pack(lane));
+    fn written(&mut self, range: Range<usize>, who: Who, lane: u32, epoch: u32) {
+        self.cells.written[range.clone()].fill(epoch);
+        self.cells.writer[range].fill(who.pack(lane));
     }
 
     /// Applies `f` to the bytes of each lane in turn, as the hardware does with atomics. `f` gets lane and old value.
@@ -385,10 +291,10 @@ impl Shared {
         self.place(at)?;
         for lane in lanes(at.mask) {
             let to = at.addrs[lane] as usize;
-            for c in to >> self.shift..(to + at.n) >> self.shift {
+            for c in self.cells_of(at.addrs[lane], at.n) {
                 self.read_cell(c, who, 1 << lane).map_err(|fault| (lane, fault))?;
-                if !self.write_cells::<1>(c, who, self.now, |_| lane as u32) {
-                    self.doubtful_write((c, 1), who, lane as u32, self.now, false).map_err(|fault| (lane, fault))?;
+                if !self.write_cells(c..c + 1, who, self.now, lane as u32) {
+                    self.doubtful_write(c..c + 1, who, lane as u32, self.now, false).map_err(|fault| (lane, fault))?;
                 }
             }
             let mut raw = [0; 8];
@@ -400,25 +306,14 @@ impl Shared {
     }
 
     /// A cp.async starts: its bytes must not be accessed before its wait.
-    #[inline(always)]
+    #[inline(never)]
     pub fn begin_async(&mut self, at: Request, who: Who) -> Result<(), LaneFault> {
         self.place(at)?;
-        match at.n >> self.shift {
-            1 => self.pend_lanes::<1>(at, who),
-            2 => self.pend_lanes::<2>(at, who),
-            4 => self.pend_lanes::<4>(at, who),
-            8 => self.pend_lanes::<8>(at, who),
-            _ => self.pend_lanes::<16>(at, who),
-        }
-    }
-
-    #[inline(always)]
-    fn pend_lanes<const N: usize>(&mut self, at: Request, who: Who) -> Result<(), LaneFault> {
         let epoch = if self.check_async { PENDING } else { self.now };
         for lane in lanes(at.mask) {
-            let c = at.addrs[lane] as usize >> self.shift;
-            if !self.write_cells::<N>(c, who, epoch, |_| lane as u32) {
-                self.doubtful_write((c, N), who, lane as u32, epoch, false).map_err(|f| (lane, f))?;
+            let cells = self.cells_of(at.addrs[lane], at.n);
+            if !self.write_cells(cells.clone(), who, epoch, lane as u32) {
+                self.doubtful_write(cells, who, lane as u32, epoch, false).map_err(|f| (lane, f))?;
             }
         }
         Ok(())
@@ -427,11 +322,23 @@ impl Shared {
     /// The wait for a cp.async: its data arrives.
     #[inline(always)]
     pub fn end_async(&mut self, at: Request, who: Who, from: &Buf) {
+        match at.n >> self.shift {
+            1 => self.arrive::<1>(at, who, from),
+            2 => self.arrive::<2>(at, who, from),
+            4 => self.arrive::<4>(at, who, from),
+            8 => self.arrive::<8>(at, who, from),
+            _ => self.arrive::<16>(at, who, from),
+        }
+    }
+
+    /// `N`: cells of a lane.
+    #[inline(always)]
+    fn arrive<const N: usize>(&mut self, at: Request, who: Who, from: &Buf) {
         for lane in lanes(at.mask) {
             let to = at.addrs[lane] as usize;
-            for c in to >> self.shift..(to + at.n) >> self.shift {
-                self.written(c, who, lane as u32, self.now);
-            }
+            let c = to >> self.shift;
+            self.cells.written[c..c + N].copy_from_slice(&[self.now; N]);
+            self.cells.writer[c..c + N].copy_from_slice(&[who.pack(lane as u32); N]);
             copy(&mut self.data[to..to + at.n], from.lane(lane, at.n));
         }
     }

@@ -261,8 +261,9 @@ impl Device {
         loaded.result().map_err(|e| {
             let log = CStr::from_bytes_until_nul(&log).unwrap_or_default().to_string_lossy();
             let mut lines = log.lines().map(str::trim).filter(|line| !line.is_empty());
-            let said = lines.next().map_or(String::new(), |line| format!(" ({line})"));
-            refused(format!("{}{said}", reason(e)))
+            let said = lines.next().map_or(String::new(), |line| format!(": {line}"));
+            let Reason { cause, remedy, .. } = reason(e);
+            refused(format!("{cause}{said}; {remedy}"))
         })?;
         Ok(Module { raw, entries, functions: HashMap::new() })
     }

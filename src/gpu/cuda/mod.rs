@@ -33,19 +33,6 @@ impl CudaDriver {
     pub fn open(ordinal: u32) -> Result<CudaDriver> {
         Ok(CudaDriver { device: Rc::new(Device::open(ordinal)?) })
     }
-
-    /// Tells a profiler that waits for it (`nsys profile --capture-range=cudaProfilerApi`) to begin or to end. Waits for
-    /// what was enqueued, so that this is where the range begins or ends.
-    ///
-    /// # Errors
-    /// Where the device fails, also for what was enqueued earlier.
-    pub fn profile(&self, on: bool) -> Result<()> {
-        self.device.bind()?;
-        self.device.wait("waiting for the GPU")?;
-        // SAFETY: the context is current.
-        let done = unsafe { if on { sys::cuProfilerStart() } else { sys::cuProfilerStop() } };
-        done.result().map_err(|e| self.device.failed("profiling", e))
-    }
 }
 
 enum Step {
@@ -85,6 +72,11 @@ impl CudaGraph {
 /// The kernels of a sequence.
 fn launches(steps: &[Step]) -> impl Iterator<Item = &Ready> {
     steps.iter().filter_map(|step| if let Step::Launch(ready) = step { Some(ready) } else { None })
+}
+
+/// A range's name as C has it: a zero within ends it.
+fn range_name(name: &str) -> CString {
+    CString::new(name.split('\0').next().unwrap_or_default()).unwrap_or_default()
 }
 
 fn describe(steps: &[Step]) -> Rc<str> {
@@ -143,11 +135,7 @@ impl Driver for CudaDriver {
         self.device.bind()?;
         let ready = |command| match command {
             Command::Launch(launch) => self.device.ready(launch).map(Step::Launch),
-            // A zero within a name ends it.
-            Command::Push(name) => {
-                let name = name.split('\0').next().unwrap_or_default();
-                Ok(Step::Push(CString::new(name).unwrap_or_default()))
-            }
+            Command::Push(name) => Ok(Step::Push(range_name(&name))),
             Command::Pop => Ok(Step::Pop),
         };
         let steps = commands.into_iter().map(ready).collect::<Result<Vec<Step>>>()?;
@@ -158,5 +146,23 @@ impl Driver for CudaDriver {
     fn replay(&mut self, graph: &mut CudaGraph, traced: bool) -> Result<()> {
         graph.device.bind()?;
         if traced || graph.device.blocking { graph.one_by_one() } else { graph.exec.launch(&graph.what) }
+    }
+
+    fn push(&mut self, name: &str) {
+        nvtx::push(&range_name(name));
+    }
+
+    fn pop(&mut self) {
+        nvtx::pop();
+    }
+
+    /// For `nsys profile --capture-range=cudaProfilerApi`. Waits for what was enqueued, so that this is where the range begins
+    /// or ends.
+    fn profile(&mut self, on: bool) -> Result<()> {
+        self.device.bind()?;
+        self.device.wait("waiting for the GPU")?;
+        // SAFETY: the context is current.
+        let done = unsafe { if on { sys::cuProfilerStart() } else { sys::cuProfilerStop() } };
+        done.result().map_err(|e| self.device.failed("profiling", e))
     }
 }

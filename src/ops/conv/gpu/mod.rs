@@ -1,7 +1,7 @@
 //! Launchers of the kernels in `kernels/conv_*.cu`.
 //!
 //! Filters are prepared as `[tap, out, in]` of the maps' element type, `tap = r*S + s`, where `out` and `in` are the channels
-//! of what the pass makes and of what it reads, rounded up to 8, zero beyond.
+//! of what the pass makes and of what it reads, rounded up to [`ROWS`] and to 8, zero beyond.
 
 pub(crate) mod patch;
 mod prepare;
@@ -15,14 +15,18 @@ use crate::gpu::driver::Ptr;
 use crate::gpu::record::{Recorder, padded};
 use crate::ops::stem;
 use crate::program::{FilterDecl, Pass, PrepareFilter};
-use walk::{Finish, Operand};
+use walk::{Finish, Operand, ROWS};
 
 /// Bytes of a prepared filter.
 pub fn filter_bytes(f: &FilterDecl, precision: Precision) -> usize {
     if f.stem {
         return stem::gpu::filter_bytes(f);
     }
-    f.conv.filter * f.conv.filter * padded(f.conv.k) * padded(f.conv.c) * precision.size()
+    let (out, of) = match f.pass {
+        Pass::Fprop => (f.conv.k, f.conv.c),
+        Pass::Dgrad => (f.conv.c, f.conv.k),
+    };
+    f.conv.filter * f.conv.filter * out.next_multiple_of(ROWS) * padded(of) * precision.size()
 }
 
 /// Launches independent preparations together.

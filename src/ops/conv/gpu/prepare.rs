@@ -1,8 +1,9 @@
 //! Launcher of the kernel in `kernels/conv_prepare.cu`.
 
+use super::walk::ROWS;
 use crate::Result;
 use crate::gpu::driver::{Arg, Ptr};
-use crate::gpu::record::{Recorder, bytes, padded};
+use crate::gpu::record::{Recorder, bytes};
 use crate::program::{Buf, Pass, PrepareFilter, Span};
 use bytemuck::{Pod, Zeroable};
 
@@ -68,7 +69,7 @@ fn launch(cx: &mut Recorder, weights: &[Weights]) -> Result<()> {
     let mut dims = PrepareDims { jobs: weights.len() as u32, ..PrepareDims::zeroed() };
     let mut blocks = 0;
     for (to, w) in dims.job.iter_mut().zip(weights) {
-        let tiles = |n: u32| padded(n as usize).div_ceil(TILE);
+        let tiles = |n: u32| (n as usize).next_multiple_of(ROWS) / TILE;
         *to = Job { first: blocks as u32, ..w.job };
         blocks += w.job.taps as usize * tiles(w.job.k) * tiles(w.job.c);
     }

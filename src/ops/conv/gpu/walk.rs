@@ -9,10 +9,12 @@ use crate::ops::conv::Conv;
 use crate::program::Pass;
 use bytemuck::{Pod, Zeroable};
 
-/// Shared memory that every chip of compute capability 8.0 or later gives to a block.
-pub(super) const SHARED: usize = 99 * 1024;
 /// Multiprocessors that a grid should fill.
 pub(super) const SMS: usize = 132;
+/// How much longer a block takes that no other hides the latencies of.
+const ALONE: f64 = 1.15;
+/// Filters have rows for a multiple of so many channels, zero beyond those there are.
+pub(super) const ROWS: usize = 64;
 const MOST_PHASES: usize = 4;
 const MOST_SEGMENTS: usize = 5;
 const MOST_TAPS: usize = 9;
@@ -81,7 +83,7 @@ const BF16: &[Kernel] = &[
     kernel(128, 128, 2, 1.0),
     kernel(256, 64, 3, 1.0),
     kernel(128, 64, 3, 1.15),
-    kernel(64, 64, 3, 1.35),
+    kernel(64, 64, 3, 1.65),
     kernel(128, 32, 3, 1.35),
     kernel(128, 16, 3, 1.7),
 ];
@@ -217,6 +219,8 @@ struct Choice<'k> {
 /// The problem: a sum over one or two inputs.
 struct Problem<'a> {
     precision: Precision,
+    /// Bytes of shared memory that a block may have.
+    shared: usize,
     capacity: usize,
     pass: Pass,
     operands: &'a [Operand],
@@ -236,10 +240,13 @@ impl Problem<'_> {
         let entries = |t: &Tile| most(&|p| p.parts.iter().map(|(_, l)| t.pixels(l.each_ref().map(|l| l.halo))).sum());
         let shared = |t: &Tile| tables(t) + 4 * (kernel.pixels + entries(t));
         let count = [0, 1].map(|i| most(&|p| p.count[i]));
-        let tile = Tile::choose(kernel.pixels, count, halo, |t| shared(t) <= SHARED)?;
+        let tile = Tile::choose(kernel.pixels, count, halo, |t| shared(t) <= self.shared)?;
         let (channels, [h, w]) = self.operands[0].output(self.pass);
         let channels = padded(channels);
-        let columns = channels.div_ceil(kernel.channels);
+        let (columns, rows) = (channels.div_ceil(kernel.channels), channels.next_multiple_of(ROWS));
+        if columns * kernel.channels > rows {
+            return None;
+        }
         let mut dims = ConvDims {
             tile,
             columns: columns as u32,
@@ -256,7 +263,7 @@ impl Problem<'_> {
         for (plan, phase) in self.plans.iter().zip(&mut dims.phase) {
             let (first, mut table) = (segments, 0);
             for part in &plan.parts {
-                dims.segment[segments] = self.segment(&tile, part, channels, table)?;
+                dims.segment[segments] = self.segment(&tile, part, rows, table)?;
                 table += tile.pixels(part.1.each_ref().map(|l| l.halo));
                 segments += 1;
             }
@@ -264,9 +271,23 @@ impl Problem<'_> {
             *phase = Phase { first: first as u32, end: segments as u32, rows, cols, y, x };
         }
         let grid = [tile.count(self.capacity) * columns, 1, self.plans.len()];
-        let waves = (grid[0] * grid[2]).div_ceil(SMS);
-        let time = (waves * kernel.pixels * kernel.channels) as f64 * kernel.cost;
-        Some(Choice { kernel, dims, grid, shared: shared(&tile), time })
+        let shared = shared(&tile);
+        let time =
+            self.taps_in_a_row(&grid, self.shared / shared) * (kernel.pixels * kernel.channels) as f64 * kernel.cost;
+        Some(Choice { kernel, dims, grid, shared, time })
+    }
+
+    /// How many taps the busiest multiprocessor adds, and more where it has but one block at a time.
+    fn taps_in_a_row(&self, grid: &[usize; 3], resident: usize) -> f64 {
+        let taps = |plan: &Plan| plan.parts.iter().flat_map(|part| self.taps(part)).sum::<usize>().max(1);
+        let (most, all) = (self.plans.iter().map(taps).max(), self.plans.iter().map(taps).sum::<usize>());
+        let most = most.unwrap_or(0) as f64;
+        let in_a_row = match grid[2] {
+            1 => most * grid[0].div_ceil(SMS) as f64,
+            // Phases differ, and the long ones come first: they fill the multiprocessors evenly.
+            _ => most.max((grid[0] * all) as f64 / SMS as f64),
+        };
+        if resident == 1 || grid[0] * grid[2] <= SMS { in_a_row * ALONE } else { in_a_row }
     }
 
     /// Bytes of a pixel of a part's input.
@@ -311,8 +332,9 @@ impl Problem<'_> {
 
 /// Launches the sum over the operands, and what finishes it.
 pub(super) fn walk(cx: &mut Recorder, pass: Pass, operands: &[Operand], finish: &Finish) -> Result<()> {
-    let (precision, capacity) = (cx.precision, cx.capacity());
-    let problem = Problem { precision, capacity, pass, operands, plans: plans(pass, operands, finish.in_place) };
+    let (precision, shared, capacity) = (cx.precision, cx.shared, cx.capacity());
+    let problem =
+        Problem { precision, shared, capacity, pass, operands, plans: plans(pass, operands, finish.in_place) };
     if problem.plans.is_empty() {
         return Ok(());
     }

@@ -1,7 +1,7 @@
 //! Launcher of the kernels in `kernels/conv_wgrad.cu`.
 
 use super::patch::{CHUNK, PITCH, Patch, Tile};
-use super::walk::{Line, SHARED, SMS, fprop_lines};
+use super::walk::{Line, SMS, fprop_lines};
 use crate::Result;
 use crate::gpu::driver::Arg;
 use crate::gpu::record::{GpuOp, Recorder, bytes, padded};
@@ -51,7 +51,8 @@ struct Plan {
 }
 
 impl Plan {
-    fn new(conv: &Conv, precision: Precision, capacity: usize, pixels: usize) -> Option<Plan> {
+    fn new(conv: &Conv, cx: &Recorder, pixels: usize) -> Option<Plan> {
+        let precision = cx.precision;
         let lines = fprop_lines(conv);
         let parts: Vec<_> = lines.iter().flat_map(|y| lines.iter().map(move |x| [y, x])).collect();
         let halo = lines.iter().map(|line| line.halo).max().unwrap_or(0);
@@ -61,7 +62,7 @@ impl Plan {
         let all = |t: &Tile| parts.iter().map(|part| entries(t, part)).sum::<usize>() + t.pixels([0; 2]);
         let shared = |t: &Tile| 2 * stage(t) + 4 * (2 * all(t) + depth(t));
         let size = [conv.p(), conv.q()];
-        let tile = Tile::choose(pixels, size, [halo; 2], |t| shared(t) <= SHARED)?;
+        let tile = Tile::choose(pixels, size, [halo; 2], |t| shared(t) <= cx.shared)?;
         let pixel = |channels: usize| padded(channels) * precision.size();
         let dense = tile.dense();
         let mut dims = WgradDims {
@@ -97,7 +98,7 @@ impl Plan {
             }
         }
         dims.entries[4] = before as u32;
-        let cost = tile.count(capacity) * (10 * depth(&tile) + all(&tile));
+        let cost = tile.count(cx.capacity()) * (10 * depth(&tile) + all(&tile));
         Some(Plan { dims, shared: shared(&tile), cost })
     }
 }
@@ -105,7 +106,7 @@ impl Plan {
 impl GpuOp for ConvWgrad {
     fn launch(&self, cx: &mut Recorder) -> Result<()> {
         let (conv, capacity, precision) = (&self.conv, cx.capacity(), cx.precision);
-        let plans = PIXELS.iter().filter_map(|pixels| Plan::new(conv, precision, capacity, *pixels));
+        let plans = PIXELS.iter().filter_map(|pixels| Plan::new(conv, cx, *pixels));
         let Some(Plan { mut dims, shared, .. }) = plans.min_by_key(|plan| plan.cost) else {
             return Err(unsupported(
                 "conv",
@@ -117,7 +118,8 @@ impl GpuOp for ConvWgrad {
         // A block of one tap needs few registers, so that two are on a multiprocessor.
         let blocks = if conv.filter == 1 { 2 * SMS } else { SMS };
         let parts = (blocks / (rows * columns)).clamp(1, dims.tile.count(capacity));
-        let groups = parts.next_power_of_two().min(SUM_GROUPS);
+        // About eight parts for a thread.
+        let groups = (parts / 8).max(1).next_power_of_two().min(SUM_GROUPS);
         (dims.parts, dims.groups) = (parts as u32, groups as u32);
         let len = conv.k * dims.taps as usize * padded(conv.c);
         if len * parts >= 1 << 32 {
