@@ -83,6 +83,12 @@ impl Tile {
         }
     }
 
+    /// The same tile without a gap after a row or an image: pixel m is at `m * PITCH`.
+    pub fn dense(&self) -> Tile {
+        let row = self.cols.by * PITCH as u32;
+        Tile { row_pitch: row, image_pitch: self.rows.by * row, ..*self }
+    }
+
     /// Tiles of `capacity` images.
     pub fn count(&self, capacity: usize) -> usize {
         capacity.div_ceil(self.images as usize) * (self.down * self.across) as usize

@@ -10,7 +10,7 @@ use crate::program::Pass;
 use bytemuck::{Pod, Zeroable};
 
 /// Multiprocessors that a grid should fill.
-const SMS: usize = 132;
+pub(super) const SMS: usize = 132;
 /// Warps of a block that needs others beside it.
 const WARPS: usize = 4;
 /// How much longer such a block takes that no other hides the latencies of.
@@ -96,15 +96,15 @@ const F32: &[Kernel] = &[kernel(128, 64, 3, 1.0), kernel(128, 32, 3, 1.3), kerne
 /// One dimension of a part of a sum: the input rows (or columns) `step*(i + row) + at` for output `i`, `halo` more than the
 /// tile has; each tap is a row and its index in the filter.
 #[derive(Clone, Debug)]
-struct Line {
-    step: usize,
-    at: isize,
-    halo: usize,
-    taps: &'static [(usize, usize)],
+pub(super) struct Line {
+    pub step: usize,
+    pub at: isize,
+    pub halo: usize,
+    pub taps: &'static [(usize, usize)],
 }
 
 /// Parts that together read every input that a convolution's fprop needs.
-fn fprop_lines(conv: &Conv) -> Vec<Line> {
+pub(super) fn fprop_lines(conv: &Conv) -> Vec<Line> {
     let step = conv.stride;
     match (conv.filter, step) {
         (1, _) => vec![Line { step, at: 0, halo: 0, taps: &[(0, 0)] }],
