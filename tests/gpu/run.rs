@@ -27,7 +27,7 @@ fn net() -> Arch {
 
 fn spec() -> TrainSpec {
     TrainSpec {
-        attack: Some(Pgd { eps: 0.1, alpha: 0.03, steps: 4, random_start: true, loss: Loss::CrossEntropy }),
+        attack: Some(Pgd { eps: 0.02, alpha: 0.005, steps: 4, random_start: true, loss: Loss::CrossEntropy }),
         mining: Mining { k_drop: vec![2], keep_easy: 0.0 },
         weights: Weighting::StepSize,
         momentum: 0.9,
@@ -37,11 +37,30 @@ fn spec() -> TrainSpec {
     }
 }
 
-fn on<B: Backend>(backend: B, dict: &StateDict) -> (Engine<B>, Scene) {
-    let arch = net();
-    let mut e = Engine::new(backend, arch.clone(), false).unwrap();
+fn engine_on<B: Backend>(backend: B, dict: &StateDict) -> Engine<B> {
+    let mut e = Engine::new(backend, net(), false).unwrap();
     e.set_weights(&Weights::from_state_dict(&e.net, dict, Path::new("test")).unwrap()).unwrap();
-    let (images, labels) = examples(&arch, N, 33);
+    e
+}
+
+/// Images of which every other one is classified right, so that some are easy and some are not.
+fn half_easy(dict: &StateDict) -> (Vec<f32>, Vec<u32>) {
+    let mut e = engine_on(CpuBackend::new(1).unwrap(), dict);
+    let (images, mut labels) = examples(&net(), N, 33);
+    let scene = e.scene(Images::F32(&images), &labels, N, 0).unwrap();
+    let mut clean = e.record_clean(&scene, None).unwrap();
+    e.begin(&scene, 0, &order(N)).unwrap();
+    e.backend.replay(&mut clean).unwrap();
+    let logits: Vec<f32> = e.backend.read_all(scene.batch.logits).unwrap();
+    for (label, z) in labels.iter_mut().zip(logits.chunks(scene.batch.classes)).step_by(2) {
+        *label = (0..z.len()).max_by(|&a, &b| z[a].total_cmp(&z[b])).unwrap() as u32;
+    }
+    (images, labels)
+}
+
+fn on<B: Backend>(backend: B, dict: &StateDict) -> (Engine<B>, Scene) {
+    let mut e = engine_on(backend, dict);
+    let (images, labels) = half_easy(dict);
     let scene = e.scene(Images::F32(&images), &labels, BATCH, 4).unwrap();
     e.set_learning_rates(&[0.05; BATCHES]).unwrap();
     (e, scene)
