@@ -165,7 +165,7 @@ __device__ __forceinline__ void store_half(T* out, u8* bits, uint4* stage, const
 
 // fprop. y, a, bits out, nullable; bias, scale and shift nullable; scale and shift only together; bits only with a.
 //
-// Grid (tiles of an image, capacity, ceil(kp / 64)), 32 * 2^vectors * sets threads (at most 256). A warp has eight channels of
+// Grid (tiles of an image, capacity, ceil(kp / 64)), 32 * 2^vectors * sets threads (at most 256). A warp has 8 channels of
 // 64 groups of four pixels, 2^quads across, a thread two such groups half a warp's rows apart. Shared memory: the image's tile
 // with its border and the filter, CHANNELS image channels at a time; then half of the outputs.
 template <class T>
@@ -372,10 +372,10 @@ __device__ __forceinline__ u32 wgrad_parts(const StemDims& d, u32 live) { return
 
 // wgrad. parts out.
 //
-// Grid (parts, ceil(C / CHANNELS), ceil(kp / chunk)), where a chunk is 128 bytes of channels; 64 threads for each image channel of a
-// block. A block adds up every parts-th tile. A tile has 2*(32 >> vectors) rows of `cols` columns, a warp half of the rows and
-// one image channel, a thread a row and a 16-byte vector of dy's channels: all nine taps of them. Shared memory: dy's tile, and
-// the image's with its border; then the sums of both halves.
+// Grid (parts, ceil(C / CHANNELS), ceil(kp / chunk)), where a chunk is 128 bytes of channels; 64 threads for each image
+// channel of a block. A block adds up every parts-th tile. A tile has 2*(32 >> vectors) rows of `cols` columns, a warp half of
+// the rows and one image channel, a thread a row and a 16-byte vector of dy's channels: all nine taps of them. Shared memory:
+// dy's tile, and the image's with its border; then the sums of both halves.
 template <class T>
 __device__ __forceinline__ void wgrad(float* parts, const float* image, const T* dy, const u32* live, const StemDims& d) {
     constexpr u32 VEC = 16 / sizeof(T);
