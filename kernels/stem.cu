@@ -165,7 +165,7 @@ __device__ __forceinline__ void store_half(T* out, u8* bits, uint4* stage, const
 
 // fprop. y, a, bits out, nullable; bias, scale and shift nullable; scale and shift only together; bits only with a.
 //
-// Grid (tiles of an image, capacity, ceil(kp / 64)), 32 * 2^vectors * sets threads (at most 256). A warp has eight channels of
+// Grid (tiles of an image, capacity, ceil(kp / 64)), 32 * 2^vectors * sets threads (at most 256). A warp has 8 channels of
 // 64 groups of four pixels, 2^quads across, a thread two such groups half a warp's rows apart. Shared memory: the image's tile
 // with its border and the filter, CHANNELS image channels at a time; then half of the outputs.
 template <class T>
@@ -256,8 +256,8 @@ __device__ __forceinline__ void fprop(T* y, T* a, u8* bits, const float* image, 
 //
 // Grid (tiles of an image, capacity, ceil(C / M)), 256 threads. A tile is 64 groups of four pixels, 2^quads across, a thread's
 // two half a tile apart. A warp has a 16-byte vector of channels of dy of all pixels of the tile, chunk of 128 bytes by chunk;
-// then a thread adds up the warps' sums for one pixel. Shared memory: a chunk of dy's tile with its border, and its filter; then
-// the sums.
+// then a thread adds up the warps' sums for one pixel. Shared memory: a chunk of dy's tile with its border, and its filter;
+// then the sums.
 template <class T, u32 M>
 __device__ __forceinline__ void dgrad(float* out, const float* x, const T* dy, const float* filter, const u32* live,
                                       const StemDims& d) {
@@ -372,10 +372,10 @@ __device__ __forceinline__ u32 wgrad_parts(const StemDims& d, u32 live) { return
 
 // wgrad. parts out.
 //
-// Grid (parts, ceil(C / CHANNELS), ceil(kp / chunk)), where a chunk is 128 bytes of channels; 64 threads for each image channel of a
-// block. A block adds up every parts-th tile. A tile has 2*(32 >> vectors) rows of `cols` columns, a warp half of the rows and
-// one image channel, a thread a row and a 16-byte vector of dy's channels: all nine taps of them. Shared memory: dy's tile, and
-// the image's with its border; then the sums of both halves.
+// Grid (parts, ceil(C / CHANNELS), ceil(kp / chunk)), where a chunk is 128 bytes of channels; 64 threads for each image
+// channel of a block. A block adds up every parts-th tile. A tile has 2*(32 >> vectors) rows of `cols` columns, a warp half of
+// the rows and one image channel, a thread a row and a 16-byte vector of dy's channels: all nine taps of them. Shared memory:
+// dy's tile, and the image's with its border; then the sums of both halves.
 template <class T>
 __device__ __forceinline__ void wgrad(float* parts, const float* image, const T* dy, const u32* live, const StemDims& d) {
     constexpr u32 VEC = 16 / sizeof(T);
@@ -439,9 +439,14 @@ __device__ __forceinline__ void wgrad(float* parts, const float* image, const T*
 #pragma unroll
         for (u32 tap = 0; tap < 9; tap++)
 #pragma unroll
-            for (u32 k = 0; k < VEC; k += 4)
-                *reinterpret_cast<float4*>(shared + set * len + ((c * 9 + tap) * wide + vector) * VEC + k) =
-                    make_float4(acc[k][tap], acc[k + 1][tap], acc[k + 2][tap], acc[k + 3][tap]);
+            for (u32 i = 0; i < VEC; i += 4) {
+                // Where a vector has two halves, every second four lanes store theirs in the other order: all banks differ.
+                bool other = VEC == 8 && vector / 4 % 2;
+                u32 j = VEC == 8 ? 4 - i : i, at = other ? j : i;
+                float4 v = make_float4(other ? acc[j][tap] : acc[i][tap], other ? acc[j + 1][tap] : acc[i + 1][tap],
+                                       other ? acc[j + 2][tap] : acc[i + 2][tap], other ? acc[j + 3][tap] : acc[i + 3][tap]);
+                *reinterpret_cast<float4*>(shared + set * len + ((c * 9 + tap) * wide + vector) * VEC + at) = v;
+            }
     __syncthreads();
     for (u32 i = threadIdx.x; i < len; i += blockDim.x) {
         u32 row = i / (wide * VEC), k = v0 * VEC + i - row * wide * VEC;
