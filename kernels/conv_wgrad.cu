@@ -10,8 +10,8 @@
 //
 // Grid (chunks of K, chunks of C, parts), a chunk being 128 bytes of channels. A block adds up every parts-th tile of pixels
 // (patch.cuh says what tiles and patches are) for a chunk of K, a chunk of C and all taps. With stride 2 x is four patches: its
-// even and odd rows and columns. Two tiles are in shared memory: while one is added the next is on its way. Shared memory: twice
-// x's patches and dy's pixels (144 bytes apart), twice the tables of both, and the place in a patch of each pixel of a tile.
+// even and odd rows and columns. Two tiles are in shared memory: while one is added the next is on its way. Shared memory:
+// twice x's patches and dy's pixels (144 bytes apart), twice the tables of both, and the place in a patch of each pixel.
 // Threads: R groups, each with the taps of a row of the filter. bf16: four warps of 32 k x 32 c with mma.m16n8k16. f32: two
 // warps, a thread has 4 k x 4 c.
 // Order of the sum: tiles, then their pixels; then parts (groups of every so many, then the groups) in order.
@@ -169,7 +169,9 @@ __device__ __forceinline__ Place place_of(const Tile& t, u32 tile) {
     return {rest / t.down, rest % t.down, tile % t.across};
 }
 
-__device__ __forceinline__ Place operator+(Place a, Place b) { return {a.group + b.group, a.down + b.down, a.across + b.across}; }
+__device__ __forceinline__ Place operator+(Place a, Place b) {
+    return {a.group + b.group, a.down + b.down, a.across + b.across};
+}
 
 __device__ __forceinline__ Place carried(const Tile& t, Place p) {
     if (p.across >= t.across) p.across -= t.across, p.down++;
