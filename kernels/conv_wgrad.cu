@@ -9,9 +9,9 @@
 // live   u32 [2] in
 //
 // Grid (chunks of K, chunks of C, parts), a chunk being 128 bytes of channels. A block adds up every parts-th tile of pixels
-// (patch.cuh says what tiles and patches are) for a chunk of K, a chunk of C and all taps. With stride 2 x is four patches: its even
-// and odd rows and columns. Two tiles are in shared memory: while one is added the next is on its way. Shared memory: twice dy's pixels
-// (144 bytes apart) and x's patches, twice the tables of both, and the place in a patch of each pixel of the tile.
+// (patch.cuh says what tiles and patches are) for a chunk of K, a chunk of C and all taps. With stride 2 x is four patches: its
+// even and odd rows and columns. Two tiles are in shared memory: while one is added the next is on its way. Shared memory:
+// twice x's patches and dy's pixels (144 bytes apart), twice the tables of both, and the place in a patch of each pixel.
 // Threads: R groups, each with the taps of a row of the filter. bf16: four warps of 32 k x 32 c with mma.m16n8k16. f32: two
 // warps, a thread has 4 k x 4 c.
 // Order of the sum: tiles, then their pixels; then parts (groups of every so many, then the groups) in order.
@@ -23,8 +23,8 @@ struct WgradDims {
     Tile tile, dense;
     Patch dy, x[4];
     u32 patches;
-    // In shared memory: bytes from patch to patch and from tile to tile, where dy's pixels, the tables and the places are; entries of
-    // a table before those of each patch, dy's being the last.
+    // In shared memory: bytes from patch to patch and from tile to tile, where dy's pixels, the tables and the places are;
+    // entries of a table before those of each patch, dy's being the last.
     u32 patch_bytes, stage_bytes, dy_at, tables, places;
     u32 entries[5], entries_all;
     // Byte offset of what each tap reads from the place of a pixel.
@@ -169,7 +169,9 @@ __device__ __forceinline__ Place place_of(const Tile& t, u32 tile) {
     return {rest / t.down, rest % t.down, tile % t.across};
 }
 
-__device__ __forceinline__ Place operator+(Place a, Place b) { return {a.group + b.group, a.down + b.down, a.across + b.across}; }
+__device__ __forceinline__ Place operator+(Place a, Place b) {
+    return {a.group + b.group, a.down + b.down, a.across + b.across};
+}
 
 __device__ __forceinline__ Place carried(const Tile& t, Place p) {
     if (p.across >= t.across) p.across -= t.across, p.down++;
@@ -188,7 +190,7 @@ template <int R> __device__ __forceinline__ void fill_tables(u32* table, const W
     patch_table(table + d.entries[4], d.dense, d.dy, o, live);
 }
 
-// Starts the copy of the tile at `o`, the chunk of C from byte `c` of its pixels on and that of K from byte `k` on.
+// Starts the copy of the tile at `o`: the chunk of C from byte `c` of its pixels on and that of K from byte `k` on.
 template <int R, int THREADS>
 __device__ __forceinline__ void gather(u32 stage, const u32* table, const void* x, const void* dy, const WgradDims& d,
                                        Origin o, u32 c, u32 k) {
