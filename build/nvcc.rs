@@ -40,8 +40,11 @@ impl Nvcc {
 
     /// The same PTX under [`PTX_VERSION`], if ptxas beside this nvcc accepts it.
     pub fn lowered(&self, ptx: &str, draft: &Path) -> Result<Option<String>, String> {
+        // A hint of 8.3: which bytes of a vector load are used.
+        let hint = |line: &&str| !line.trim_start().starts_with(".pragma \"used_bytes_mask");
         let lowered: String = ptx
             .split_inclusive('\n')
+            .filter(hint)
             .map(|line| if line.starts_with(".version ") { format!(".version {PTX_VERSION}\n") } else { line.into() })
             .collect();
         fs::write(draft, &lowered).map_err(|e| format!("{}: {e}", draft.display()))?;

@@ -114,6 +114,13 @@ impl Shape {
     }
 }
 
+impl std::fmt::Display for Shape {
+    /// Channels x height x width, as in 3x32x32.
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        write!(f, "{}x{}x{}", self.c, self.h, self.w)
+    }
+}
+
 /// Which pass a [`Filter`] is prepared for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Pass {

@@ -261,7 +261,14 @@ fn golden_attacks() {
         if name == "normalised" {
             line += &format!(" --mean {} --std {}", list("mean"), list("std"));
         }
-        for (method, options) in [("ham", format!("--k-drop {}", spec["k_drop"])), ("pgd_at", "--exact".into())] {
+        let ham = format!("--k-drop {}", spec["k_drop"]);
+        let runs = [
+            ("ham", ham.clone()),
+            ("pgd_at", "--exact".into()),
+            ("ham", ham + " --device sim"),
+            ("pgd_at", "--device sim".into()),
+        ];
+        for (method, options) in runs {
             f.ok(&format!("{line} {options} --output out.safetensors"));
             let out = tensors(&f.read("out.safetensors"));
             for what in ["kept", "kappa"] {
@@ -289,7 +296,7 @@ fn help_names_everything() {
     {
         assert!(help.contains(name), "{name}");
     }
-    for command in ["eval --help", "attack --help", "data --help", "--version"] {
+    for command in ["eval --help", "attack --help", "data --help", "devices --help", "kernels --help", "--version"] {
         assert!(!f.ok(command).is_empty());
     }
 }

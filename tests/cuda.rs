@@ -6,7 +6,7 @@
 
 mod common_cli;
 
-use common_cli::{BIN, failed, succeeded};
+use common_cli::{BIN, TINY, dataset, failed, succeeded, tensors};
 use ham_engine::Result;
 use ham_engine::backend::Backend;
 use ham_engine::batch::Batch;
@@ -317,7 +317,7 @@ fn no_libcuda_is_one_line() {
 fn every_fault_is_one_line_and_leaves_nothing_behind() {
     let log = "ptxas fatal   : Unsupported .version 7.0; current version is '6.5'";
     let (blocking, load) = (("CUDA_LAUNCH_BLOCKING", "1"), format!("222:\n{log}\nand more"));
-    let start = "cuda:0 (Fake H100): start (Shape { c: 3, h: 5, w: 33 })";
+    let start = "cuda:0 (Fake H100): start (3x5x33)";
     type Settings<'a> = &'a [(&'a str, &'a str)];
     #[rustfmt::skip]
     let faults: &[(&str, Settings, &str)] = &[
@@ -333,7 +333,7 @@ fn every_fault_is_one_line_and_leaves_nothing_behind() {
         ("start", &[("FAKE_CUDA_LOAD", &load)], "kernels/start.cu can't be loaded: the driver is too old for this PTX (CUDA error 222): ptxas fatal   : Unsupported .version 7.0; current version is '6.5'; update the NVIDIA driver"),
         ("start", &[("FAKE_CUDA_FAULT", "1:700")], &format!("{start} or earlier: illegal memory access (CUDA error 700); use --device cpu, and report this line; CUDA_LAUNCH_BLOCKING=1 tells")),
         ("start", &[("FAKE_CUDA_FAULT", "2:702"), blocking], &format!("{start}: the display's watchdog stopped it (CUDA error 702); lower --batch")),
-        ("pair", &[("FAKE_CUDA_FAULT", "2:719")], "one of 2 kernels from start (Shape { c: 3, h: 5, w: 33 }) to start"),
+        ("pair", &[("FAKE_CUDA_FAULT", "2:719")], "one of 2 kernels from start (3x5x33) to start"),
         ("shared", &[("FAKE_CUDA_SHARED", "50000")], &format!("{start}: takes 59 KiB of shared memory, a block of this GPU has 48")),
         ("block", &[], &format!("{start}: blocks of 2048 threads,")),
         ("arguments", &[], &format!("{start}: arguments of [8, 8, 8] bytes don't fit the kernel")),
@@ -356,4 +356,64 @@ fn shared_memory_beyond_48_kib_is_asked_for() {
     let log = folder.log();
     clean(&log);
     assert_eq!(count(&log, "cuFuncSetAttribute"), 1);
+}
+
+/// A tiny run in `folder`: two epochs of three mini-batches, the second of which mines.
+fn train(folder: &Folder, out: &str, more: &str, settings: &[(&str, &str)]) -> Output {
+    let data = folder.path("data.safetensors");
+    if !data.exists() {
+        dataset(24, 9, [1, 8, 8]).write_safetensors(&data).unwrap();
+    }
+    let line = format!("train --dataset data.safetensors {} --batch 8 --epochs 2 --out {out} {more}", TINY.join(" "));
+    folder.program(&line.split_whitespace().collect::<Vec<_>>(), settings)
+}
+
+#[test]
+fn a_run_on_cuda_is_the_run_in_the_simulator() {
+    for precision in ["fp32", "bf16"] {
+        let folder = Folder::fake();
+        let more = format!("--validation 0 --precision {precision} --device");
+        // With a GPU, auto takes it.
+        for (out, device) in [("cuda", "auto"), ("sim", "sim")] {
+            let shown = succeeded(device, train(&folder, out, &format!("{more} {device}"), &[]));
+            let name = if device == "auto" { "cuda:0 (Fake H100), " } else { "sim (H100 SXM), " };
+            assert!(shown.contains(name), "{name} in {shown}");
+        }
+        let weights = |run: &str| tensors(&std::fs::read(folder.path(&format!("{run}/last.safetensors"))).unwrap());
+        assert!(weights("cuda") == weights("sim"), "{precision}: CUDA differs from the simulator");
+        clean(&folder.log());
+    }
+}
+
+#[test]
+fn a_kernel_that_fails_leaves_a_run_that_goes_on() {
+    let folder = Folder::fake();
+    let more = "--validation 0 --device cuda";
+    succeeded("whole", train(&folder, "whole", more, &[]));
+    let launches = count(&folder.log(), "cuGraphLaunch");
+    // After the first epoch, whose kernels are about half of all.
+    let kernels = launches * 60;
+    let fault = format!("{kernels}:700");
+    let failing = train(&folder, "run", more, &[("FAKE_CUDA_FAULT", &fault)]);
+    failed("fault", failing, "illegal");
+    let resume = ["train", "--resume", "run", "--device", "cuda"];
+    succeeded("resume", folder.program(&resume, &[]));
+    let weights = |run: &str| tensors(&std::fs::read(folder.path(&format!("{run}/last.safetensors"))).unwrap());
+    assert!(weights("run") == weights("whole"), "the resumed run differs");
+}
+
+#[test]
+fn a_profiler_sees_the_algorithm() {
+    let folder = Folder::fake();
+    let library = folder.path("libcuda.so");
+    let settings = [("NVTX_INJECTION64_PATH", library.to_str().unwrap())];
+    succeeded("profile", train(&folder, "run", "--validation 0 --device cuda --profile-batches 4..5", &settings));
+    let log = folder.log();
+    let from = log.iter().position(|l| l == "cuProfilerStart").unwrap();
+    let to = log.iter().position(|l| l == "cuProfilerStop").unwrap();
+    let ranges: Vec<&str> = log[from..to].iter().filter_map(|l| l.strip_prefix("push ")).collect();
+    let steps = ["load", "attack step 0", "attack step 1", "check and compact", "attack step 2"];
+    let update = ["train forward", "train backward", "update"];
+    assert_eq!(ranges, [&["mini-batch 1"][..], &steps, &update].concat());
+    assert!(log.iter().any(|l| l == "push epoch 2") && log.iter().any(|l| l == "push eval"));
 }

@@ -3,6 +3,7 @@
 use crate::backend::Backend;
 use crate::cpu::CpuBackend;
 use crate::gpu::cuda::CudaDriver;
+use crate::gpu::devices::Cuda;
 use crate::gpu::sim::{SimDriver, SimOptions};
 use crate::gpu::{GpuBackend, Precision};
 use crate::{Error, Result};
@@ -78,7 +79,9 @@ impl DeviceArgs {
                 job.run(GpuBackend::new(sim, precision)?)
             }
             Device::Cuda(number) => job.run(GpuBackend::new(CudaDriver::open(number)?, precision)?),
-            Device::Auto if let Ok(gpu) = CudaDriver::open(0) => job.run(GpuBackend::new(gpu, precision)?),
+            Device::Auto if let Some(number) = Cuda::detect().first_usable() => {
+                job.run(GpuBackend::new(CudaDriver::open(number)?, precision)?)
+            }
             Device::Auto | Device::Cpu if precision == Precision::Fp32 => job.run(CpuBackend::new(threads)?),
             Device::Auto => Err(Error::usage("--precision bf16 needs a GPU, and none can be used here")),
             Device::Cpu => Err(Error::usage("--precision bf16 needs --device cuda (or sim); a CPU computes in fp32")),

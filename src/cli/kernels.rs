@@ -224,50 +224,57 @@ fn line(l: &Profiled) -> Line<'_> {
     }
 }
 
-/// A line per kind of launch, the longest in a mini-batch first.
+/// Launches of a kernel on a shape, which may differ in what else they read or write.
+struct Row<'a> {
+    first: &'a Profiled,
+    launches: usize,
+    seconds: f64,
+    counters: Counters,
+}
+
+/// A line per kernel and shape, the longest in a mini-batch first; those of less than a thousandth of it together.
 fn table(p: &Profile, title: &str) -> Table {
+    let mut rows: Vec<Row> = Vec::new();
+    for l in &p.launches {
+        let (launches, seconds) = (l.launches(), l.launches() as f64 * l.seconds());
+        match rows.iter_mut().find(|r| (r.first.kernel, &r.first.shape) == (l.kernel, &l.shape)) {
+            Some(row) => {
+                row.launches += launches;
+                row.seconds += seconds;
+            }
+            None => rows.push(Row { first: l, launches, seconds, counters: l.counters.clone() }),
+        }
+    }
+    rows.sort_by(|a, b| b.seconds.total_cmp(&a.seconds));
+    let whole: f64 = rows.iter().map(|r| r.seconds).sum();
+    let small = rows.split_off(rows.partition_point(|r| r.seconds >= 1e-3 * whole));
+
     let mut table = Table::new();
     table.load_style(UTF8_FULL_CONDENSED);
-    table.set_header([
-        title,
-        "shape",
-        "attack",
-        "update",
-        "us each",
-        "limiter",
-        "waves",
-        "regs",
-        "DRAM MB",
-        "L2 MB",
-        "wavefronts/ideal",
-        "mma GFLOP",
-    ]);
-    (2..12).filter(|i| *i != 5).for_each(|i| {
+    table.set_header([title, "shape", "launches", "us each", "share", "limiter", "waves", "DRAM MB", "L2 MB", "GFLOP"]);
+    [2, 3, 4, 6, 7, 8, 9].into_iter().for_each(|i| {
         table.column_mut(i).expect("a column").set_cell_alignment(CellAlignment::Right);
     });
-    let mut order: Vec<&Profiled> = p.launches.iter().collect();
-    let cost = |l: &Profiled| l.launches() as f64 * l.seconds();
-    order.sort_by(|a, b| cost(b).total_cmp(&cost(a)));
-    for l in order {
-        let l = line(l);
-        let ratio = match l.ideal_wavefronts {
-            0 => "–".into(),
-            ideal => format!("{:.3}", l.shared_wavefronts as f64 / ideal as f64),
-        };
+    for Row { first, launches, seconds, counters } in rows {
+        let l = line(first);
         table.add_row([
             l.kernel.to_owned(),
             l.shape.to_owned(),
-            l.attack_launches.to_string(),
-            l.update_launches.to_string(),
-            format!("{:.1}", l.microseconds),
+            launches.to_string(),
+            format!("{:.1}", 1e6 * seconds / launches as f64),
+            format!("{:.1} %", 100.0 * seconds / whole),
             l.limiter.unwrap_or("does not fit".into()),
             l.waves.map_or("–".into(), |w| format!("{w:.2}")),
-            l.registers.to_string(),
-            format!("{:.1}", l.dram_bytes as f64 / 1e6),
+            format!("{:.1}", dram(&counters) as f64 / 1e6),
             format!("{:.1}", 32.0 * l.sectors as f64 / 1e6),
-            ratio,
             format!("{:.2}", l.mma_flops as f64 / 1e9),
         ]);
+    }
+    if !small.is_empty() {
+        let (launches, seconds) = small.iter().fold((0, 0.0), |(n, s), r| (n + r.launches, s + r.seconds));
+        let mut row = vec![format!("{} others", small.len()), String::new(), launches.to_string()];
+        row.extend([format!("{:.1}", 1e6 * seconds / launches as f64), format!("{:.1} %", 100.0 * seconds / whole)]);
+        table.add_row(row);
     }
     table
 }

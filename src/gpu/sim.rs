@@ -222,7 +222,9 @@ impl Driver for SimDriver {
         self.called(|c| c.replays += 1);
         for command in graph.iter() {
             match command {
-                Command::Launch(launch) => drop(self.run(launch)?),
+                Command::Launch(launch) => {
+                    self.run(launch)?;
+                }
                 Command::Push(name) if traced => self.push(name),
                 Command::Pop if traced => self.pop(),
                 Command::Push(_) | Command::Pop => {}

@@ -7,13 +7,15 @@ use ham_engine::backend::Backend;
 use ham_engine::cpu::CpuBackend;
 use ham_engine::engine::{Counts, Engine, Images, TrainSpec};
 use ham_engine::gpu::driver::Command;
+use ham_engine::gpu::kernels::MODULES;
 use ham_engine::gpu::sim::{Calls, SimDriver, SimOptions};
 use ham_engine::gpu::{GpuBackend, Precision};
 use ham_engine::net::Arch;
 use ham_engine::net::state::{StateDict, Weights};
 use ham_engine::ops::head::Loss;
 use ham_engine::ops::mine::Weights as Weighting;
-use ham_engine::program::Shape;
+use ham_engine::program::{DType, Shape};
+use std::collections::BTreeSet;
 use std::path::Path;
 
 /// Three mini-batches, the last one partial.
@@ -234,4 +236,37 @@ fn a_batch_too_large_for_the_memory_is_told_what_would_fit() {
     e.set_learning_rates(&[0.1]).unwrap();
     let error = e.record_train(&scene, &spec()).err().expect("too large").to_string();
     assert!(error.starts_with("a batch of 64 takes ") && error.contains("--batch "), "{error}");
+}
+
+/// Names of the kernels of a recorded program.
+fn kernels(commands: &[Command]) -> impl Iterator<Item = &'static str> {
+    commands.iter().filter_map(|c| if let Command::Launch(l) = c { Some(l.kernel.name) } else { None })
+}
+
+/// A kernel that no program launches would be tested by nobody. (Parity of each is the matter of the other files; this holds
+/// them to it: a new entry must be reached.)
+#[test]
+fn every_kernel_has_a_launcher_that_a_program_reaches() {
+    let mut reached = BTreeSet::new();
+    let narrow = |c| Arch { blocks: vec![1, 1], ..arch(Shape { c, h: 8, w: 8 }, &[8, 24], 3) };
+    let wide = arch(Shape { c: 3, h: 16, w: 16 }, &[64, 128], 3);
+    let spec = TrainSpec { mining: Mining { k_drop: vec![1, 2], keep_easy: 0.3 }, ..spec() };
+    for precision in [Precision::Fp32, Precision::Bf16] {
+        for (arch, capacity) in [(narrow(1), 4), (narrow(3), 4), (wide.clone(), 128)] {
+            let mut e = Engine::new(sim(precision, 0), arch.clone(), false).unwrap();
+            let (images, labels) = examples(&arch, 4, 1);
+            let bytes = vec![7u8; images.len()];
+            e.set_learning_rates(&[0.1]).unwrap();
+            for images in [Images::F32(&images), Images::U8(&bytes)] {
+                let scene = e.scene(images, &labels, capacity, 4).unwrap();
+                let gradient = e.backend.alloc(DType::F32, capacity * arch.image.len()).unwrap();
+                reached.extend(kernels(&e.record_train(&scene, &spec).unwrap().commands));
+                reached.extend(kernels(&e.record_clean(&scene, Some(gradient)).unwrap().commands));
+            }
+        }
+    }
+    let all: BTreeSet<_> = MODULES.iter().flat_map(|m| m.entries.iter().copied()).collect();
+    // The tiles of convolutions depend on the problem; conv's tests hold that each is chosen and right.
+    let missed: Vec<_> = all.difference(&reached).filter(|name| !name.starts_with("conv_walk_")).collect();
+    assert!(missed.is_empty(), "no program launches {missed:?}");
 }

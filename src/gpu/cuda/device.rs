@@ -8,13 +8,15 @@ use crate::{Error, Result};
 use cudarc::driver::result::{self, DriverError};
 use cudarc::driver::sys::{self, CUfunction_attribute, CUjit_option};
 use ptx_sim::Param;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::ffi::{CStr, CString, c_void};
 use std::rc::Rc;
 
 /// Dynamic and static shared memory that a block may have without asking.
 const PLAIN_SHARED: usize = 48 << 10;
+/// Replays that are enqueued before the host waits for them.
+const AHEAD: usize = 16;
 /// Bytes of the log of the driver's PTX compiler.
 const LOG: usize = 4096;
 
@@ -92,6 +94,8 @@ pub(super) struct Device {
     context: Context,
     info: GpuInfo,
     pending: RefCell<Option<Pending>>,
+    /// Replays enqueued since the last wait.
+    ahead: Cell<usize>,
     /// Whether to wait after every kernel (CUDA_LAUNCH_BLOCKING), so that what fails is known by name.
     pub(super) blocking: bool,
 }
@@ -118,12 +122,17 @@ impl Device {
         // The default stream can't be captured, and this one need not wait for it.
         let stream = Stream(result::stream::create(result::stream::StreamKind::NonBlocking).map_err(failed)?);
         let blocking = std::env::var_os("CUDA_LAUNCH_BLOCKING").is_some_and(|v| !v.is_empty() && v != "0");
-        let (modules, pending) = (RefCell::default(), RefCell::default());
-        Ok(Device { modules, stream, context, info, pending, blocking })
+        let (modules, pending, ahead) = (RefCell::default(), RefCell::default(), Cell::default());
+        Ok(Device { modules, stream, context, info, pending, ahead, blocking })
     }
 
     pub(super) fn label(&self) -> String {
         self.info.label()
+    }
+
+    /// Most bytes of shared memory of a block.
+    pub(super) fn shared_limit(&self) -> usize {
+        self.info.shared_memory
     }
 
     pub(super) fn stream(&self) -> sys::CUstream {
@@ -160,6 +169,16 @@ impl Device {
         // SAFETY: the stream lives.
         unsafe { result::stream::synchronize(self.stream()) }.map_err(|e| self.failed(doing, e))?;
         *self.pending.borrow_mut() = None;
+        self.ahead.set(0);
+        Ok(())
+    }
+
+    /// Waits if the host is far ahead of the GPU: a wish to stop would else be heard an epoch later.
+    pub(super) fn make_room(&self) -> Result<()> {
+        if self.ahead.get() >= AHEAD {
+            self.wait("waiting for the GPU")?;
+        }
+        self.ahead.set(self.ahead.get() + 1);
         Ok(())
     }
 

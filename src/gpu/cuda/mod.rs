@@ -102,6 +102,10 @@ impl Driver for CudaDriver {
         Ok(free)
     }
 
+    fn shared_limit(&self) -> usize {
+        self.device.shared_limit()
+    }
+
     fn alloc(&mut self, bytes: usize) -> Result<CudaMemory> {
         CudaMemory::new(&self.device, bytes.max(1))
     }
@@ -145,7 +149,11 @@ impl Driver for CudaDriver {
 
     fn replay(&mut self, graph: &mut CudaGraph, traced: bool) -> Result<()> {
         graph.device.bind()?;
-        if traced || graph.device.blocking { graph.one_by_one() } else { graph.exec.launch(&graph.what) }
+        if traced || graph.device.blocking {
+            return graph.one_by_one();
+        }
+        graph.device.make_room()?;
+        graph.exec.launch(&graph.what)
     }
 
     fn push(&mut self, name: &str) {

@@ -56,5 +56,5 @@ pub fn mark(cx: &mut Recorder, next: Option<Phase>) -> Result<()> {
 /// Adds `passes` (fprop, dgrad, wgrad) times the number of live examples to the counters.
 pub fn tally(cx: &mut Recorder, stats: Stats, passes: [u32; 3]) -> Result<()> {
     let args = [Arg::Out(cx.buf(stats.counters)), cx.live(), bytes(&passes)];
-    cx.launch("tally", [1, 1, 1], 32, 0, args, format!("{passes:?} passes"))
+    cx.launch("tally", [1, 1, 1], 32, 0, args, format!("{} passes", passes.iter().sum::<u32>()))
 }

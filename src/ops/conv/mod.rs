@@ -32,6 +32,14 @@ pub struct Conv {
     pub stride: usize,
 }
 
+impl std::fmt::Display for Conv {
+    /// Input and output channels, the input's size, the filter and its stride, as in `64>128 at 32x32, 3x3/2`.
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        let Conv { c, k, h, w, filter, stride } = self;
+        write!(f, "{c}>{k} at {h}x{w}, {filter}x{filter}/{stride}")
+    }
+}
+
 impl Conv {
     /// Output height P.
     pub fn p(&self) -> usize {

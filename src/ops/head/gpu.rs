@@ -82,7 +82,7 @@ impl GpuOp for HeadDgrad {
             cx.live(),
             bytes(&dims),
         ];
-        let name = format!("{:?}, {} classes", self.shape, b.classes);
+        let name = format!("{}, {} classes", self.shape, b.classes);
         cx.launch_typed("head_dgrad", [cx.capacity(), 1, 1], THREADS, shared, args, name)
     }
 }
@@ -136,6 +136,6 @@ pub fn fprop(cx: &mut Recorder, fprop: &HeadFprop, keep: bool, dgrad: Option<&He
         bytes(&dims),
     ];
     let gradient = if dgrad.is_some() { ", gradient" } else { "" };
-    let name = format!("{:?}, {} classes{gradient}", fprop.shape, b.classes);
+    let name = format!("{}, {} classes{gradient}", fprop.shape, b.classes);
     cx.launch_typed("head_fprop", [cx.capacity(), 1, 1], THREADS, shared, args, name)
 }

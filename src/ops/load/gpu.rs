@@ -54,6 +54,6 @@ impl GpuOp for LoadBatch {
         };
         let kernel = if data.images.dtype == DType::U8 { "load_images_u8" } else { "load_images_f32" };
         let args = [Arg::Out(cx.buf(b.x)), Arg::In(cx.buf(data.images)), order, control, halted, bytes(&dims)];
-        cx.launch(kernel, [len.div_ceil(PIXELS), capacity, 1], THREADS, 0, args, format!("{image:?}"))
+        cx.launch(kernel, [len.div_ceil(PIXELS), capacity, 1], THREADS, 0, args, image.to_string())
     }
 }

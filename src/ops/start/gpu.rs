@@ -36,6 +36,6 @@ impl GpuOp for Start {
             bytes(&dims),
         ];
         let grid = [len.div_ceil(QUAD).div_ceil(THREADS), cx.capacity(), 1];
-        cx.launch("start", grid, THREADS, 0, args, format!("{:?}", self.image))
+        cx.launch("start", grid, THREADS, 0, args, self.image.to_string())
     }
 }

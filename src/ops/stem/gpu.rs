@@ -124,7 +124,7 @@ pub fn prepare(cx: &mut Recorder, filters: &[&PrepareFilter]) -> Result<()> {
         }
         let args = [Arg::Out(cx.filter(f.filter)), Arg::In(cx.span(f.params, f.weights)), bytes(&dims)];
         let grid = [len.div_ceil(THREADS), 1, 1];
-        cx.launch("stem_prepare", grid, THREADS, 0, args, format!("{pass:?} {conv:?}"))?;
+        cx.launch("stem_prepare", grid, THREADS, 0, args, format!("{pass:?} {conv}"))?;
     }
     Ok(())
 }
@@ -133,7 +133,7 @@ impl GpuOp for StemFprop {
     fn launch(&self, cx: &mut Recorder) -> Result<()> {
         let (conv, e) = (&self.conv, &self.epilogue);
         if e.residual.is_some() {
-            return Err(unsupported("stem", format!("{conv:?} with a residual: add it in a convolution")));
+            return Err(unsupported("stem", format!("{conv} with a residual: add it in a convolution")));
         }
         let quads = quads(conv);
         // A warp has 8 channels of 64 groups of 4 pixels; warps are spread over channels first.
@@ -163,7 +163,7 @@ impl GpuOp for StemFprop {
             bytes(&dims),
         ];
         let grid = [dims.tiles as usize, cx.capacity(), padded(conv.k).div_ceil(64)];
-        cx.launch_typed("stem_fprop", grid, 32 * groups * sets, input.max(output), args, format!("{conv:?}"))
+        cx.launch_typed("stem_fprop", grid, 32 * groups * sets, input.max(output), args, conv.to_string())
     }
 }
 
@@ -194,7 +194,7 @@ impl GpuOp for StemDgrad {
         ];
         let grid = [dims.tiles as usize, cx.capacity(), conv.c.div_ceil(block)];
         let name = if block == 1 { "stem_dgrad_one" } else { "stem_dgrad_three" };
-        cx.launch_typed(name, grid, THREADS, input.max(sums), args, format!("{conv:?}"))
+        cx.launch_typed(name, grid, THREADS, input.max(sums), args, conv.to_string())
     }
 }
 
@@ -221,7 +221,7 @@ impl GpuOp for StemWgrad {
         let output = 2 * channels * 9 * vectors * VECTOR / cx.precision.size() * 4;
         let args = [Arg::Out(sums), Arg::In(cx.buf(self.image)), Arg::In(cx.map(self.dy)), cx.live(), bytes(&dims)];
         let grid = [parts, conv.c.div_ceil(CHANNELS), chunks];
-        let shape = format!("{conv:?}");
+        let shape = conv.to_string();
         cx.launch_typed("stem_wgrad", grid, 64 * channels, input.max(output), args, shape.clone())?;
         let args = [Arg::Out(cx.span(self.grads, self.weights)), Arg::In(sums), cx.live(), bytes(&dims)];
         cx.launch("stem_wgrad_sum", [len.div_ceil(32), 1, 1], THREADS, 0, args, shape)

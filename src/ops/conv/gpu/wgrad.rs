@@ -110,7 +110,7 @@ impl GpuOp for ConvWgrad {
         let Some(Plan { mut dims, shared, .. }) = plans.min_by_key(|plan| plan.cost) else {
             return Err(unsupported(
                 "conv",
-                format!("{conv:?}: rows too wide for a table of pixels; use narrower images"),
+                format!("{conv}: rows too wide for a table of pixels; use narrower images"),
             ));
         };
         let channels = CHUNK / precision.size();
@@ -123,10 +123,10 @@ impl GpuOp for ConvWgrad {
         (dims.parts, dims.groups) = (parts as u32, groups as u32);
         let len = conv.k * dims.taps as usize * padded(conv.c);
         if len * parts >= 1 << 32 {
-            return Err(unsupported("conv", format!("{conv:?}: more than 2^32 weights")));
+            return Err(unsupported("conv", format!("{conv}: more than 2^32 weights")));
         }
         let sums = cx.workspace(4 * parts * len);
-        let (filter, shape) = (conv.filter, format!("{conv:?}"));
+        let (filter, shape) = (conv.filter, conv.to_string());
         let warps = if precision == Precision::Bf16 { 4 } else { 2 };
         let args = [Arg::Out(sums), Arg::In(cx.map(self.x)), Arg::In(cx.map(self.dy)), cx.live(), bytes(&dims)];
         let name = format!("conv_wgrad_{filter}x{filter}");
