@@ -50,6 +50,10 @@ pub struct Counters {
     pub global_load_sectors: u64,
     /// Sectors that the store requests touched, counted per request.
     pub global_store_sectors: u64,
+    /// Bytes that the threads of the load requests asked for.
+    pub global_load_bytes: u64,
+    /// Bytes that the threads of the store requests wrote.
+    pub global_store_bytes: u64,
     /// Different sectors that the launch read (atomics included): the least DRAM traffic.
     pub unique_load_sectors: u64,
     /// Different sectors that the launch wrote (atomics included).
@@ -109,7 +113,7 @@ impl Counters {
             ($($f:ident)+) => { $(self.$f = self.$f.wrapping_add(o.$f);)+ };
         }
         sum!(blocks warps threads global_load_requests global_store_requests global_load_sectors global_store_sectors
-            unique_load_sectors unique_store_sectors unique_bytes shared_load_requests shared_store_requests
+            global_load_bytes global_store_bytes unique_load_sectors unique_store_sectors unique_bytes shared_load_requests shared_store_requests
             shared_load_wavefronts shared_store_wavefronts shared_ideal_wavefronts local_load_requests
             local_store_requests local_bytes global_atomics shared_atomics global_atomic_sectors mma_instructions
             mma_flops flops branches divergent_branches barriers);

@@ -43,6 +43,7 @@ fn sectors_of_wide_and_narrow_accesses() {
     // 32 lanes of 16 bytes: 512 bytes; of one byte: one sector.
     let c = count("copy16", line(1, 32), |host| args![host.input(&[1.0f32; 128]), host.output::<f32>(128)].into());
     assert_eq!((c.global_load_requests, c.global_load_sectors, c.global_store_sectors), (1, 16, 16));
+    assert_eq!((c.global_load_bytes, c.global_store_bytes), (512, 512));
     assert_eq!(c.unique_bytes, 1024);
     let c = count("bytes", line(1, 32), |host| args![host.input(&[1u8; 32]), host.output::<u8>(32)].into());
     assert_eq!((c.global_load_requests, c.global_load_sectors, c.global_store_sectors), (1, 1, 1));
@@ -55,6 +56,8 @@ fn what_blocks_share_is_unique_once() {
     let c = count("gather", line(2, 64), |host| args![host.input(&[1.0f32; 8]), host.output::<f32>(128), 0, 5].into());
     assert_eq!((c.blocks, c.warps, c.threads), (2, 4, 128));
     assert_eq!((c.global_load_requests, c.global_load_sectors, c.unique_load_sectors), (4, 4, 1));
+    // Every lane asked for the word.
+    assert_eq!((c.global_load_bytes, c.global_store_bytes), (512, 512));
     assert_eq!((c.global_store_requests, c.global_store_sectors, c.unique_store_sectors), (4, 16, 16));
     assert_eq!(c.unique_bytes, 4 + 4 * 128);
 }

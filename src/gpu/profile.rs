@@ -52,6 +52,8 @@ pub struct Profiled {
     pub attack: usize,
     /// Launches of a mini-batch in the update.
     pub update: usize,
+    /// Bytes of the allocations that are its inputs, and of those that are its outputs.
+    pub operands: [usize; 2],
     /// What one launch counts.
     pub counters: Counters,
     /// What ptxas says of it.
@@ -185,7 +187,9 @@ pub fn profile(subject: &Subject, mut progress: impl FnMut(usize, usize)) -> Res
                 let roofline = roofline(&Work::from(&counters), gpu, &fits);
                 seen.insert(key(launch, compacted), launches.len());
                 let (kernel, shape) = (launch.kernel.name, launch.shape.clone());
+                let operands = e.backend.driver.operands(launch);
                 launches.push(Profiled {
+                    operands,
                     kernel,
                     shape,
                     compacted,

@@ -6,8 +6,8 @@ use crate::{Error, Result};
 use ptx_sim::gpu::{Gpu, H100_SXM};
 use ptx_sim::{Checks, Counters, Device, DeviceOptions, Module, Shape};
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{BTreeSet, HashMap};
 use std::rc::Rc;
 
 /// Bytes that a simulated device offers.
@@ -47,6 +47,9 @@ impl Default for SimOptions {
     }
 }
 
+/// Bytes of the allocations in use, by address.
+type Sizes = Rc<RefCell<HashMap<Ptr, usize>>>;
+
 /// Runs kernels on `ptx-sim`.
 pub struct SimDriver {
     options: SimOptions,
@@ -54,7 +57,7 @@ pub struct SimDriver {
     modules: HashMap<usize, Module>,
     /// Most dynamic shared memory that a kernel was prepared with.
     shared: HashMap<Kernel, usize>,
-    used: Rc<Cell<usize>>,
+    sizes: Sizes,
     calls: Cell<Calls>,
     /// Ranges passed, and those that are open: what a profiler would show.
     ranges: Vec<String>,
@@ -72,7 +75,7 @@ impl SimDriver {
             device: Rc::new(RefCell::new(Device::new(device))),
             modules: HashMap::new(),
             shared: HashMap::new(),
-            used: Rc::default(),
+            sizes: Sizes::default(),
             calls: Cell::default(),
             ranges: Vec::new(),
             open: Vec::new(),
@@ -104,6 +107,18 @@ impl SimDriver {
         let mut calls = self.calls.get();
         what(&mut calls);
         self.calls.set(calls);
+    }
+
+    /// Bytes of the different allocations that begin at an argument of a launch: its inputs and its outputs.
+    pub fn operands(&self, launch: &Launch) -> [usize; 2] {
+        let sum = |wanted: fn(&Arg) -> Option<Ptr>| {
+            let pointers: BTreeSet<Ptr> = launch.args.iter().filter_map(wanted).collect();
+            pointers.iter().filter_map(|p| self.sizes.borrow().get(p).copied()).sum()
+        };
+        [
+            sum(|a| if let Arg::In(p) = a { Some(*p) } else { None }),
+            sum(|a| if let Arg::Out(p) = a { Some(*p) } else { None }),
+        ]
     }
 
     /// Runs one prepared launch.
@@ -148,15 +163,14 @@ fn memory_error(e: ptx_sim::Error) -> Error {
 /// An allocation of a simulated device.
 pub struct SimMemory {
     ptr: Ptr,
-    bytes: usize,
     device: Rc<RefCell<Device>>,
-    used: Rc<Cell<usize>>,
+    sizes: Sizes,
 }
 
 impl Drop for SimMemory {
     fn drop(&mut self) {
         self.device.borrow_mut().free(self.ptr).expect("allocated here and freed once");
-        self.used.set(self.used.get() - self.bytes);
+        self.sizes.borrow_mut().remove(&self.ptr);
     }
 }
 
@@ -173,7 +187,7 @@ impl Driver for SimDriver {
     }
 
     fn free_memory(&self) -> Result<usize> {
-        Ok(MEMORY.saturating_sub(self.used.get()))
+        Ok(MEMORY.saturating_sub(self.sizes.borrow().values().sum()))
     }
 
     fn alloc(&mut self, bytes: usize) -> Result<SimMemory> {
@@ -182,8 +196,8 @@ impl Driver for SimDriver {
         let mut device = self.device.borrow_mut();
         let ptr = device.alloc(bytes);
         device.write(ptr, &vec![0; bytes]).map_err(memory_error)?;
-        self.used.set(self.used.get() + bytes);
-        Ok(SimMemory { ptr, bytes, device: self.device.clone(), used: self.used.clone() })
+        self.sizes.borrow_mut().insert(ptr, bytes);
+        Ok(SimMemory { ptr, device: self.device.clone(), sizes: self.sizes.clone() })
     }
 
     fn address(memory: &SimMemory) -> Ptr {

@@ -243,6 +243,7 @@ impl Worker<'_> {
         aligned(at)?;
         let Request { addrs, mask: active, n, .. } = at;
         self.counters.global_load_requests += 1;
+        self.counters.global_load_bytes += n as u64 * active.count_ones() as u64;
         // SAFETY: entering has checked that all bytes lie in an allocation, and has refused the request where another
         // block writes them. All bytes of a run lie in one allocation.
         #[allow(unsafe_code)]
@@ -272,6 +273,7 @@ impl Worker<'_> {
         aligned(at)?;
         let Request { addrs, mask: active, n, .. } = at;
         self.counters.global_store_requests += 1;
+        self.counters.global_store_bytes += n as u64 * active.count_ones() as u64;
         // SAFETY: as in `global_load`; the request is refused where another block accesses the bytes.
         #[allow(unsafe_code)]
         unsafe {
