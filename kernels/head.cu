@@ -234,8 +234,9 @@ dgrad(T* __restrict__ dy, const float* __restrict__ probs, const float* __restri
     spread(dy + map, value, dz, weights, scale, bits ? bits + map / 8 : bits, d);
 }
 
+// One block an SM at the least: ptxas would else spill on sm_120, to fit more of them.
 #define ENTRIES(T, suffix)                                                                                                  \
-    extern "C" __global__ void __launch_bounds__(THREADS) head_fprop_##suffix(                                               \
+    extern "C" __global__ void __launch_bounds__(THREADS, 1) head_fprop_##suffix(                                            \
         float* __restrict__ pooled, float* __restrict__ logits, float* __restrict__ probs, u32* __restrict__ crossed,         \
         u32* __restrict__ keep, u32* __restrict__ kappa, float* __restrict__ step, float* __restrict__ confidence,            \
         float* __restrict__ loss, T* __restrict__ dy, const T* __restrict__ a, const float* __restrict__ weights,             \
