@@ -22,7 +22,6 @@ pub struct Lab {
     pub cpu: CpuBackend,
     pub gpu: GpuBackend<SimDriver>,
     pub precision: Precision,
-    pub image: Shape,
     pub batch: Batch,
     pub data: Resident,
     pub stats: Stats,
@@ -70,7 +69,7 @@ impl Lab {
         let mut gpu = GpuBackend::new(sim, precision).unwrap();
         let (batch, data_set, stats) = furnish(&mut cpu, capacity, image, classes, channels, data);
         furnish(&mut gpu, capacity, image, classes, channels, data);
-        Lab { cpu, gpu, precision, image, batch, data: data_set, stats }
+        Lab { cpu, gpu, precision, batch, data: data_set, stats }
     }
 
     /// A lab for ops on maps: images, data set and classes don't matter.
