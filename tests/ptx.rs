@@ -12,9 +12,11 @@ mod nvcc;
 mod sources;
 
 use ham_engine::gpu::kernels::{MODULES, SOURCES};
+use ham_engine::gpu::ptxas::{ARCHITECTURES, assemble};
 use sources::Sources;
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 #[test]
 fn the_committed_ptx_is_that_of_the_sources() {
@@ -50,4 +52,49 @@ fn the_committed_ptx_is_that_of_the_sources() {
         let paths = text.lines().filter(|l| l.starts_with("\t.file") && l.contains('/')).count();
         assert_eq!(paths, 0, "{}: the PTX names folders", module.name);
     }
+}
+
+#[test]
+fn no_kernel_spills_on_any_architecture() {
+    install::find_or_install(Path::new(env!("CARGO_MANIFEST_DIR"))).unwrap_or_else(|reason| panic!("{reason}"));
+    for arch in ARCHITECTURES {
+        let kernels = assemble(arch).unwrap();
+        let entries = MODULES.iter().map(|m| m.entries.len()).sum::<usize>();
+        assert_eq!(kernels.len(), entries, "{arch}");
+        for a in kernels {
+            assert!(a.registers > 0, "{a:?}");
+            assert_eq!((a.stack, a.spills), (0, 0), "{} on {arch}", a.kernel);
+        }
+    }
+}
+
+#[test]
+fn a_small_network_is_profiled() {
+    install::find_or_install(Path::new(env!("CARGO_MANIFEST_DIR"))).unwrap_or_else(|reason| panic!("{reason}"));
+    let run = |args: &str| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ham-engine"));
+        command.args(args.split_whitespace()).current_dir(env!("CARGO_MANIFEST_DIR")).output().unwrap()
+    };
+    let network = "--widths 64,128 --image 3x8x8 --batch 16 --steps 3 --k-drop 1 --kept-share 0.5 --gpu a100";
+    let output = run(&format!("kernels profile {network} --json"));
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let methods: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let [pgd_at, ham] = [&methods[0], &methods[1]];
+    assert_eq!((&pgd_at["name"], &ham["name"]), (&"pgd-at".into(), &"ham".into()));
+    // Stem, two blocks of two convolutions, head, and the same back: the shortcut rides along.
+    assert_eq!(pgd_at["launches_per_step"], 2 * (1 + 4) + 1);
+    for method in [pgd_at, ham] {
+        // Tiles fit these shapes, so that nothing is multiplied but what the layers need.
+        assert_eq!(method["mma_flops"].as_f64(), method["needed_flops"].as_f64(), "{}", method["name"]);
+    }
+    let seconds = |m: &serde_json::Value| m["epoch_seconds"].as_f64().unwrap();
+    assert!(seconds(ham) < seconds(pgd_at));
+    let launches = |m: &serde_json::Value| m["launches"].as_array().unwrap().clone();
+    assert!(launches(ham).iter().any(|l| l["kernel"] == "mine_compact" && l["attack_launches"] == 1));
+    assert!(!launches(pgd_at).iter().any(|l| l["after_compaction"] == true));
+    let shown = run(&format!("kernels profile {network}"));
+    assert!(String::from_utf8_lossy(&shown.stdout).contains("A100, batch 16, bf16"));
+    let unknown = run("kernels profile --gpu gtx-1080");
+    assert_eq!(unknown.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&unknown.stderr).contains("known are H100 SXM, A100, RTX 4090, RTX 3060"));
 }
