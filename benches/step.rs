@@ -119,6 +119,7 @@ fn run(case: &Case, args: &Args) {
             weights: Weighting::Uniform,
             momentum: 0.9,
             weight_decay: 2e-4,
+            ema: None,
             augment: false,
             seed: 0,
         };

@@ -1,12 +1,14 @@
-// One step of SGD with momentum and weight decay, and the running statistics.
+// One step of SGD with momentum and weight decay, the moving average of the weights, and the running statistics.
 //
 //   v = momentum*v + (g + decay*w);  w = w - lr*v;   running = keep*running + share*batch
+//   ema = ema_keep*ema + ema_share*w
 //
 // Each operation rounds by itself, as on the CPU. Nothing happens when no example is live or the run has halted.
 //
 // params       f32 [len] in and out: w
 // momenta      f32 [len] in and out: v
 // running      f32 [stats] in and out
+// ema          f32 [len] in and out, nullable
 // grads        f32 [len] in: g
 // batch_stats  f32 [stats] in
 // rates        f32 in: lr of each mini-batch of the epoch
@@ -27,6 +29,8 @@ struct UpdateDims {
     float decay;
     float keep;
     float share;
+    float ema_keep;
+    float ema_share;
 };
 
 __device__ __forceinline__ void sgd(float& w, float& v, float g, float lr, const UpdateDims& d) {
@@ -34,8 +38,13 @@ __device__ __forceinline__ void sgd(float& w, float& v, float g, float lr, const
     w = __fsub_rn(w, __fmul_rn(lr, v));
 }
 
-__device__ __forceinline__ float moved(float running, float batch, const UpdateDims& d) {
-    return __fadd_rn(__fmul_rn(d.keep, running), __fmul_rn(d.share, batch));
+__device__ __forceinline__ float moved(float average, float value, float keep, float share) {
+    return __fadd_rn(__fmul_rn(keep, average), __fmul_rn(share, value));
+}
+
+__device__ __forceinline__ float4 moved(float4 a, float4 v, float keep, float share) {
+    return make_float4(moved(a.x, v.x, keep, share), moved(a.y, v.y, keep, share), moved(a.z, v.z, keep, share),
+                       moved(a.w, v.w, keep, share));
 }
 
 // Four elements of the statistics, or those that there are.
@@ -43,17 +52,17 @@ __device__ __forceinline__ void move_running(float* __restrict__ running, const 
                                              const UpdateDims& d) {
     if (i + 4 <= d.stats) {
         float4 r = *(const float4*)(running + i), b = *(const float4*)(batch + i);
-        *(float4*)(running + i) =
-            make_float4(moved(r.x, b.x, d), moved(r.y, b.y, d), moved(r.z, b.z, d), moved(r.w, b.w, d));
+        *(float4*)(running + i) = moved(r, b, d.keep, d.share);
     } else {
-        for (; i < d.stats; i++) running[i] = moved(running[i], batch[i], d);
+        for (; i < d.stats; i++) running[i] = moved(running[i], batch[i], d.keep, d.share);
     }
 }
 
 extern "C" __global__ void __launch_bounds__(UPDATE_THREADS)
     update(float* __restrict__ params, float* __restrict__ momenta, float* __restrict__ running,
-           const float* __restrict__ grads, const float* __restrict__ batch_stats, const float* __restrict__ rates,
-           const u64* __restrict__ counters, const u32* __restrict__ live, UpdateDims d) {
+           float* __restrict__ ema, const float* __restrict__ grads, const float* __restrict__ batch_stats,
+           const float* __restrict__ rates, const u64* __restrict__ counters, const u32* __restrict__ live,
+           UpdateDims d) {
     if (live[0] == 0 || counters[HALTED] != 0) return;
     u32 t = threadIdx.x, blocks = (d.len + PART - 1) / PART;
     if (blockIdx.x >= blocks) {
@@ -65,16 +74,20 @@ extern "C" __global__ void __launch_bounds__(UPDATE_THREADS)
     float lr = rates[counters[BATCHES] - 1];
     u32 start = blockIdx.x * PART;
     if (start + PART > d.len) {
-        for (u32 i = start + t; i < d.len; i += UPDATE_THREADS) sgd(params[i], momenta[i], grads[i], lr, d);
+        for (u32 i = start + t; i < d.len; i += UPDATE_THREADS) {
+            sgd(params[i], momenta[i], grads[i], lr, d);
+            if (ema) ema[i] = moved(ema[i], params[i], d.ema_keep, d.ema_share);
+        }
         return;
     }
-    float4 w[QUADS], v[QUADS], g[QUADS];
+    float4 w[QUADS], v[QUADS], g[QUADS], e[QUADS];
 #pragma unroll
     for (u32 q = 0; q < QUADS; q++) {
         u32 i = start + (q * UPDATE_THREADS + t) * 4;
         w[q] = *(const float4*)(params + i);
         v[q] = *(const float4*)(momenta + i);
         g[q] = *(const float4*)(grads + i);
+        if (ema) e[q] = *(const float4*)(ema + i);
     }
 #pragma unroll
     for (u32 q = 0; q < QUADS; q++) {
@@ -85,5 +98,6 @@ extern "C" __global__ void __launch_bounds__(UPDATE_THREADS)
         sgd(w[q].w, v[q].w, g[q].w, lr, d);
         *(float4*)(momenta + i) = v[q];
         *(float4*)(params + i) = w[q];
+        if (ema) *(float4*)(ema + i) = moved(e[q], w[q], d.ema_keep, d.ema_share);
     }
 }

@@ -13,7 +13,7 @@ use crate::ops::head::Loss;
 use crate::ops::load::{LoadBatch, Resident, control};
 use crate::ops::mine::{Weigh, Weights as Weighting};
 use crate::ops::stem::StemSink;
-use crate::ops::update::{Arenas, Update};
+use crate::ops::update::{Arenas, Ema, Update};
 use crate::program::{Buf, DType, Op, Phase, Program, Range};
 use crate::rng::{Philox, Stream};
 use crate::{Error, Result};
@@ -43,6 +43,8 @@ pub struct Engine<B: Backend> {
     /// The network.
     pub net: Net,
     arenas: Arenas,
+    /// The moving average of the parameters, once a run keeps one.
+    ema: Option<Buf>,
     lr: Buf,
     /// Asks for the rounding of direct convolutions everywhere.
     exact: bool,
@@ -61,6 +63,8 @@ pub struct TrainSpec {
     pub momentum: f32,
     /// Weight decay.
     pub weight_decay: f32,
+    /// Decay of the moving average of the parameters, in [0, 1); none keeps none.
+    pub ema: Option<f32>,
     /// Whether to augment.
     pub augment: bool,
     /// Seed of augmentation and random start.
@@ -162,16 +166,19 @@ impl<B: Backend> Engine<B> {
             batch_stats: f32s(net.running)?,
         };
         let lr = f32s(0)?;
-        Ok(Engine { backend, net, arenas, lr, exact })
+        Ok(Engine { backend, net, arenas, ema: None, lr, exact })
     }
 
-    /// Sets the weights; momenta become zero.
+    /// Sets the weights; momenta become zero, and the moving average, if one is kept, the weights.
     ///
     /// # Errors
     /// Where the device fails.
     pub fn set_weights(&mut self, weights: &Weights) -> Result<()> {
         self.backend.write(self.arenas.params, 0, &weights.params)?;
         self.backend.write(self.arenas.running, 0, &weights.running)?;
+        if let Some(ema) = self.ema {
+            self.backend.write(ema, 0, &weights.params)?;
+        }
         self.set_momenta(&vec![0.0; self.net.params])
     }
 
@@ -200,6 +207,26 @@ impl<B: Backend> Engine<B> {
     /// Where the device fails.
     pub fn momenta(&self) -> Result<Vec<f32>> {
         self.backend.read_all(self.arenas.momenta)
+    }
+
+    /// Sets the moving average of the parameters, which is kept from here on.
+    ///
+    /// # Errors
+    /// Where memory does not suffice, or the device fails.
+    pub fn set_ema(&mut self, params: &[f32]) -> Result<()> {
+        let ema = match self.ema {
+            Some(ema) => ema,
+            None => *self.ema.insert(self.backend.alloc(DType::F32, self.net.params)?),
+        };
+        self.backend.write(ema, 0, params)
+    }
+
+    /// The moving average of the parameters, if one is kept.
+    ///
+    /// # Errors
+    /// Where the device fails.
+    pub fn ema(&self) -> Result<Option<Vec<f32>>> {
+        self.ema.map(|ema| self.backend.read_all(ema)).transpose()
     }
 
     /// Makes a data set resident, with a batch of `capacity` slots and statistics for attacks of up to `steps` steps.
@@ -300,11 +327,16 @@ impl<B: Backend> Engine<B> {
         p.within(Range::Load, |p| p.push(Op::Load(load)));
     }
 
-    /// Records a training mini-batch: load, attack, train step, update.
+    /// Records a training mini-batch: load, attack, train step, update. A moving average that `spec` asks for and that is not
+    /// kept yet starts at the weights.
     ///
     /// # Errors
     /// Where the backend can't run it.
     pub fn record_train(&mut self, scene: &Scene, spec: &TrainSpec) -> Result<B::Recorded> {
+        if spec.ema.is_some() && self.ema.is_none() {
+            let params: Vec<f32> = self.backend.read_all(self.arenas.params)?;
+            self.set_ema(&params)?;
+        }
         let Scene { batch, data, stats, .. } = *scene;
         let mut p = Program::new(batch.capacity, batch.live);
         p.push(Op::Mark(Phase::Attack));
@@ -329,7 +361,8 @@ impl<B: Backend> Engine<B> {
         [NetPass::Fprop, NetPass::Dgrad, NetPass::Wgrad].into_iter().for_each(|pass| scene.tally(&mut p, pass));
         let Engine { arenas, lr, .. } = *self;
         let (momentum, weight_decay) = (spec.momentum, spec.weight_decay);
-        let update = Update { arenas, lr, momentum, weight_decay, batch, stats };
+        let ema = self.ema.zip(spec.ema).map(|(params, decay)| Ema { params, decay });
+        let update = Update { arenas, lr, momentum, weight_decay, ema, batch, stats };
         p.within(Range::Update, |p| p.push(Op::Update(update)));
         self.backend.record(p)
     }

@@ -53,6 +53,7 @@ fn a_mini_batch_allocates_nothing() {
         weights: Weighting::StepSize,
         momentum: 0.9,
         weight_decay: 2e-4,
+        ema: None,
         augment: true,
         seed: 1,
     };

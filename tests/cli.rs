@@ -15,6 +15,34 @@ fn epochs(f: &Folder, run: &str) -> Vec<Epoch> {
 }
 
 #[test]
+fn the_average_of_the_weights_lies_beside_the_last() {
+    let f = Folder::with_data();
+    for (run, option) in [("none", ""), ("zero", "--ema 0"), ("half", "--ema 0.5")] {
+        f.ok(&f.train_line(&format!("--epochs 2 {option} --out {run}")));
+    }
+    let file = |run: &str, name: &str| tensors(&f.read(&format!("{run}/{name}")));
+    let state = |run: &str| f.list(run).into_iter().find(|n| n.starts_with("state-")).unwrap();
+    let averages = |run: &str| file(run, &state(run)).keys().filter(|n| n.starts_with("ema.")).count();
+    let (last, half) = (file("none", "last.safetensors"), file("half", "ema.safetensors"));
+    // Nothing else changes with it, and without it there is nothing of it.
+    assert!(!f.list("none").contains(&"ema.safetensors".to_owned()) && averages("none") == 0);
+    assert!(averages("half") > 0 && !f.text("none/config.toml").contains("ema"));
+    assert!(f.text("half/config.toml").contains("ema = 0.5\n"));
+    assert!(last == file("half", "last.safetensors") && last == file("zero", "last.safetensors"));
+    // With decay 0 it is the last weights; else other weights with the same running statistics.
+    assert!(last == file("zero", "ema.safetensors"));
+    assert!(last.keys().eq(half.keys()));
+    for (name, tensor) in &half {
+        assert_eq!(*tensor == last[name], name.contains("running_"), "{name}");
+    }
+    let metas = ["last", "ema"].map(|name| meta(&f.read(&format!("half/{name}.safetensors"))));
+    let [mut expected, average] = metas;
+    expected["state"] = serde_json::Value::Null;
+    assert_eq!(average, expected);
+    f.ok("eval --checkpoint half/ema.safetensors --attack clean");
+}
+
+#[test]
 fn a_run_and_what_it_leaves() {
     let f = Folder::with_data();
     let printed = f.ok(&f.train_line("--epochs 3 --begin-epoch 2 --validation 0.2 --seed 5 --out a --json"));

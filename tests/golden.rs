@@ -176,6 +176,7 @@ fn attack_and_step<B: Backend>(
         weights,
         momentum: case.spec.momentum,
         weight_decay: case.spec.weight_decay,
+        ema: None,
         augment: false,
         seed: 1,
     };

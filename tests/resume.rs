@@ -7,9 +7,9 @@ use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// HAM with everything random: start, order, augmentation; three epochs, validation, the second half mines.
+/// HAM with everything random: start, order, augmentation; three epochs, validation, the second half mines; and a moving average of the weights.
 const RUN: &str = "train --dataset data.safetensors --widths 4,8 --blocks 1 --batch 16 --epochs 3 --begin-epoch 2 \
-                   --steps 4 --k-drop 1,2 --keep-easy 0.1 --lr 0.05 --validation 0.1 --seed 7";
+                   --steps 4 --k-drop 1,2 --keep-easy 0.1 --lr 0.05 --validation 0.1 --seed 7 --ema 0.98";
 
 fn folder() -> Folder {
     let folder = Folder::new();
@@ -51,7 +51,8 @@ fn go_on(folder: &Folder, name: &str, threads: usize) -> Child {
 
 #[track_caller]
 fn assert_same_run(folder: &Folder, a: &str, b: &str) {
-    for file in ["config.toml", "last.safetensors", "best-mean.safetensors", "best-worst.safetensors"] {
+    let checkpoints = ["last.safetensors", "ema.safetensors", "best-mean.safetensors", "best-worst.safetensors"];
+    for file in ["config.toml"].into_iter().chain(checkpoints) {
         assert!(folder.read(&format!("{a}/{file}")) == folder.read(&format!("{b}/{file}")), "{file} differs");
     }
     let metrics = |run: &str| metrics_without_seconds(&folder.text(&format!("{run}/metrics.jsonl")));

@@ -305,6 +305,7 @@ impl SubjectArgs {
                 weights: Weights::Uniform,
                 momentum: 0.9,
                 weight_decay: 2e-4,
+                ema: None,
                 augment: true,
                 seed: 1,
             },

@@ -1,7 +1,7 @@
 //! Checkpoints: safetensors that PyTorch loads as they are, with what else a run must know in their metadata.
 //!
 //! A checkpoint holds the state dict alone, so that a strict `load_state_dict` takes it. What only a resumed run needs
-//! (momenta, counters) lies beside `last.safetensors` in a state file, which the checkpoint names: the state is written first,
+//! (momenta, the weights' moving average, counters) lies beside `last.safetensors` in a state file, which the checkpoint names: the state is written first,
 //! under a new name, and then the checkpoint replaces its predecessor in one step. Killed at any moment, a run finds a
 //! checkpoint and the state that belongs to it.
 
@@ -125,6 +125,8 @@ fn view<'a>(shape: &[usize], values: &'a [f32]) -> TensorView<'a> {
 pub struct State {
     /// Momenta, in the layout of the parameter arena.
     pub momenta: Vec<f32>,
+    /// The moving average of the parameters, in the same layout, if the run keeps one.
+    pub ema: Option<Vec<f32>>,
     /// What the epoch under way has counted.
     pub counts: Counts,
     /// Seconds of attack and update in the epoch under way.
@@ -138,25 +140,27 @@ pub struct State {
 /// # Errors
 /// Where the file can't be written.
 pub fn write_state(path: &Path, net: &Net, state: &State) -> Result<()> {
-    let momenta: Vec<_> = net.tensors.iter().filter(|t| t.arena == Arena::Params).collect();
-    let momenta: Vec<_> = momenta
-        .into_iter()
-        .map(|t| (format!("momentum.{}", t.name), &t.shape, to_pytorch(t, &state.momenta[t.span.range()])))
-        .collect();
+    let arenas = [("momentum", Some(&state.momenta)), ("ema", state.ema.as_ref())];
+    let mut named = Vec::new();
+    for (prefix, arena) in arenas.into_iter().filter_map(|(prefix, arena)| Some((prefix, arena?))) {
+        for t in net.tensors.iter().filter(|t| t.arena == Arena::Params) {
+            named.push((format!("{prefix}.{}", t.name), &t.shape, to_pytorch(t, &arena[t.span.range()])));
+        }
+    }
     let (counters, loss) = state.counts.to_raw();
     let scalars = [loss, state.seconds[0], state.seconds[1], state.best[0], state.best[1]];
-    let mut tensors: Vec<_> = momenta.iter().map(|(name, shape, v)| (name.as_str(), view(shape, v))).collect();
+    let mut tensors: Vec<_> = named.iter().map(|(name, shape, v)| (name.as_str(), view(shape, v))).collect();
     let raw = |dtype, len, bytes| TensorView::new(dtype, vec![len], bytes).expect("the shape is the values'");
     tensors.push(("counters", raw(Dtype::U64, counters.len(), bytemuck::cast_slice(&counters))));
     tensors.push(("scalars", raw(Dtype::F64, scalars.len(), bytemuck::cast_slice(&scalars))));
     write_safetensors(path, &tensors, &BTreeMap::new())
 }
 
-/// Reads a state file; `counters` is their expected number.
+/// Reads a state file; `counters` is their expected number, `ema` whether the run keeps a moving average.
 ///
 /// # Errors
 /// Where the file can't be read or does not belong to the network.
-pub fn read_state(path: &Path, net: &Net, counters: usize) -> Result<State> {
+pub fn read_state(path: &Path, net: &Net, counters: usize, ema: bool) -> Result<State> {
     let bytes = std::fs::read(path).map_err(Error::io(path, "cannot read the run's state"))?;
     let (file, _) = parse_safetensors(path, &bytes)?;
     let tensor = |name: &str, dtype: Dtype, shape: &[usize]| {
@@ -166,14 +170,19 @@ pub fn read_state(path: &Path, net: &Net, counters: usize) -> Result<State> {
         }
         Ok(t.data())
     };
-    let mut momenta = vec![0.0; net.params];
-    for t in net.tensors.iter().filter(|t| t.arena == Arena::Params) {
-        let values: Vec<f32> =
-            bytemuck::pod_collect_to_vec(tensor(&format!("momentum.{}", t.name), Dtype::F32, &t.shape)?);
-        from_pytorch(t, &values, &mut momenta[t.span.range()]);
-    }
+    let arena = |prefix: &str| -> Result<Vec<f32>> {
+        let mut arena = vec![0.0; net.params];
+        for t in net.tensors.iter().filter(|t| t.arena == Arena::Params) {
+            let values: Vec<f32> =
+                bytemuck::pod_collect_to_vec(tensor(&format!("{prefix}.{}", t.name), Dtype::F32, &t.shape)?);
+            from_pytorch(t, &values, &mut arena[t.span.range()]);
+        }
+        Ok(arena)
+    };
+    let momenta = arena("momentum")?;
+    let ema = ema.then(|| arena("ema")).transpose()?;
     let raw: Vec<u64> = bytemuck::pod_collect_to_vec(tensor("counters", Dtype::U64, &[counters])?);
     let s: Vec<f64> = bytemuck::pod_collect_to_vec(tensor("scalars", Dtype::F64, &[5])?);
     let counts = Counts::from_raw(&raw, s[0], net.arch.classes);
-    Ok(State { momenta, counts, seconds: [s[1], s[2]], best: [s[3], s[4]] })
+    Ok(State { momenta, ema, counts, seconds: [s[1], s[2]], best: [s[3], s[4]] })
 }

@@ -41,6 +41,8 @@ pub struct Config {
     pub momentum: f32,
     /// Weight decay.
     pub weight_decay: f32,
+    /// Decay of the weights' moving average, if one is kept.
+    pub ema: Option<f32>,
     /// Whether to augment.
     pub augment: bool,
     /// Whether to shuffle.
@@ -159,6 +161,10 @@ impl Config {
         if validation >= 1.0 {
             return Err(Error::usage("--validation 1: nothing would be left to train on; give a share below 1"));
         }
+        let ema = o.ema.map(|d| number("ema", Some(d), 0.0..=1.0)).transpose()?.map(|d| d as f32);
+        if ema == Some(1.0) {
+            return Err(Error::usage("--ema 1: the average would never move; give a decay below 1"));
+        }
         Ok(Config {
             dataset: o.dataset.clone().ok_or_else(|| set("dataset"))?,
             arch,
@@ -176,6 +182,7 @@ impl Config {
             schedule: o.lr_schedule.ok_or_else(|| set("lr-schedule"))?,
             momentum: number("momentum", o.momentum, 0.0..=1.0)? as f32,
             weight_decay: number("weight-decay", o.weight_decay, 0.0..=1.0)? as f32,
+            ema,
             augment: !o.no_augment.unwrap_or(false),
             shuffle: !o.no_shuffle.unwrap_or(false),
             max_batches: o.max_batches.map(|m| count("max-batches", Some(m), 1..=1_000_000_000)).transpose()?,
@@ -208,6 +215,7 @@ impl Config {
             weights: if mines { self.weights } else { Weights::Uniform },
             momentum: self.momentum,
             weight_decay: self.weight_decay,
+            ema: self.ema,
             augment: self.augment,
             seed: self.seed,
         }

@@ -325,7 +325,7 @@ impl<'a, B: Backend> Trainer<'a, B> {
             for (i, (score, path)) in [pgd.mean, pgd.worst].into_iter().zip(paths).enumerate() {
                 if score > self.best[i] {
                     self.best[i] = score;
-                    self.write_checkpoint(&path, None)?;
+                    self.write_checkpoint(&path, &self.engine.weights()?, None)?;
                 }
             }
         }

@@ -237,6 +237,10 @@ pub struct Options {
     /// Weight decay, on all parameters [default: 0.0002]
     #[arg(long, value_name = "D", help_heading = "Training")]
     pub weight_decay: Option<Number>,
+    /// Keep a moving average of the weights, ema = DECAY*ema + (1 - DECAY)*w after each step, in ema.safetensors; DECAY in
+    /// [0, 1). Batch norms' running statistics are not averaged [default: none]
+    #[arg(long, value_name = "DECAY", help_heading = "Training")]
+    pub ema: Option<Number>,
     /// Seed of everything random [default: 0]
     #[arg(long, value_name = "SEED", value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64),
         help_heading = "Training")]

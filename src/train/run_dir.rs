@@ -80,6 +80,11 @@ impl RunDir {
         self.path("last.safetensors")
     }
 
+    /// The moving average of the weights, beside the latest checkpoint.
+    pub fn ema(&self) -> PathBuf {
+        self.path("ema.safetensors")
+    }
+
     /// The checkpoint of the best mean PGD accuracy on the validation split.
     pub fn best_mean(&self) -> PathBuf {
         self.path("best-mean.safetensors")

@@ -7,6 +7,7 @@ use crate::backend::Backend;
 use crate::net::state::Weights;
 use crate::report;
 use crate::{Error, Result};
+use std::path::Path;
 
 impl<B: Backend> Trainer<'_, B> {
     /// Loads the run's last checkpoint; false if there is none.
@@ -26,9 +27,12 @@ impl<B: Backend> Trainer<'_, B> {
         };
         let counters = self.scene.stats.counters.len;
         let state_path = self.run.path(&state);
-        let state = checkpoint::read_state(&state_path, &self.engine.net, counters)?;
+        let state = checkpoint::read_state(&state_path, &self.engine.net, counters, self.config.ema.is_some())?;
         self.engine.set_weights(&Weights::from_state_dict(&self.engine.net, &checkpoint.dict, &path)?)?;
         self.engine.set_momenta(&state.momenta)?;
+        if let Some(ema) = &state.ema {
+            self.engine.set_ema(ema)?;
+        }
         self.epochs = self.run.read_metrics()?;
         // A run killed between the two files has an epoch more in its metrics than in its checkpoint.
         self.epochs.retain(|e| e.epoch <= meta.epoch as u64);
@@ -44,7 +48,7 @@ impl<B: Backend> Trainer<'_, B> {
         Ok(true)
     }
 
-    pub(super) fn write_checkpoint(&self, path: &std::path::Path, state: Option<String>) -> Result<()> {
+    pub(super) fn write_checkpoint(&self, path: &Path, weights: &Weights, state: Option<String>) -> Result<()> {
         let (arch, c) = (&self.config.arch, self.config);
         let Config { attack, .. } = c;
         let method = c.method.name().to_owned();
@@ -62,10 +66,10 @@ impl<B: Backend> Trainer<'_, B> {
             batch: self.counts.batches,
             state,
         };
-        checkpoint::write(path, &self.engine.net, &self.engine.weights()?, &meta)
+        checkpoint::write(path, &self.engine.net, weights, &meta)
     }
 
-    /// Writes the last checkpoint with its state.
+    /// Writes the last checkpoint with its state, and the moving average of the weights if one is kept.
     pub(super) fn save(&mut self) -> Result<()> {
         if self.program.is_some() {
             self.gather()?;
@@ -73,13 +77,20 @@ impl<B: Backend> Trainer<'_, B> {
         self.check_weights(self.epochs.len() + 1)?;
         let state = State {
             momenta: self.engine.momenta()?,
+            ema: self.engine.ema()?,
             counts: self.counts.clone(),
             seconds: self.seconds,
             best: self.best,
         };
         let name = format!("state-{:04}-{:06}.safetensors", self.epochs.len(), state.counts.batches);
         checkpoint::write_state(&self.run.path(&name), &self.engine.net, &state)?;
-        self.write_checkpoint(&self.run.last(), Some(name.clone()))?;
+        let weights = self.engine.weights()?;
+        if let Some(params) = state.ema {
+            // Before the last checkpoint: a run killed in between goes on and writes both again.
+            let averaged = Weights { params, running: weights.running.clone() };
+            self.write_checkpoint(&self.run.ema(), &averaged, None)?;
+        }
+        self.write_checkpoint(&self.run.last(), &weights, Some(name.clone()))?;
         self.run.remove_states_but(&name);
         Ok(())
     }

@@ -101,7 +101,7 @@ fn expected(arch: &Arch, dict: &StateDict, images: &[f32], labels: &[u32], weigh
 
 /// A step without momentum, decay or learning rate leaves the gradient in the momenta, exactly.
 fn step_for_gradient(attack: Option<Pgd>, mining: Mining, weights: Weighting) -> TrainSpec {
-    TrainSpec { attack, mining, weights, momentum: 0.0, weight_decay: 0.0, augment: false, seed: 5 }
+    TrainSpec { attack, mining, weights, momentum: 0.0, weight_decay: 0.0, ema: None, augment: false, seed: 5 }
 }
 
 /// Compares gradients, parameters and running statistics after one step from `dict`.

@@ -11,6 +11,7 @@ use ham_engine::net::state::Weights;
 use ham_engine::ops::head::Loss;
 use ham_engine::ops::mine::Weights as Weighting;
 use ham_engine::program::Shape;
+use std::path::Path;
 
 /// Three whole mini-batches and a partial one.
 const N: usize = 35;
@@ -24,6 +25,7 @@ fn spec(k_drop: &[usize], weights: Weighting) -> TrainSpec {
         weights,
         momentum: 0.9,
         weight_decay: 2e-4,
+        ema: None,
         augment: true,
         seed: 31,
     }
@@ -207,4 +209,33 @@ fn image_channels_up_to_what_the_stem_takes() {
     e.backend.replay(&mut recorded).unwrap();
     let too_wide = Arch { image: Shape { c: 257, h: 4, w: 4 }, ..wide };
     assert!(too_wide.validate().unwrap_err().to_string().contains("channels must be 1 to 256"));
+}
+
+#[test]
+fn the_average_starts_at_the_weights_and_follows_them() {
+    let arch = tiny();
+    let dict = random_dict(&arch, 32);
+    let mut e = Engine::new(CpuBackend::new(1).unwrap(), arch.clone(), false).unwrap();
+    let weights = Weights::from_state_dict(&e.net, &dict, Path::new("test")).unwrap();
+    e.set_weights(&weights).unwrap();
+    assert_eq!(e.ema().unwrap(), None);
+    let scene = scene(&mut e, &arch, BATCH, 10);
+    e.set_learning_rates(&[0.05; BATCHES]).unwrap();
+    let spec = TrainSpec { ema: Some(0.75), ..spec(&[], Weighting::Uniform) };
+    let mut train = e.record_train(&scene, &spec).unwrap();
+    let mut want = weights.params.clone();
+    assert_eq!(e.ema().unwrap().as_ref(), Some(&want));
+    e.begin(&scene, 1, &order(N)).unwrap();
+    for _ in 0..2 {
+        e.backend.replay(&mut train).unwrap();
+        let params = e.weights().unwrap().params;
+        want.iter_mut().zip(&params).for_each(|(e, w)| *e = 0.75 * *e + 0.25 * w);
+        assert_eq!(bits(&e.ema().unwrap().unwrap()), bits(&want));
+    }
+    assert_ne!(want, weights.params);
+    // Recorded once more, it goes on; only new weights start it afresh.
+    e.record_train(&scene, &spec).unwrap();
+    assert_eq!(e.ema().unwrap().as_ref(), Some(&want));
+    e.set_weights(&weights).unwrap();
+    assert_eq!(e.ema().unwrap(), Some(weights.params));
 }

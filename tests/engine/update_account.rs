@@ -5,7 +5,7 @@ use ham_engine::backend::Backend;
 use ham_engine::cpu::simd::Level;
 use ham_engine::engine::Counts;
 use ham_engine::ops::account::{Account, NetPass, Tally, counter};
-use ham_engine::ops::update::{Arenas, Update};
+use ham_engine::ops::update::{Arenas, Ema, Update};
 use ham_engine::program::{Buf, Op};
 
 /// Longer than the part a thread takes, and no multiple of it.
@@ -15,7 +15,8 @@ const RUNNING: usize = 70;
 struct Step {
     bench: Bench,
     arenas: Arenas,
-    before: [Vec<f32>; 5],
+    ema: Buf,
+    before: [Vec<f32>; 6],
     lr: Buf,
 }
 
@@ -23,25 +24,26 @@ impl Step {
     fn new(level: Level) -> Step {
         let mut bench = Bench::of_state(level, 4, 3, 1);
         let mut rng = Rng(8);
-        let before = [PARAMS, PARAMS, PARAMS, RUNNING, RUNNING].map(|n| rng.f32s(n, -1.0, 1.0));
-        let [params, grads, momenta, running, batch_stats] = before.each_ref().map(|v| bench.buffer(v));
+        let before = [PARAMS, PARAMS, PARAMS, RUNNING, RUNNING, PARAMS].map(|n| rng.f32s(n, -1.0, 1.0));
+        let [params, grads, momenta, running, batch_stats, ema] = before.each_ref().map(|v| bench.buffer(v));
         let lr = bench.buffer(&[9.0, 0.25, 9.0]);
-        Step { bench, arenas: Arenas { params, grads, momenta, running, batch_stats }, before, lr }
+        Step { bench, arenas: Arenas { params, grads, momenta, running, batch_stats }, ema, before, lr }
     }
 
-    /// Runs the update of the second mini-batch of an epoch.
-    fn run(&mut self, live: usize, halted: u64) {
+    /// Runs the update of the second mini-batch of an epoch, with a moving average of this decay if there is one.
+    fn run(&mut self, live: usize, halted: u64, decay: Option<f32>) {
         let b = &mut self.bench;
         b.live(&order(live), 4);
         b.backend.write(b.stats.counters, counter::BATCHES, &[2u64]).unwrap();
         b.backend.write(b.stats.counters, counter::HALTED, &[halted]).unwrap();
         let (arenas, lr, batch, stats) = (self.arenas, self.lr, b.batch, b.stats);
-        b.run([Op::Update(Update { arenas, lr, momentum: 0.9, weight_decay: 0.01, batch, stats })]);
+        let ema = decay.map(|decay| Ema { params: self.ema, decay });
+        b.run([Op::Update(Update { arenas, lr, momentum: 0.9, weight_decay: 0.01, ema, batch, stats })]);
     }
 
-    fn after(&self) -> [Vec<f32>; 5] {
+    fn after(&self) -> [Vec<f32>; 6] {
         let a = &self.arenas;
-        [a.params, a.grads, a.momenta, a.running, a.batch_stats].map(|buf| self.bench.f32s(buf))
+        [a.params, a.grads, a.momenta, a.running, a.batch_stats, self.ema].map(|buf| self.bench.f32s(buf))
     }
 }
 
@@ -49,9 +51,9 @@ impl Step {
 fn update_is_sgd_with_momentum_and_decay() {
     each_level(|level| {
         let mut step = Step::new(level);
-        step.run(1, 0);
-        let [w, g, v, r, b] = step.before.each_ref().map(|v| v.iter().map(|v| *v as f64).collect::<Vec<_>>());
-        let [w_after, g_after, v_after, r_after, b_after] = step.after();
+        step.run(1, 0, None);
+        let [w, g, v, r, b, _] = step.before.each_ref().map(|v| v.iter().map(|v| *v as f64).collect::<Vec<_>>());
+        let [w_after, g_after, v_after, r_after, b_after, ema_after] = step.after();
         let v_want: Vec<f64> = (0..PARAMS).map(|i| 0.9 * v[i] + g[i] + 0.01 * w[i]).collect();
         let w_want: Vec<f64> = (0..PARAMS).map(|i| w[i] - 0.25 * v_want[i]).collect();
         let r_want: Vec<f64> = r.iter().zip(&b).map(|(r, b)| 0.9 * r + 0.1 * b).collect();
@@ -61,6 +63,25 @@ fn update_is_sgd_with_momentum_and_decay() {
         close(&format!("{level} params"), &w_after, &w_want, ulps);
         close(&format!("{level} running"), &r_after, &r_want, ulps);
         assert_eq!((&g_after, &b_after), (&step.before[1], &step.before[4]), "{level}: inputs were written");
+        assert_eq!(ema_after, step.before[5], "{level}: an average moved that is not kept");
+    });
+}
+
+#[test]
+fn the_average_moves_to_the_new_weights() {
+    each_level(|level| {
+        for decay in [0.0f32, 0.3, 0.75, 0.999] {
+            let mut step = Step::new(level);
+            step.run(1, 0, Some(decay));
+            let ([w, .., ema], d) = (step.after(), decay as f64);
+            let want: Vec<f64> =
+                step.before[5].iter().zip(&w).map(|(e, w)| d * *e as f64 + (1.0 - d) * *w as f64).collect();
+            // Three roundings of values below 2, and that of 1 - decay.
+            close(&format!("{level} average, decay {decay}"), &ema, &want, 2.0 * f32::EPSILON as f64);
+            let mut without = Step::new(level);
+            without.run(1, 0, None);
+            assert_eq!(step.after()[..5], without.after()[..5], "{level} decay {decay}: the step itself changed");
+        }
     });
 }
 
@@ -68,7 +89,7 @@ fn update_is_sgd_with_momentum_and_decay() {
 fn update_is_skipped_when_nothing_is_live_or_the_run_halted() {
     for (live, halted) in [(0, 0), (3, 2), (0, 1)] {
         let mut step = Step::new(Level::detect());
-        step.run(live, halted);
+        step.run(live, halted, Some(0.5));
         assert_eq!(step.after(), step.before, "live {live} halted {halted}");
     }
 }

@@ -34,6 +34,7 @@ fn spec() -> TrainSpec {
         weights: Weighting::StepSize,
         momentum: 0.9,
         weight_decay: 2e-4,
+        ema: None,
         augment: true,
         seed: 31,
     }

@@ -27,6 +27,14 @@ impl CpuOp for Update {
                 *w -= lr * *v;
             }
         });
+        if let Some(ema) = self.ema {
+            let (keep, share) = (ema.decay, 1.0 - ema.decay);
+            // SAFETY: as above.
+            let averages = unsafe { cx.buf::<f32>(ema.params) };
+            averages.par_chunks_mut(CHUNK).zip(params.par_chunks(CHUNK)).for_each(|(e, w)| {
+                e.iter_mut().zip(w).for_each(|(e, w)| *e = keep * *e + share * w);
+            });
+        }
         for (r, b) in running.iter_mut().zip(cx.read::<f32>(a.batch_stats)) {
             *r = (1.0 - RUNNING_MOMENTUM) * *r + RUNNING_MOMENTUM * b;
         }

@@ -20,6 +20,8 @@ struct UpdateDims {
     decay: f32,
     keep: f32,
     share: f32,
+    ema_keep: f32,
+    ema_share: f32,
 }
 
 impl GpuOp for Update {
@@ -32,6 +34,7 @@ impl GpuOp for Update {
                 format!("{len} parameters, {stats} statistics: at most 2^31 - 1 of each"),
             ));
         }
+        let ema_keep = self.ema.map_or(0.0, |e| e.decay);
         let dims = UpdateDims {
             len: len as u32,
             stats: stats as u32,
@@ -39,11 +42,14 @@ impl GpuOp for Update {
             decay: self.weight_decay,
             keep: 1.0 - RUNNING_MOMENTUM,
             share: RUNNING_MOMENTUM,
+            ema_keep,
+            ema_share: 1.0 - ema_keep,
         };
         let args = [
             Arg::Out(cx.buf(a.params)),
             Arg::Out(cx.buf(a.momenta)),
             Arg::Out(cx.buf(a.running)),
+            Arg::Out(self.ema.map_or(0, |e| cx.buf(e.params))),
             Arg::In(cx.buf(a.grads)),
             Arg::In(cx.buf(a.batch_stats)),
             Arg::In(cx.buf(self.lr)),

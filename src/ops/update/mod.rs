@@ -1,10 +1,13 @@
-//! The parameter update: SGD with momentum and weight decay over the flat arena, and the running statistics.
+//! The parameter update: SGD with momentum and weight decay over the flat arena, the moving average of the weights where
+//! one is kept, and the running statistics.
 //!
 //! ```text
 //! v = momentum*v + (g + weight_decay*w);  w = w - lr*v
+//! ema = decay*ema + (1 - decay)*w
 //! running = 0.9*running + 0.1*batch
 //! ```
-//! Skipped, all of it, when no example is live or the loss was not finite.
+//! Skipped, all of it, when no example is live or the loss was not finite. The average is of parameters only: running
+//! statistics are an average already and are not averaged again.
 
 mod cpu;
 mod gpu;
@@ -31,6 +34,15 @@ pub struct Arenas {
     pub batch_stats: Buf,
 }
 
+/// An exponential moving average of the parameters.
+#[derive(Clone, Copy, Debug)]
+pub struct Ema {
+    /// The average, f32, in the layout of the parameter arena.
+    pub params: Buf,
+    /// The share that it keeps at each step, in [0, 1).
+    pub decay: f32,
+}
+
 /// One step of SGD.
 #[derive(Clone, Debug)]
 pub struct Update {
@@ -42,6 +54,8 @@ pub struct Update {
     pub momentum: f32,
     /// Weight decay, on all parameters.
     pub weight_decay: f32,
+    /// The average to move, if one is kept.
+    pub ema: Option<Ema>,
     /// The batch.
     pub batch: Batch,
     /// The statistics.
