@@ -179,10 +179,15 @@ fn a_mark_books_the_time_since_the_last_one() {
         driver.read(times, cast_slice_mut(&mut after)).unwrap();
         after
     };
-    let [.., now] = mark([100, 50, 0], 2);
-    assert!(now > 0, "the simulated timer is at its start");
-    assert_eq!(mark([100, 50, 0], 2), [100, 50, now]);
-    assert_eq!(mark([100, 50, 0], 0), [100 + now, 50, now]);
-    assert_eq!(mark([100, 50, now - 1], 1), [100, 51, now]);
-    assert_eq!(mark([100, 50, now + 9], 1), [100, 50, now], "a timer that was reset");
+    let [attack, update, start] = mark([100, 50, 7], 2);
+    assert_eq!((attack, update), (100, 50), "no phase has ended");
+    assert!(start > 7, "the timer is at its start");
+    let [attack, update, later] = mark([100, 50, start], 0);
+    assert!(later >= start);
+    assert_eq!((attack, update), (100 + later - start, 50));
+    let [attack, update, last] = mark([100, 50, later], 1);
+    assert_eq!((attack, update), (100, 50 + last - later));
+    let [attack, update, now] = mark([100, 50, u64::MAX / 2], 1);
+    assert_eq!((attack, update), (100, 50), "a timer that was reset");
+    assert!(now >= last && now < u64::MAX / 2);
 }
