@@ -75,7 +75,10 @@ fn options_out_of_range() {
         ("--arch magic", "possible values"),
         ("--lr-schedule magic", "possible values"),
         ("--preset magic", "possible values"),
-        ("--device magic", "possible values"),
+        ("--device magic", "unknown device `magic`: known are auto, cpu, cuda, cuda:NUMBER and sim"),
+        ("--device cpu --precision bf16", "--precision bf16 needs --device cuda (or sim)"),
+        ("--precision fp16", "possible values"),
+        ("--profile-batches 3", "give FIRST..END, as in 10..12"),
         ("--threads 100000", "--threads"),
         ("--no-such-option", "--no-such-option"),
     ] {
