@@ -45,7 +45,7 @@ impl Sources {
     /// The PTX of a module, which names no folder of this machine, under the lowest version that the compiler's ptxas accepts.
     pub fn compile(&self, nvcc: &Nvcc, name: &str, out: &Path) -> Result<String, String> {
         let draft = out.join(format!("{name}.draft.ptx"));
-        let ptx = without_folders(&nvcc.compile(&self.folder, &format!("{name}.cu"), &draft)?);
+        let ptx = without_places(&nvcc.compile(&self.folder, &format!("{name}.cu"), &draft)?);
         let lowered = nvcc.lowered(&ptx, &draft)?;
         let _ = fs::remove_file(&draft);
         Ok(lowered.unwrap_or(ptx))
@@ -71,15 +71,25 @@ impl Sources {
     }
 }
 
-/// `.file` directives with the file's name alone.
-fn without_folders(ptx: &str) -> String {
-    let rewrite = |line: &str| match line.strip_prefix("\t.file\t").and_then(|rest| rest.split_once('"')) {
-        Some((number, path)) => {
+/// `_INTERNAL_`, as the line info's names of functions have it before a hash of the source's place.
+const INTERNAL: &str = "95,73,78,84,69,82,78,65,76,95,";
+
+/// The same PTX wherever it is compiled: `.file` directives with the file's name alone, and zeros for the eight digits that
+/// names of functions have from the source's place.
+fn without_places(ptx: &str) -> String {
+    let rewrite = |line: &str| -> String {
+        if let Some((number, path)) = line.strip_prefix("\t.file\t").and_then(|rest| rest.split_once('"')) {
             let path = path.split('"').next().unwrap_or(path);
             let name = path.rsplit('/').next().unwrap_or(path);
-            format!("\t.file\t{number}\"{name}\"\n")
+            return format!("\t.file\t{number}\"{name}\"\n");
         }
-        None => line.into(),
+        match line.split_once(INTERNAL) {
+            Some((before, after)) => {
+                let digits = after.split(',').take(8).map(|n| n.len() + 1).sum::<usize>();
+                format!("{before}{INTERNAL}{}{}", "48,".repeat(8), after.get(digits..).unwrap_or_default())
+            }
+            None => line.into(),
+        }
     };
     ptx.split_inclusive('\n').map(rewrite).collect()
 }
