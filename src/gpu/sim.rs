@@ -59,10 +59,6 @@ pub struct SimDriver {
     shared: HashMap<Kernel, usize>,
     sizes: Sizes,
     calls: Cell<Calls>,
-    /// Ranges passed, and those that are open: what a profiler would show.
-    ranges: Vec<String>,
-    open: Vec<String>,
-    counters: Option<Vec<Counters>>,
 }
 
 impl SimDriver {
@@ -77,30 +73,12 @@ impl SimDriver {
             shared: HashMap::new(),
             sizes: Sizes::default(),
             calls: Cell::default(),
-            ranges: Vec::new(),
-            open: Vec::new(),
-            counters: None,
         }
     }
 
     /// What was asked of it so far.
     pub fn calls(&self) -> Calls {
         self.calls.get()
-    }
-
-    /// The ranges that were passed, outermost first, joined by ` > `.
-    pub fn ranges(&self) -> &[String] {
-        &self.ranges
-    }
-
-    /// From now on keeps what each launch counts, until [`SimDriver::take_counters`].
-    pub fn count(&mut self) {
-        self.counters = Some(Vec::new());
-    }
-
-    /// What each launch since [`SimDriver::count`] counted, in order.
-    pub fn take_counters(&mut self) -> Vec<Counters> {
-        self.counters.take().unwrap_or_default()
     }
 
     fn called(&self, what: impl Fn(&mut Calls)) {
@@ -145,9 +123,6 @@ impl SimDriver {
             .launch(&self.modules[&launch.kernel.module], launch.kernel.name, shape, &args)
             .map_err(|e| device_error(launch, e))?;
         self.called(|c| c.launches += 1);
-        if let Some(all) = &mut self.counters {
-            all.push(counters.clone());
-        }
         Ok(counters)
     }
 }
@@ -232,29 +207,19 @@ impl Driver for SimDriver {
         Ok(commands)
     }
 
-    fn replay(&mut self, graph: &mut Self::Graph, traced: bool) -> Result<()> {
+    fn replay(&mut self, graph: &mut Self::Graph, _traced: bool) -> Result<()> {
         self.called(|c| c.replays += 1);
         for command in graph.iter() {
-            match command {
-                Command::Launch(launch) => {
-                    self.run(launch)?;
-                }
-                Command::Push(name) if traced => self.push(name),
-                Command::Pop if traced => self.pop(),
-                Command::Push(_) | Command::Pop => {}
+            if let Command::Launch(launch) = command {
+                self.run(launch)?;
             }
         }
         Ok(())
     }
 
-    fn push(&mut self, name: &str) {
-        self.open.push(name.into());
-        self.ranges.push(self.open.join(" > "));
-    }
+    fn push(&mut self, _name: &str) {}
 
-    fn pop(&mut self) {
-        self.open.pop();
-    }
+    fn pop(&mut self) {}
 
     fn profile(&mut self, _on: bool) -> Result<()> {
         Ok(())
