@@ -7,14 +7,15 @@
 //! predicts, and the attack's steps are too small to change either. Costs don't depend on anything else.
 
 use clap::Parser;
-use ham_engine::attack::{Mining, Pgd, Scene};
+use ham_engine::attack::{Pgd, Scene};
 use ham_engine::backend::Backend;
 use ham_engine::cpu::CpuBackend;
 use ham_engine::engine::{Engine, Images, TrainSpec};
+use ham_engine::method::{Plan, TrainLoss, drop_easy};
 use ham_engine::net::Arch;
 use ham_engine::net::state::Weights;
 use ham_engine::ops::head::Loss;
-use ham_engine::ops::mine::Weights as Weighting;
+use ham_engine::ops::start::Noise;
 use ham_engine::program::{Phase, Shape};
 use ham_engine::rng::{Philox, Stream, uniform};
 use std::time::Instant;
@@ -111,12 +112,17 @@ fn run(case: &Case, args: &Args) {
     e.backend.write(scene.data.labels, 0, &labels).unwrap();
     e.set_learning_rates(&[0.0]).unwrap();
     let weights = e.weights().unwrap();
-    let mut programs = [("PGD-AT", vec![]), ("HAM", vec![3])].map(|(name, k_drop)| {
-        let pgd = Pgd { eps: 1e-9, alpha: 1e-9, steps: 10, random_start: true, loss: Loss::CrossEntropy };
+    let mut programs = [("PGD-AT", vec![]), ("HAM", vec![3])].map(|(name, k_drop): (_, Vec<usize>)| {
+        let pgd =
+            Pgd { eps: 1e-9, alpha: 1e-9, steps: 10, start: Some(Noise::Uniform(1e-9)), loss: Loss::CrossEntropy };
         let spec = TrainSpec {
-            attack: Some(pgd),
-            mining: Mining { k_drop, keep_easy: 0.0 },
-            weights: Weighting::Uniform,
+            plan: Plan {
+                name,
+                attack: Some(pgd),
+                checks: drop_easy(&k_drop, 0.0),
+                weight: 1.0.into(),
+                loss: TrainLoss::CrossEntropy,
+            },
             momentum: 0.9,
             weight_decay: 2e-4,
             ema: None,

@@ -2,7 +2,8 @@
 //
 //   pooled = mean of a over the pixels;  z = W*pooled + bias;  p = softmax(z);  loss = log(sum exp(z - top)) - (z[y] - top)
 //   crossed = argmax z != y (ties: the lowest class);  kappa += !crossed;  step = max(step, |p - p_before|_1);  keep = crossed
-//   dz = p - onehot(y), or onehot(best other) - onehot(y) for the margin, times the example's weight where there is one
+//   dz = p - onehot(y), onehot(best other) - onehot(y) for the margin, p - target for the divergence KL(target || p), times the
+//        example's weight where there is one; or what is given
 //   dy[.., c] = scale[c]/pixels * sum over k of dz[k]*W[k, c]  where the bit is 1, else 0
 //   dW[k, c] = sum over slots of dz[k]*pooled[c];  db[k] = sum over slots of dz[k]
 //
@@ -14,7 +15,9 @@
 // kappa       u32 [capacity] by position, in and out, nullable; so is step (f32)
 // weights     f32 [classes, channels] in;  bias f32 [classes] in
 // label       u32 [capacity] by position, in;  weight f32 [capacity] by position, in, nullable in head_dgrad
+// target      f32 [capacity, classes] by position, in, nullable: the divergence's target, or the gradient of the logits that is given
 // scale       f32 [cp] in, nullable;  bits [capacity, pixels, cp/8] in, nullable
+// given       f32 [capacity, classes] by position, in of head_wgrad, nullable: dz, weighted
 // position    u32 [capacity] in: the position of a slot;  live u32 [2] in
 // dw, db      f32 [classes, channels], [classes] out
 //
@@ -27,8 +30,9 @@
 // slots ascending in dW and db, where each operation rounds by itself, as on the CPU.
 // Preconditions: parts*cp/LANES <= 256 if parts > 1; at least two classes for the margin; labels below classes.
 #include "maps.cuh"
+#include "warp.cuh"
 
-constexpr u32 THREADS = 256, WARPS = THREADS / 32, ALL = 0xffffffffu;
+constexpr u32 THREADS = 256, WARPS = THREADS / 32;
 
 struct HeadDims {
     u32 classes;
@@ -39,8 +43,11 @@ struct HeadDims {
     u32 parts;
     // 1 / pixels.
     float inverse;
-    u32 margin;
+    u32 loss;
 };
+
+// Values of `loss`.
+constexpr u32 CROSS_ENTROPY = 0, MARGIN = 1, DIVERGENCE = 2, GIVEN = 3;
 
 // How often `first`, `first + stride` and so on are below `end`. A loop that counts is unrolled with its loads ahead; one that
 // compares unsigned numbers that might wrap is not.
@@ -48,41 +55,15 @@ __device__ __forceinline__ u32 times(u32 first, u32 end, u32 stride) {
     return first < end ? (end - first + stride - 1) / stride : 0;
 }
 
-__device__ __forceinline__ float warp_sum(float v) {
-#pragma unroll
-    for (u32 i = 16; i > 0; i /= 2) v += __shfl_xor_sync(ALL, v, i);
-    return v;
-}
-
-// The lowest class with the largest logit, `skip` left out; as on the CPU a NaN never wins, unless it is the first looked at.
-__device__ __forceinline__ u32 warp_argmax(const float* z, u32 classes, u32 skip) {
-    float best = -INFINITY;
-    u32 at = classes;
-    for (u32 k = threadIdx.x % 32; k < classes; k += 32) {
-        if (k != skip && (z[k] > best || (z[k] == best && at == classes))) {
-            best = z[k];
-            at = k;
-        }
-    }
-#pragma unroll
-    for (u32 i = 16; i > 0; i /= 2) {
-        float v = __shfl_xor_sync(ALL, best, i);
-        u32 k = __shfl_xor_sync(ALL, at, i);
-        if (v > best || (v == best && k < at)) {
-            best = v;
-            at = k;
-        }
-    }
-    u32 first = skip == 0 ? 1 : 0;
-    return at == classes || isnan(z[first]) ? first : at;
-}
-
 // By one warp: `dz` holds the probabilities and becomes the gradient of the loss with respect to the logits.
-__device__ __forceinline__ void logit_gradient(float* dz, const float* z, u32 label, float weight, const HeadDims& d) {
-    u32 other = d.margin ? warp_argmax(z, d.classes, label) : 0;
+__device__ __forceinline__ void logit_gradient(float* dz, const float* z, const float* __restrict__ target, u32 label,
+                                               float weight, const HeadDims& d) {
+    u32 other = d.loss == MARGIN ? warp_argmax(z, d.classes, label) : 0;
     for (u32 k = threadIdx.x % 32; k < d.classes; k += 32) {
-        float v = d.margin ? (k == other ? 1.0f : 0.0f) : dz[k];
-        dz[k] = __fmul_rn(k == label ? v - 1.0f : v, weight);
+        float v = d.loss == MARGIN ? (k == other ? 1.0f : 0.0f) : dz[k];
+        if (d.loss >= DIVERGENCE) v = d.loss == GIVEN ? target[k] : v - target[k];
+        else if (k == label) v -= 1.0f;
+        dz[k] = __fmul_rn(v, weight);
     }
 }
 
@@ -162,7 +143,7 @@ __device__ __forceinline__ void
 fprop(float* __restrict__ pooled, float* __restrict__ logits, float* __restrict__ probs, u32* __restrict__ crossed,
       u32* __restrict__ keep, u32* __restrict__ kappa, float* __restrict__ step, float* __restrict__ confidence,
       float* __restrict__ loss, T* __restrict__ dy, const T* __restrict__ a, const float* __restrict__ weights,
-      const float* __restrict__ bias, const u32* __restrict__ label, const float* __restrict__ scale,
+      const float* __restrict__ bias, const u32* __restrict__ label, const float* __restrict__ target, const float* __restrict__ scale,
       const u8* __restrict__ bits, const u32* __restrict__ position, const u32* __restrict__ live, const HeadDims& d) {
     extern __shared__ __align__(16) float shared[];
     u32 slot = blockIdx.x, t = threadIdx.x, lane = t % 32, warp = t / 32;
@@ -208,7 +189,7 @@ fprop(float* __restrict__ pooled, float* __restrict__ logits, float* __restrict_
             if (step) step[at] = fmaxf(step[at], moved);
         }
         __syncwarp();
-        if (dy) logit_gradient(p, z, y, 1.0f, d);
+        if (dy) logit_gradient(p, z, target ? target + row : target, y, 1.0f, d);
     }
     if (!dy) return;
     __syncthreads();
@@ -218,8 +199,9 @@ fprop(float* __restrict__ pooled, float* __restrict__ logits, float* __restrict_
 template <class T>
 __device__ __forceinline__ void
 dgrad(T* __restrict__ dy, const float* __restrict__ probs, const float* __restrict__ logits, const float* __restrict__ weights,
-      const u32* __restrict__ label, const float* __restrict__ weight, const float* __restrict__ scale,
-      const u8* __restrict__ bits, const u32* __restrict__ position, const u32* __restrict__ live, const HeadDims& d) {
+      const u32* __restrict__ label, const float* __restrict__ target, const float* __restrict__ weight,
+      const float* __restrict__ scale, const u8* __restrict__ bits, const u32* __restrict__ position,
+      const u32* __restrict__ live, const HeadDims& d) {
     extern __shared__ __align__(16) float shared[];
     u32 slot = blockIdx.x, t = threadIdx.x;
     if (slot >= live[0]) return;
@@ -228,29 +210,30 @@ dgrad(T* __restrict__ dy, const float* __restrict__ probs, const float* __restri
     size_t map = (size_t)slot * d.pixels * d.cp, row = (size_t)at * d.classes;
     if (t < 32) {
         for (u32 k = t; k < d.classes; k += 32) dz[k] = probs[row + k];
-        logit_gradient(dz, logits + row, label[at], weight ? weight[at] : 1.0f, d);
+        logit_gradient(dz, logits + row, target ? target + row : target, label[at], weight ? weight[at] : 1.0f, d);
     }
     __syncthreads();
     spread(dy + map, value, dz, weights, scale, bits ? bits + map / 8 : bits, d);
 }
 
 // One block an SM at the least: ptxas would else spill on sm_120, to fit more of them.
-#define ENTRIES(T, suffix)                                                                                                  \
-    extern "C" __global__ void __launch_bounds__(THREADS, 1) head_fprop_##suffix(                                            \
+#define ENTRIES(T, suffix)                                                                                                    \
+    extern "C" __global__ void __launch_bounds__(THREADS, 1) head_fprop_##suffix(                                             \
         float* __restrict__ pooled, float* __restrict__ logits, float* __restrict__ probs, u32* __restrict__ crossed,         \
         u32* __restrict__ keep, u32* __restrict__ kappa, float* __restrict__ step, float* __restrict__ confidence,            \
         float* __restrict__ loss, T* __restrict__ dy, const T* __restrict__ a, const float* __restrict__ weights,             \
-        const float* __restrict__ bias, const u32* __restrict__ label, const float* __restrict__ scale,                       \
-        const u8* __restrict__ bits, const u32* __restrict__ position, const u32* __restrict__ live, HeadDims d) {            \
-        fprop<T>(pooled, logits, probs, crossed, keep, kappa, step, confidence, loss, dy, a, weights, bias, label, scale,     \
-                 bits, position, live, d);                                                                                    \
+        const float* __restrict__ bias, const u32* __restrict__ label, const float* __restrict__ target,                      \
+        const float* __restrict__ scale, const u8* __restrict__ bits, const u32* __restrict__ position,                       \
+        const u32* __restrict__ live, HeadDims d) {                                                                           \
+        fprop<T>(pooled, logits, probs, crossed, keep, kappa, step, confidence, loss, dy, a, weights, bias, label, target,    \
+                 scale, bits, position, live, d);                                                                             \
     }                                                                                                                         \
     extern "C" __global__ void __launch_bounds__(THREADS) head_dgrad_##suffix(                                                \
         T* __restrict__ dy, const float* __restrict__ probs, const float* __restrict__ logits,                                \
-        const float* __restrict__ weights, const u32* __restrict__ label, const float* __restrict__ weight,                   \
-        const float* __restrict__ scale, const u8* __restrict__ bits, const u32* __restrict__ position,                       \
-        const u32* __restrict__ live, HeadDims d) {                                                                           \
-        dgrad<T>(dy, probs, logits, weights, label, weight, scale, bits, position, live, d);                                  \
+        const float* __restrict__ weights, const u32* __restrict__ label, const float* __restrict__ target,                   \
+        const float* __restrict__ weight, const float* __restrict__ scale, const u8* __restrict__ bits,                       \
+        const u32* __restrict__ position, const u32* __restrict__ live, HeadDims d) {                                         \
+        dgrad<T>(dy, probs, logits, weights, label, target, weight, scale, bits, position, live, d);                          \
     }
 
 ENTRIES(float, f32)
@@ -265,8 +248,8 @@ struct WgradDims {
 
 extern "C" __global__ void __launch_bounds__(WGRAD_THREADS)
     head_wgrad(float* __restrict__ dw, float* __restrict__ db, const float* __restrict__ probs, const float* __restrict__ pooled,
-               const u32* __restrict__ label, const float* __restrict__ weight, const u32* __restrict__ position,
-               const u32* __restrict__ live, WgradDims d) {
+               const u32* __restrict__ label, const float* __restrict__ given, const float* __restrict__ weight,
+               const u32* __restrict__ position, const u32* __restrict__ live, WgradDims d) {
     __shared__ float dz[WGRAD_SLOTS];
     u32 n = live[0], t = threadIdx.x, c = blockIdx.x * WGRAD_THREADS + t, k = blockIdx.y;
     float sum = 0.0f, bias = 0.0f;
@@ -274,8 +257,13 @@ extern "C" __global__ void __launch_bounds__(WGRAD_THREADS)
         u32 here = min(WGRAD_SLOTS, n - first);
         for (u32 i = t; i < here; i += WGRAD_THREADS) {
             u32 p = position[first + i];
-            float v = probs[(size_t)p * d.classes + k];
-            dz[i] = __fmul_rn(label[p] == k ? v - 1.0f : v, weight[p]);
+            size_t at = (size_t)p * d.classes + k;
+            if (given) {
+                dz[i] = given[at];
+            } else {
+                float v = probs[at];
+                dz[i] = __fmul_rn(label[p] == k ? v - 1.0f : v, weight[p]);
+            }
         }
         __syncthreads();
         if (c < d.channels) {

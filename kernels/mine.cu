@@ -1,30 +1,101 @@
-// Hard-example mining: who stays, moving the kept together, and what they weigh.
+// Hard-example mining: who stays, moving the kept together, putting others aside, and what they weigh.
 //
-//   select   keep = crossed, and 1 for the floor(keep_easy * easy) of the easy ones (crossed = 0) that have the highest
-//            confidence, ties by slot; floats are ordered by IEEE's total order, as on the CPU
+//   select   keep = 1 where the formula is not 0, and for the floor(keep_easy * easy) of the easy ones (formula = 0) that have
+//            the highest confidence, ties by slot; floats are ordered by IEEE's total order, as on the CPU
 //   compact  kept slots move to the front, in order: position, and each slot's record of every buffer of the job table
-//   weigh    weight = raw / sum of raw over live, or 1/live if that sum is not positive; raw is 1, the largest step, or
-//            (1 + tanh(-1 + 5*(half - kappa)/half)) / 2
+//   freeze   frozen[position[slot]] = x_adv[slot] of the live slots that are not kept, or of all live ones
+//   thaw     live[0] = live[1];  position[slot] = slot
+//   weigh    weight = raw / sum of raw over live, or 1/live if that sum is not positive; raw is the formula
 //
-// keep        u32 [capacity] by position: out of select, in of compact
-// crossed     u32 [capacity] in, by position, as are confidence (f32), kappa (u32) and step (f32)
+// A formula is postfix code over an example's state; each operation rounds by itself. Its values under way are in shared memory,
+// a column a thread: local memory would go to global memory.
+//
+// keep        u32 [capacity] by position: out of select, in of compact and freeze
+// crossed     u32 [capacity] in, by position, as are kappa and label (u32), confidence, loss and step (f32)
 // weight      f32 [capacity] out, by position
-// position    u32 [capacity]: in; compact_scan moves it
-// live        u32 [2]: in; compact_scan sets the first
+// position    u32 [capacity]: in; compact_scan moves it; out of thaw
+// live        u32 [2]: in; compact_scan and thaw set the first
 // moves       u32 [1 + capacity] workspace: the first slot that was not kept, then the slot of each kept example
 // jobs        buffers [capacity, record] whose records move in place
+// frozen      f32 [capacity, len] by position, out;  x_adv  f32 [capacity, len] in
 //
 // select: grid ceil(capacity / 256), 256 threads; a thread has a slot and counts the easy ones that come before it, tile by
 // tile of 256. compact_scan: one block of 256, tile by tile. compact: a thread has one unit (16, 4 or 1 byte) of the record
 // of one buffer and takes the kept slots in order; a slot only ever moves to the front, so no unit is overwritten before it
-// has moved. 64 threads a block, so that few units spread over many SMs. weigh: one block of 256; the first thread adds in
-// f64, in order of the slots.
-// Preconditions: a record is a multiple of its unit, and its buffer is aligned to it.
+// has moved. 64 threads a block, so that few units spread over many SMs. freeze: grid (ceil(len / 1024), capacity), 256 threads;
+// a thread has four elements of a slot's image. thaw: one block of 256. weigh: one block of 256; the first thread adds in f64, in
+// order of the slots. Shared memory: of select and weigh 10 KiB, of compact_scan 36 bytes.
+// Preconditions: a record is a multiple of its unit, and its buffer is aligned to it; a formula has at most 32 codes and 8 values
+// under way.
 #include "common.cuh"
 
 constexpr u32 THREADS = 256, WARPS = THREADS / 32;
 
+constexpr u32 LONGEST = 32, DEEPEST = 8;
+
+struct Code {
+    // src/ops/mine/formula.rs gives the numbers.
+    u32 op;
+    float value;
+};
+
+struct Formula {
+    Code codes[LONGEST];
+    u32 len;
+};
+
+struct State {
+    const u32* __restrict__ crossed;
+    const u32* __restrict__ kappa;
+    const float* __restrict__ confidence;
+    const float* __restrict__ loss;
+    const float* __restrict__ step;
+    const u32* __restrict__ label;
+};
+
+// The formula's value for the example at position p.
+__device__ __forceinline__ float value(const Formula& f, const State& s, u32 p, float (&stack)[DEEPEST][THREADS]) {
+    float* next = &stack[0][threadIdx.x];
+    for (u32 i = 0; i < f.len; i++) {
+        Code code = f.codes[i];
+        if (code.op < 8) {
+            float v = code.value;
+            switch (code.op) {
+                case 1: v = (float)s.crossed[p]; break;
+                case 2: v = (float)s.kappa[p]; break;
+                case 3: v = s.confidence[p]; break;
+                case 4: v = s.loss[p]; break;
+                case 5: v = s.step[p]; break;
+                case 6: v = (float)s.label[p]; break;
+                case 7: v = (float)p; break;
+            }
+            *next = v;
+            next += THREADS;
+            continue;
+        }
+        float b = next[-(int)THREADS], a = b;
+        next -= THREADS;
+        if (code.op < 14) {
+            next -= THREADS;
+            a = *next;
+        }
+        float v = b > a ? b : a;
+        switch (code.op) {
+            case 8: v = __fadd_rn(a, b); break;
+            case 9: v = __fsub_rn(a, b); break;
+            case 10: v = __fmul_rn(a, b); break;
+            case 11: v = __fdiv_rn(a, b); break;
+            case 13: v = a < b ? 1.0f : 0.0f; break;
+            case 14: v = tanhf(a); break;
+        }
+        *next = v;
+        next += THREADS;
+    }
+    return stack[0][threadIdx.x];
+}
+
 struct SelectDims {
+    Formula keep;
     float keep_easy;
 };
 
@@ -36,12 +107,17 @@ __device__ __forceinline__ u64 easy_key(float confidence, u32 slot) {
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS)
-    mine_select(u32* __restrict__ keep, const u32* __restrict__ crossed, const float* __restrict__ confidence,
-           const u32* __restrict__ position, const u32* __restrict__ live, SelectDims d) {
+    mine_select(u32* __restrict__ keep, const u32* __restrict__ crossed, const u32* __restrict__ kappa,
+           const float* __restrict__ confidence, const float* __restrict__ loss, const float* __restrict__ step,
+           const u32* __restrict__ label, const u32* __restrict__ position, const u32* __restrict__ live,
+           const __grid_constant__ SelectDims d) {
+    __shared__ float stack[DEEPEST][THREADS];
     __shared__ u64 keys[THREADS];
     u32 n = live[0], t = threadIdx.x, slot = blockIdx.x * THREADS + t;
     if (blockIdx.x * THREADS >= n) return;
-    u32 p = slot < n ? position[slot] : 0, hard = slot < n ? crossed[p] : 0;
+    State s = {crossed, kappa, confidence, loss, step, label};
+    u32 p = slot < n ? position[slot] : 0, hard = 0;
+    if (slot < n) hard = value(d.keep, s, p, stack) != 0.0f;
     u64 key = slot < n && hard == 0 ? easy_key(confidence[p], slot) : 0;
     u32 easy = 0, before = 0;
     if (d.keep_easy > 0.0f) {
@@ -49,7 +125,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
             u64 other = 0;
             if (first + t < n) {
                 u32 q = position[first + t];
-                if (crossed[q] == 0) other = easy_key(confidence[q], first + t);
+                if (value(d.keep, s, q, stack) == 0.0f) other = easy_key(confidence[q], first + t);
             }
             keys[t] = other;
             __syncthreads();
@@ -156,28 +232,45 @@ extern "C" __global__ void __launch_bounds__(COMPACT_THREADS)
     else gather((u8*)job.buffer + i, job.units, slots, to, n);
 }
 
-struct WeighDims {
-    // 0 uniform, 1 step size, 2 kappa.
-    u32 formula;
-    float half;
+struct FreezeDims {
+    u32 len;
+    u32 all;
 };
 
-__device__ __forceinline__ float raw_weight(const u32* __restrict__ kappa, const float* __restrict__ step, u32 p, WeighDims d) {
-    if (d.formula == 1) return step[p];
-    // With one step there is no half to measure against; all weigh the same.
-    if (d.formula == 0 || d.half == 0.0f) return 1.0f;
-    float ahead = __fdiv_rn(__fmul_rn(5.0f, __fsub_rn(d.half, (float)kappa[p])), d.half);
-    return __fmul_rn(__fadd_rn(1.0f, tanhf(__fadd_rn(-1.0f, ahead))), 0.5f);
+extern "C" __global__ void __launch_bounds__(THREADS)
+    mine_freeze(float* __restrict__ frozen, const float* __restrict__ x_adv, const u32* __restrict__ keep,
+           const u32* __restrict__ position, const u32* __restrict__ live, FreezeDims d) {
+    u32 slot = blockIdx.y;
+    if (slot >= live[0]) return;
+    u32 p = position[slot];
+    if (!d.all && keep[p] != 0) return;
+    const float* from = x_adv + (size_t)slot * d.len;
+    float* to = frozen + (size_t)p * d.len;
+#pragma unroll
+    for (u32 q = 0; q < 4; q++) {
+        u32 i = (blockIdx.x * 4 + q) * THREADS + threadIdx.x;
+        if (i < d.len) to[i] = from[i];
+    }
+}
+
+extern "C" __global__ void __launch_bounds__(THREADS) mine_thaw(u32* __restrict__ position, u32* __restrict__ live) {
+    u32 n = live[1], t = threadIdx.x;
+    if (t == 0) live[0] = n;
+    for (u32 slot = t; slot < n; slot += THREADS) position[slot] = slot;
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS)
-    mine_weigh(float* __restrict__ weight, const u32* __restrict__ kappa, const float* __restrict__ step,
-          const u32* __restrict__ position, const u32* __restrict__ live, WeighDims d) {
+    mine_weigh(float* __restrict__ weight, const u32* __restrict__ crossed, const u32* __restrict__ kappa,
+          const float* __restrict__ confidence, const float* __restrict__ loss, const float* __restrict__ step,
+          const u32* __restrict__ label, const u32* __restrict__ position, const u32* __restrict__ live,
+          const __grid_constant__ Formula f) {
+    __shared__ float stack[DEEPEST][THREADS];
     __shared__ double raw[THREADS], total;
+    State s = {crossed, kappa, confidence, loss, step, label};
     u32 n = live[0], t = threadIdx.x;
     double sum = 0.0;
     for (u32 first = 0; first < n; first += THREADS) {
-        if (first + t < n) raw[t] = raw_weight(kappa, step, position[first + t], d);
+        if (first + t < n) raw[t] = value(f, s, position[first + t], stack);
         __syncthreads();
         if (t == 0) {
             u32 here = min(THREADS, n - first);
@@ -191,7 +284,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     sum = total;
     for (u32 slot = t; slot < n; slot += THREADS) {
         u32 p = position[slot];
-        double w = sum > 0.0 ? (double)raw_weight(kappa, step, p, d) / sum : 1.0 / (double)n;
+        double w = sum > 0.0 ? (double)value(f, s, p, stack) / sum : 1.0 / (double)n;
         weight[p] = (float)w;
     }
 }

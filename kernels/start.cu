@@ -1,6 +1,8 @@
 // Where an attack starts.
 //
-//   x_adv = clamp(x + eps*(2u - 1), 0, 1),  u uniform in [0, 1);   without noise  x_adv = x
+//   uniform  x_adv = clamp(x + scale*(2u - 1), 0, 1),  u uniform in [0, 1)
+//   normal   x_adv = x + scale*n,  n = sqrt(-2 log(1 - u))*cos(2 pi v) and the same with sin, of two numbers u, v each
+//   neither  x_adv = x
 //
 // x_adv     f32 [capacity, len] out
 // x         f32 [capacity, len] in
@@ -15,8 +17,9 @@
 
 struct StartDims {
     u32 len;
+    // 0 for none, 1 uniform, 2 normal.
     u32 noise;
-    float eps;
+    float scale;
     Philox seed;
     u32 stream;
 };
@@ -30,13 +33,22 @@ extern "C" __global__ void start(float* __restrict__ x_adv, const float* __restr
     u32 n = min(4u, d.len - quad * 4);
     uint4 r = make_uint4(0, 0, 0, 0);
     if (d.noise) r = philox(d.seed, d.stream, control[2], sample[position[slot]], quad);
-    u32 random[4] = {r.x, r.y, r.z, r.w};
+    float random[4] = {uniform(r.x), uniform(r.y), uniform(r.z), uniform(r.w)};
+    if (d.noise == 2) {
+#pragma unroll
+        for (u32 i = 0; i < 4; i += 2) {
+            float radius = sqrtf(__fmul_rn(-2.0f, logf(1.0f - random[i]))), angle = __fmul_rn(6.28318530717958647692f, random[i + 1]);
+            random[i] = __fmul_rn(radius, cosf(angle));
+            random[i + 1] = __fmul_rn(radius, sinf(angle));
+        }
+    }
 #pragma unroll
     for (u32 i = 0; i < 4; i++) {
         if (i >= n) break;
         float v = x[at + i];
         // Separate roundings, as on the CPU: no fused multiply-add.
-        if (d.noise) v = __saturatef(__fadd_rn(v, __fmul_rn(d.eps, __fadd_rn(__fmul_rn(2.0f, uniform(random[i])), -1.0f))));
+        if (d.noise == 1) v = __saturatef(__fadd_rn(v, __fmul_rn(d.scale, __fadd_rn(__fmul_rn(2.0f, random[i]), -1.0f))));
+        if (d.noise == 2) v = __fadd_rn(v, __fmul_rn(d.scale, random[i]));
         x_adv[at + i] = v;
     }
 }

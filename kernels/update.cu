@@ -2,6 +2,7 @@
 //
 //   v = momentum*v + (g + decay*w);  w = w - lr*v;   running = keep*running + share*batch
 //   ema = ema_keep*ema + ema_share*w
+// Of two passes, g = g + clean_g, and running moves to the clean pass's statistics first.
 //
 // Each operation rounds by itself, as on the CPU. Nothing happens when no example is live or the run has halted.
 //
@@ -9,8 +10,8 @@
 // momenta      f32 [len] in and out: v
 // running      f32 [stats] in and out
 // ema          f32 [len] in and out, nullable
-// grads        f32 [len] in: g
-// batch_stats  f32 [stats] in
+// grads        f32 [len] in: g;  clean_grads  the same of the clean pass, nullable
+// batch_stats  f32 [stats] in;  clean_stats  the same of the clean pass, null where clean_grads is
 // rates        f32 in: lr of each mini-batch of the epoch
 // counters     u64 in: the count of batches, this one included, and whether the run has halted
 // live         u32 [2] in
@@ -48,34 +49,45 @@ __device__ __forceinline__ float4 moved(float4 a, float4 v, float keep, float sh
 }
 
 // Four elements of the statistics, or those that there are.
-__device__ __forceinline__ void move_running(float* __restrict__ running, const float* __restrict__ batch, u32 i,
-                                             const UpdateDims& d) {
+__device__ __forceinline__ void move_running(float* __restrict__ running, const float* __restrict__ clean,
+                                             const float* __restrict__ batch, u32 i, const UpdateDims& d) {
     if (i + 4 <= d.stats) {
         float4 r = *(const float4*)(running + i), b = *(const float4*)(batch + i);
+        if (clean) r = moved(r, *(const float4*)(clean + i), d.keep, d.share);
         *(float4*)(running + i) = moved(r, b, d.keep, d.share);
     } else {
-        for (; i < d.stats; i++) running[i] = moved(running[i], batch[i], d.keep, d.share);
+        for (; i < d.stats; i++) {
+            float r = running[i];
+            if (clean) r = moved(r, clean[i], d.keep, d.share);
+            running[i] = moved(r, batch[i], d.keep, d.share);
+        }
     }
+}
+
+__device__ __forceinline__ float4 sum(float4 a, float4 b) {
+    return make_float4(__fadd_rn(a.x, b.x), __fadd_rn(a.y, b.y), __fadd_rn(a.z, b.z), __fadd_rn(a.w, b.w));
 }
 
 extern "C" __global__ void __launch_bounds__(UPDATE_THREADS)
     update(float* __restrict__ params, float* __restrict__ momenta, float* __restrict__ running,
            float* __restrict__ ema, const float* __restrict__ grads, const float* __restrict__ batch_stats,
-           const float* __restrict__ rates, const u64* __restrict__ counters, const u32* __restrict__ live,
+           const float* __restrict__ clean_grads, const float* __restrict__ clean_stats, const float* __restrict__ rates,
+           const u64* __restrict__ counters, const u32* __restrict__ live,
            UpdateDims d) {
     if (live[0] == 0 || counters[HALTED] != 0) return;
     u32 t = threadIdx.x, blocks = (d.len + PART - 1) / PART;
     if (blockIdx.x >= blocks) {
         u32 i = (blockIdx.x - blocks) * PART + t * 4;
 #pragma unroll
-        for (u32 q = 0; q < QUADS; q++) move_running(running, batch_stats, i + q * 4 * UPDATE_THREADS, d);
+        for (u32 q = 0; q < QUADS; q++) move_running(running, clean_stats, batch_stats, i + q * 4 * UPDATE_THREADS, d);
         return;
     }
     float lr = rates[counters[BATCHES] - 1];
     u32 start = blockIdx.x * PART;
     if (start + PART > d.len) {
         for (u32 i = start + t; i < d.len; i += UPDATE_THREADS) {
-            sgd(params[i], momenta[i], grads[i], lr, d);
+            float g = clean_grads ? __fadd_rn(grads[i], clean_grads[i]) : grads[i];
+            sgd(params[i], momenta[i], g, lr, d);
             if (ema) ema[i] = moved(ema[i], params[i], d.ema_keep, d.ema_share);
         }
         return;
@@ -87,6 +99,7 @@ extern "C" __global__ void __launch_bounds__(UPDATE_THREADS)
         w[q] = *(const float4*)(params + i);
         v[q] = *(const float4*)(momenta + i);
         g[q] = *(const float4*)(grads + i);
+        if (clean_grads) g[q] = sum(g[q], *(const float4*)(clean_grads + i));
         if (ema) e[q] = *(const float4*)(ema + i);
     }
 #pragma unroll

@@ -43,6 +43,24 @@ pub struct Batch {
     pub logits: Buf,
     /// f32 `[position, classes]`: probabilities of the last forward pass.
     pub probs: Buf,
+    /// f32 `[position, classes]`: gradient with respect to the logits, where [`Pair`](crate::ops::pair::Pair) makes it.
+    pub gradient: Buf,
+    /// f32 `[position, C, H, W]`: adversarial images that have left the attack early but not the batch.
+    pub frozen: Buf,
+    /// What a pass over the clean images leaves, where there is one beside the adversarial.
+    twin: Twin,
+}
+
+/// The fields of a batch that a forward pass writes.
+#[derive(Clone, Copy, Debug)]
+struct Twin {
+    pooled: Buf,
+    crossed: Buf,
+    confidence: Buf,
+    loss: Buf,
+    logits: Buf,
+    probs: Buf,
+    gradient: Buf,
 }
 
 impl Batch {
@@ -62,6 +80,16 @@ impl Batch {
         let pooled = f32s(capacity * channels)?;
         let (confidence, step, weight, loss) = (f32s(capacity)?, f32s(capacity)?, f32s(capacity)?, f32s(capacity)?);
         let (logits, probs) = (f32s(capacity * classes)?, f32s(capacity * classes)?);
+        let (gradient, frozen) = (f32s(capacity * classes)?, f32s(capacity * image.len())?);
+        let twin = Twin {
+            pooled: f32s(capacity * channels)?,
+            confidence: f32s(capacity)?,
+            loss: f32s(capacity)?,
+            logits: f32s(capacity * classes)?,
+            probs: f32s(capacity * classes)?,
+            gradient: f32s(capacity * classes)?,
+            crossed: backend.alloc(DType::U32, capacity)?,
+        };
         let mut u32s = |n: usize| backend.alloc(DType::U32, n);
         Ok(Batch {
             capacity,
@@ -82,6 +110,15 @@ impl Batch {
             loss,
             logits,
             probs,
+            gradient,
+            frozen,
+            twin,
         })
+    }
+
+    /// The same batch for a pass over the clean images: what it leaves does not touch what the adversarial pass leaves.
+    pub fn clean(&self) -> Batch {
+        let Twin { pooled, crossed, confidence, loss, logits, probs, gradient } = self.twin;
+        Batch { pooled, crossed, confidence, loss, logits, probs, gradient, ..*self }
     }
 }

@@ -1,9 +1,10 @@
 //! The engine: networks, data and mini-batch programs on a backend, written once for all of them.
 
-use crate::attack::{self, Mining, Pgd, Scene};
+use crate::attack::{self, Check, Fate, Pgd, Scene};
 use crate::backend::Backend;
 use crate::batch::Batch;
 use crate::data::{Pixels, Split};
+use crate::method::{Plan, TrainLoss};
 use crate::net::eval_pass::EvalPass;
 use crate::net::state::Weights;
 use crate::net::train_pass::TrainPass;
@@ -11,9 +12,10 @@ use crate::net::{Arch, Net};
 use crate::ops::account::{Account, NetPass, Stats, counter};
 use crate::ops::head::Loss;
 use crate::ops::load::{LoadBatch, Resident, control};
-use crate::ops::mine::{Weigh, Weights as Weighting};
+use crate::ops::mine::Weigh;
+use crate::ops::pair::{Pair, PairLoss};
 use crate::ops::stem::StemSink;
-use crate::ops::update::{Arenas, Ema, Update};
+use crate::ops::update::{Arenas, CleanPass, Ema, Update};
 use crate::program::{Buf, DType, Op, Phase, Program, Range};
 use crate::rng::{Philox, Stream};
 use crate::{Error, Result};
@@ -45,6 +47,8 @@ pub struct Engine<B: Backend> {
     arenas: Arenas,
     /// The moving average of the parameters, once a run keeps one.
     ema: Option<Buf>,
+    /// What training passes over clean images leave, once a run has such.
+    clean: Option<CleanPass>,
     lr: Buf,
     /// Asks for the rounding of direct convolutions everywhere.
     exact: bool,
@@ -53,12 +57,8 @@ pub struct Engine<B: Backend> {
 /// One way to make a training mini-batch.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TrainSpec {
-    /// The attack, none for standard training.
-    pub attack: Option<Pgd>,
-    /// What is dropped during it.
-    pub mining: Mining,
-    /// How the kept examples are weighted.
-    pub weights: Weighting,
+    /// Attack, checks, weights and loss.
+    pub plan: Plan,
     /// Momentum of SGD.
     pub momentum: f32,
     /// Weight decay.
@@ -166,7 +166,7 @@ impl<B: Backend> Engine<B> {
             batch_stats: f32s(net.running)?,
         };
         let lr = f32s(0)?;
-        Ok(Engine { backend, net, arenas, ema: None, lr, exact })
+        Ok(Engine { backend, net, arenas, ema: None, clean: None, lr, exact })
     }
 
     /// Sets the weights; momenta become zero, and the moving average, if one is kept, the weights.
@@ -333,6 +333,10 @@ impl<B: Backend> Engine<B> {
     /// # Errors
     /// Where the backend can't run it.
     pub fn record_train(&mut self, scene: &Scene, spec: &TrainSpec) -> Result<B::Recorded> {
+        let plan = &spec.plan;
+        let formulas = plan.checks.iter().map(|c| &c.keep).chain([&plan.weight]);
+        formulas.into_iter().try_for_each(|f| f.validate())?;
+        let clean = self.clean_pass(plan)?;
         if spec.ema.is_some() && self.ema.is_none() {
             let params: Vec<f32> = self.backend.read_all(self.arenas.params)?;
             self.set_ema(&params)?;
@@ -341,30 +345,64 @@ impl<B: Backend> Engine<B> {
         let mut p = Program::new(batch.capacity, batch.live);
         p.push(Op::Mark(Phase::Attack));
         self.load(&mut p, scene, spec.augment, spec.seed);
-        let input = if let Some(pgd) = &spec.attack {
+        let input = if let Some(pgd) = &plan.attack {
             let pass = EvalPass::prepare(&mut p, &self.net, self.arenas, self.exact);
-            let measure = spec.weights == Weighting::StepSize;
-            attack::record(&mut p, scene, &pass, pgd, &spec.mining, (spec.seed, Stream::Attack), measure);
-            batch.x_adv
+            let from = (spec.seed, Stream::Attack);
+            attack::record(&mut p, scene, &pass, pgd, &plan.checks, from, plan.measures_step())
         } else {
             batch.x
         };
         p.push(Op::Mark(Phase::Update));
-        let steps = spec.attack.map_or(0, |a| a.steps);
-        p.push(Op::Weigh(Weigh { batch, weights: spec.weights, steps }));
+        p.push(Op::Weigh(Weigh { batch, weight: plan.weight.clone() }));
         let pass = TrainPass::prepare(&mut p, &self.net, self.arenas, self.exact);
-        p.within(Range::Forward, |p| {
-            pass.forward(p, &batch, input);
-            p.push(Op::Account(Account { batch, data, stats }));
-        });
-        p.within(Range::Backward, |p| pass.backward(p, &batch, input));
-        [NetPass::Fprop, NetPass::Dgrad, NetPass::Wgrad].into_iter().for_each(|pass| scene.tally(&mut p, pass));
+        let account = Op::Account(Account { batch, data, stats });
+        let tally = || [NetPass::Fprop, NetPass::Dgrad, NetPass::Wgrad].into_iter();
+        match clean {
+            None => {
+                p.within(Range::Forward, |p| {
+                    pass.forward(p, &batch, input);
+                    p.push(account);
+                });
+                p.within(Range::Backward, |p| pass.backward(p, &batch, Loss::CrossEntropy, input));
+            }
+            Some((loss, beta, CleanPass { grads, batch_stats })) => {
+                let twin = pass.twin(&mut p, Arenas { grads, batch_stats, ..self.arenas });
+                p.within(Range::Forward, |p| {
+                    twin.forward(p, &batch.clean(), batch.x);
+                    pass.forward(p, &batch, input);
+                    p.push(Op::Pair(Pair { batch, loss, beta }));
+                    p.push(account);
+                });
+                p.within(Range::Backward, |p| {
+                    twin.backward(p, &batch.clean(), Loss::Pair, batch.x);
+                    pass.backward(p, &batch, Loss::Pair, input);
+                });
+                tally().for_each(|pass| scene.tally(&mut p, pass));
+            }
+        }
+        tally().for_each(|pass| scene.tally(&mut p, pass));
         let Engine { arenas, lr, .. } = *self;
         let (momentum, weight_decay) = (spec.momentum, spec.weight_decay);
         let ema = self.ema.zip(spec.ema).map(|(params, decay)| Ema { params, decay });
-        let update = Update { arenas, lr, momentum, weight_decay, ema, batch, stats };
+        let clean = clean.map(|c| c.2);
+        let update = Update { arenas, lr, momentum, weight_decay, ema, clean, batch, stats };
         p.within(Range::Update, |p| p.push(Op::Update(update)));
         self.backend.record(p)
+    }
+
+    /// The loss of two passes that a plan has, its factor, and where the clean pass leaves its gradients.
+    fn clean_pass(&mut self, plan: &Plan) -> Result<Option<(PairLoss, f32, CleanPass)>> {
+        let TrainLoss::Pair(loss, beta) = plan.loss else { return Ok(None) };
+        if plan.checks.iter().any(|c| c.fate == Fate::Frozen) {
+            // Compaction has moved the clean images by then.
+            let what = format!("{}: examples can't be frozen for a loss that needs their clean images", plan.name);
+            return Err(Error::Op { op: "train", what });
+        }
+        if self.clean.is_none() {
+            let grads = self.backend.alloc(DType::F32, self.net.params)?;
+            self.clean = Some(CleanPass { grads, batch_stats: self.backend.alloc(DType::F32, self.net.running)? });
+        }
+        Ok(self.clean.map(|clean| (loss, beta, clean)))
     }
 
     /// Records an evaluation mini-batch: the attack, if there is one, and a forward pass that counts who is right.
@@ -377,10 +415,7 @@ impl<B: Backend> Engine<B> {
         self.load(&mut p, scene, false, seed);
         let pass = EvalPass::prepare(&mut p, &self.net, self.arenas, self.exact);
         let input = match attack {
-            Some(pgd) => {
-                attack::record(&mut p, scene, &pass, pgd, &Mining::default(), (seed, Stream::Eval), false);
-                batch.x_adv
-            }
+            Some(pgd) => attack::record(&mut p, scene, &pass, pgd, &[], (seed, Stream::Eval), false),
             None => batch.x,
         };
         pass.forward(&mut p, &batch, input, false, false);
@@ -405,16 +440,16 @@ impl<B: Backend> Engine<B> {
         self.backend.record(p)
     }
 
-    /// Records an attack with mining that leaves its results in the batch, and advances the scene.
+    /// Records an attack that leaves its results in the batch, and advances the scene.
     ///
     /// # Errors
     /// Where the backend can't run it.
-    pub fn record_attack(&mut self, scene: &Scene, pgd: &Pgd, mining: &Mining, seed: u64) -> Result<B::Recorded> {
+    pub fn record_attack(&mut self, scene: &Scene, pgd: &Pgd, checks: &[Check], seed: u64) -> Result<B::Recorded> {
         let Scene { batch, data, stats, .. } = *scene;
         let mut p = Program::new(batch.capacity, batch.live);
         self.load(&mut p, scene, false, seed);
         let pass = EvalPass::prepare(&mut p, &self.net, self.arenas, self.exact);
-        attack::record(&mut p, scene, &pass, pgd, mining, (seed, Stream::Attack), true);
+        attack::record(&mut p, scene, &pass, pgd, checks, (seed, Stream::Attack), true);
         p.push(Op::Account(Account { batch, data, stats }));
         self.backend.record(p)
     }

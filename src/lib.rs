@@ -15,6 +15,7 @@ pub mod error;
 pub mod eval;
 pub mod fsio;
 pub mod gpu;
+pub mod method;
 pub mod net;
 pub mod ops;
 pub mod program;

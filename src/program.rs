@@ -16,8 +16,9 @@ use crate::ops::account::{Account, Tally};
 use crate::ops::conv::{Conv, ConvDgrad, ConvFprop, ConvWgrad, Epilogue};
 use crate::ops::head::{HeadDgrad, HeadFprop, HeadWgrad};
 use crate::ops::load::LoadBatch;
-use crate::ops::mine::{Compact, Select, Weigh};
+use crate::ops::mine::{Compact, Freeze, Select, Thaw, Weigh};
 use crate::ops::norm::{Fold, NormBprop, NormFprop};
+use crate::ops::pair::Pair;
 use crate::ops::start::Start;
 use crate::ops::stem::{Normalisation, StemDgrad, StemFprop, StemWgrad};
 use crate::ops::update::Update;
@@ -221,7 +222,10 @@ pub enum Op {
     HeadWgrad(HeadWgrad),
     Select(Select),
     Compact(Compact),
+    Freeze(Freeze),
+    Thaw(Thaw),
     Weigh(Weigh),
+    Pair(Pair),
     Update(Update),
     Tally(Tally),
     Account(Account),

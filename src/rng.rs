@@ -63,6 +63,14 @@ pub fn uniform(u: u32) -> f32 {
     (u >> 8) as f32 * (1.0 / 16_777_216.0)
 }
 
+/// Two independent standard normals, by Box and Muller's transform.
+#[inline]
+pub fn normal_pair(u: u32, v: u32) -> [f32; 2] {
+    let radius = (-2.0 * (1.0 - uniform(u)).ln()).sqrt();
+    let (sin, cos) = (std::f32::consts::TAU * uniform(v)).sin_cos();
+    [radius * cos, radius * sin]
+}
+
 #[inline]
 fn philox(mut c: [u32; 4], mut k: [u32; 2]) -> [u32; 4] {
     for round in 0..10 {

@@ -3,14 +3,15 @@
 //! The count is of the whole process, so this file holds one test. The thread pool's own queues may take a block now and then;
 //! hence a bound that any op's allocation would break, instead of 0.
 
-use ham_engine::attack::{Mining, Pgd};
+use ham_engine::attack::Pgd;
 use ham_engine::backend::Backend;
 use ham_engine::cpu::CpuBackend;
 use ham_engine::engine::{Engine, Images, TrainSpec};
+use ham_engine::method::{Plan, TrainLoss, Weights as Weighting, drop_easy};
 use ham_engine::net::Arch;
 use ham_engine::net::state::Weights;
 use ham_engine::ops::head::Loss;
-use ham_engine::ops::mine::Weights as Weighting;
+use ham_engine::ops::start::Noise;
 use ham_engine::program::Shape;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -46,11 +47,15 @@ fn a_mini_batch_allocates_nothing() {
     let images: Vec<f32> = (0..n * image.len()).map(|i| (i * 37 % 101) as f32 / 101.0).collect();
     let labels: Vec<u32> = (0..n as u32).map(|i| i % 4).collect();
     let scene = e.scene(Images::F32(&images), &labels, n, 6).unwrap();
-    let pgd = Pgd { eps: 0.05, alpha: 0.0125, steps: 6, random_start: true, loss: Loss::CrossEntropy };
+    let pgd = Pgd { eps: 0.05, alpha: 0.0125, steps: 6, start: Some(Noise::Uniform(0.05)), loss: Loss::CrossEntropy };
     let spec = TrainSpec {
-        attack: Some(pgd),
-        mining: Mining { k_drop: vec![1, 3], keep_easy: 0.3 },
-        weights: Weighting::StepSize,
+        plan: Plan {
+            name: "ham",
+            attack: Some(pgd),
+            checks: drop_easy(&[1, 3], 0.3),
+            weight: Weighting::StepSize.formula(6),
+            loss: TrainLoss::CrossEntropy,
+        },
         momentum: 0.9,
         weight_decay: 2e-4,
         ema: None,

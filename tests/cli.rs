@@ -251,14 +251,18 @@ fn presets() {
         let (c, full) = Config::new(&options, &colour, None).unwrap();
         assert_eq!(c.dataset, name);
         assert_eq!((&c.arch.widths[..], &c.arch.blocks[..]), (&[64, 128, 256, 512][..], &[2, 2, 2, 2][..]));
-        assert_eq!((c.attack.eps, c.attack.alpha, c.attack.steps), (0.031, 0.007, 10), "{name}");
-        assert!(c.attack.random_start && c.augment && c.shuffle);
-        assert_eq!((c.method.name(), c.begin_epoch, c.epochs, c.batch), ("ham", begin, 120, 128), "{name}");
-        assert_eq!((&c.mining.k_drop[..], c.mining.keep_easy), (&[k_drop][..], keep_easy as f32), "{name}");
+        assert_eq!(
+            (c.settings.attack.eps, c.settings.attack.alpha, c.settings.attack.steps),
+            (0.031, 0.007, 10),
+            "{name}"
+        );
+        assert!(c.settings.attack.start.is_some() && c.augment && c.shuffle);
+        assert_eq!((c.method.name(), c.settings.begin_epoch, c.epochs(), c.batch), ("ham", begin, 120, 128), "{name}");
+        assert_eq!((&c.settings.k_drop[..], c.settings.keep_easy), (&[k_drop][..], keep_easy as f32), "{name}");
         assert_eq!((c.lr, c.momentum, c.weight_decay), (lr, 0.9, 2e-4), "{name}");
         assert_eq!(full.keep_easy, Some(Number(keep_easy)));
         assert_eq!(c.arch.normalisation.as_ref().map(|n| (n.mean.clone(), n.std.clone())), norm, "{name}");
-        assert!(!c.mines(begin - 1) && c.mines(begin));
+        assert!(!c.plan(begin - 1).drops() && c.plan(begin).drops());
         for (epoch, factor) in
             [(1, 1.0), (59, 1.0), (60, 0.1), (89, 0.1), (90, 0.01), (109, 0.01), (110, 0.005), (120, 0.005)]
         {

@@ -17,7 +17,7 @@ use ham_engine::gpu::record::Recorded;
 use ham_engine::gpu::sim::{SimDriver, SimOptions};
 use ham_engine::gpu::{GpuBackend, Precision};
 use ham_engine::ops::load::{Resident, control};
-use ham_engine::ops::start::{Noise, Start};
+use ham_engine::ops::start::{Draw, Noise, Start};
 use ham_engine::program::{Buf, DType, Op, Phase, Program, Shape};
 use ham_engine::rng::{Philox, Stream};
 use std::path::{Path, PathBuf};
@@ -138,7 +138,7 @@ fn recorded<D: Driver>(driver: D) -> Result<Recorder<D>> {
     b.write(batch.sample, 0, &[70_000u32, 3, 5, 0, u32::MAX])?;
     let x: Vec<f32> = (0..CAPACITY * IMAGE.len()).map(|i| (i % 101) as f32 / 100.0).collect();
     b.write(batch.x, 0, &x)?;
-    let noise = Some(Noise { eps: 0.1, rng: Philox::new(7), stream: Stream::Attack });
+    let noise = Some(Draw { noise: Noise::Uniform(0.1), rng: Philox::new(7), stream: Stream::Attack });
     let mut program = Program::new(CAPACITY, batch.live);
     program.push(Op::Start(Start { image: IMAGE, batch, data, noise }));
     let recorded = b.record(program)?;

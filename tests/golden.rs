@@ -3,16 +3,16 @@
 //! Tolerances: logits 1e-4; kept and kappa equal; 99.5 % of the pixels of x_adv within 1e-6; updates 1e-3 of the largest in
 //! their tensor.
 
-use ham_engine::attack::{Mining, Pgd};
+use ham_engine::attack::Pgd;
 use ham_engine::backend::Backend;
 use ham_engine::cpu::CpuBackend;
 use ham_engine::cpu::simd::Level;
 use ham_engine::engine::{Engine, Images, TrainSpec};
 use ham_engine::gpu::sim::{SimDriver, SimOptions};
 use ham_engine::gpu::{GpuBackend, Precision};
+use ham_engine::method::{Plan, TrainLoss, Weights as Weighting, drop_easy};
 use ham_engine::net::state::{StateDict, Weights, infer_arch, read_dict};
 use ham_engine::ops::head::Loss;
-use ham_engine::ops::mine::Weights as Weighting;
 use ham_engine::ops::stem::Normalisation;
 use ham_engine::program::DType;
 use safetensors::SafeTensors;
@@ -81,7 +81,7 @@ impl Case {
 
     fn pgd(&self) -> Pgd {
         let Spec { eps, alpha, steps, .. } = self.spec;
-        Pgd { eps, alpha, steps, random_start: false, loss: Loss::CrossEntropy }
+        Pgd { eps, alpha, steps, start: None, loss: Loss::CrossEntropy }
     }
 }
 
@@ -151,9 +151,9 @@ fn attack_and_step<B: Backend>(
     let n = case.labels.len();
     let scene = e.scene(Images::F32(&case.images), &case.labels, n, case.spec.steps).unwrap();
     let order: Vec<u32> = (0..n as u32).collect();
-    let mining = Mining { k_drop, keep_easy: 0.0 };
+    let checks = drop_easy(&k_drop, 0.0);
 
-    let mut attack = e.record_attack(&scene, &case.pgd(), &mining, 1).unwrap();
+    let mut attack = e.record_attack(&scene, &case.pgd(), &checks, 1).unwrap();
     e.begin(&scene, 1, &order).unwrap();
     e.backend.replay(&mut attack).unwrap();
     let live = e.backend.read_all::<u32>(scene.batch.live).unwrap()[0] as usize;
@@ -171,9 +171,13 @@ fn attack_and_step<B: Backend>(
     close(&format!("{what}: step size"), &step, &f32s(&expect, &format!("{state}.step_size")), 2e-3);
 
     let spec = TrainSpec {
-        attack: Some(case.pgd()),
-        mining,
-        weights,
+        plan: Plan {
+            name: "golden",
+            attack: Some(case.pgd()),
+            checks,
+            weight: weights.formula(case.spec.steps),
+            loss: TrainLoss::CrossEntropy,
+        },
         momentum: case.spec.momentum,
         weight_decay: case.spec.weight_decay,
         ema: None,

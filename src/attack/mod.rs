@@ -5,10 +5,11 @@ use crate::net::eval_pass::EvalPass;
 use crate::ops::account::{NetPass, Stats, Tally};
 use crate::ops::head::Loss;
 use crate::ops::load::Resident;
-use crate::ops::mine::{Compact, Select};
-use crate::ops::start::{Noise, Start};
+use crate::ops::mine::formula::Formula;
+use crate::ops::mine::{Compact, Freeze, Select, Thaw};
+use crate::ops::start::{Draw, Noise, Start};
 use crate::ops::stem::StemSink;
-use crate::program::{Op, Program, Range, Shape};
+use crate::program::{Buf, Op, Program, Range, Shape};
 use crate::rng::{Philox, Stream};
 use crate::{Error, Result};
 
@@ -21,8 +22,8 @@ pub struct Pgd {
     pub alpha: f32,
     /// Steps K.
     pub steps: usize,
-    /// Start at `x + U(-eps, eps)` instead of `x`.
-    pub random_start: bool,
+    /// What is added to `x` to start from; uniform noise is within eps in training and evaluation.
+    pub start: Option<Noise>,
     /// What is ascended.
     pub loss: Loss,
 }
@@ -47,13 +48,26 @@ impl Pgd {
     }
 }
 
-/// When easy examples are dropped.
-#[derive(Clone, Debug, PartialEq, Default)]
-pub struct Mining {
-    /// A boundary check after each of these numbers of steps; those of K or more never happen.
-    pub k_drop: Vec<usize>,
-    /// Share of the easy examples that stays, those of the highest true-class confidence.
+/// A look at the live examples during an attack, after which some take no more steps.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Check {
+    /// On which iterate: after so many steps, before the next one's gradient.
+    pub iterate: usize,
+    /// Who goes on.
+    pub keep: Formula,
+    /// Share of the others that goes on as well, those of the highest true-class confidence.
     pub keep_easy: f32,
+    /// What becomes of those that don't.
+    pub fate: Fate,
+}
+
+/// What becomes of examples that leave an attack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// They leave the batch.
+    Dropped,
+    /// Their image stays as it is, and they are back when the attack is over.
+    Frozen,
 }
 
 /// The buffers an attack works on.
@@ -76,36 +90,44 @@ impl Scene {
     }
 }
 
-/// Records an attack on all live examples, from `x` to `x_adv`.
+/// Records an attack on all live examples, and returns the buffer that has the attacked images of those that are live after it,
+/// by slot.
 ///
-/// `measure_step` keeps the largest move of the output probabilities, which costs a forward pass of the clean input and one of
-/// the last iterate.
+/// Checks of iterates that the attack does not reach never happen. `measure_step` keeps the largest move of the output
+/// probabilities, which costs a forward pass of the clean input and one of the last iterate. An attack on the divergence takes
+/// a forward pass of the clean input, which stays in the batch's clean twin.
 pub fn record(
     p: &mut Program,
     scene: &Scene,
     pass: &EvalPass,
     pgd: &Pgd,
-    mining: &Mining,
+    checks: &[Check],
     (seed, stream): (u64, Stream),
     measure_step: bool,
-) {
+) -> Buf {
     let Scene { image, batch, data, .. } = *scene;
-    let noise = pgd.random_start.then(|| Noise { eps: pgd.eps, rng: Philox::new(seed), stream });
+    let noise = pgd.start.map(|noise| Draw { noise, rng: Philox::new(seed), stream });
     p.push(Op::Start(Start { image, batch, data, noise }));
-    let forward = |p: &mut Program, input, count_kappa, measure_step| {
-        pass.forward(p, &batch, input, count_kappa, measure_step);
+    let forward = |p: &mut Program, batch: &Batch, input, count_kappa, measure_step| {
+        pass.forward(p, batch, input, count_kappa, measure_step);
         scene.tally(p, NetPass::Fprop);
     };
     if measure_step {
-        forward(p, batch.x, false, false);
+        forward(p, &batch, batch.x, false, false);
+    }
+    if pgd.loss == Loss::Divergence {
+        forward(p, &batch.clean(), batch.x, false, false);
     }
     for k in 0..pgd.steps {
         p.within(Range::Step(k), |p| {
-            forward(p, batch.x_adv, true, measure_step);
+            forward(p, &batch, batch.x_adv, true, measure_step);
             // The pass that decides is the first half of the kept examples' next step.
-            if mining.k_drop.contains(&k) {
+            for check in checks.iter().filter(|c| c.iterate == k) {
                 p.within(Range::Check, |p| {
-                    p.push(Op::Select(Select { batch, keep_easy: mining.keep_easy }));
+                    p.push(Op::Select(Select { batch, keep: check.keep.clone(), keep_easy: check.keep_easy }));
+                    if check.fate == Fate::Frozen {
+                        p.push(Op::Freeze(Freeze { image, batch, all: false }));
+                    }
                     p.push(Op::Compact(Compact { image, batch, bits: pass.masks() }));
                 });
             }
@@ -115,6 +137,12 @@ pub fn record(
         });
     }
     if measure_step {
-        forward(p, batch.x_adv, false, true);
+        forward(p, &batch, batch.x_adv, false, true);
     }
+    if !checks.iter().any(|c| c.fate == Fate::Frozen && c.iterate < pgd.steps) {
+        return batch.x_adv;
+    }
+    p.push(Op::Freeze(Freeze { image, batch, all: true }));
+    p.push(Op::Thaw(Thaw { batch }));
+    batch.frozen
 }

@@ -2,14 +2,16 @@ use super::device::{DeviceArgs, Job, PrecisionArgs};
 use super::eval::normalisation;
 use super::terminal::{Bar, catch_interrupts, stopping};
 use super::{ranged, say};
-use crate::attack::{Mining, Pgd};
+use crate::attack::{Check, Pgd};
 use crate::backend::Backend;
 use crate::data;
 use crate::engine::{Engine, Images};
 use crate::fsio::write_safetensors;
+use crate::method::drop_easy;
 use crate::net::state::Weights;
 use crate::net::{Arch, Net};
 use crate::ops::head::Loss;
+use crate::ops::start::Noise;
 use crate::program::DType;
 use crate::train::Progress;
 use crate::train::checkpoint::Checkpoint;
@@ -113,8 +115,9 @@ pub(super) fn run(args: Args) -> Result<()> {
         None => contract.filter(|_| args.eps.is_none()).map_or(eps / 4.0, |c| c.alpha),
     };
     let steps = args.steps.unwrap_or(contract.map_or(10, |c| c.steps));
-    let pgd = Pgd { eps, alpha, steps, random_start: !args.no_random_start, loss: Loss::CrossEntropy }.validate()?;
-    let mining = Mining { k_drop: args.k_drop.clone(), keep_easy: ranged("keep-easy", args.keep_easy, 0.0..=1.0)? };
+    let start = (!args.no_random_start).then_some(Noise::Uniform(eps));
+    let pgd = Pgd { eps, alpha, steps, start, loss: Loss::CrossEntropy }.validate()?;
+    let checks = drop_easy(&args.k_drop, ranged("keep-easy", args.keep_easy, 0.0..=1.0)?);
     if args.batch == 0 {
         return Err(Error::usage("--batch 0: at least one example is attacked at a time"));
     }
@@ -130,7 +133,7 @@ pub(super) fn run(args: Args) -> Result<()> {
     (arch.image.h, arch.image.w) = (input.height, input.width);
     let weights = Weights::from_state_dict(&Net::new(arch.clone()), &checkpoint.dict, path)?;
     catch_interrupts()?;
-    let job = AttackJob { args: &args, split: &input.train, arch, weights, pgd, mining };
+    let job = AttackJob { args: &args, split: &input.train, arch, weights, pgd, checks };
     args.device.run(args.precision.precision, job)
 }
 
@@ -141,15 +144,15 @@ struct AttackJob<'a> {
     arch: Arch,
     weights: Weights,
     pgd: Pgd,
-    mining: Mining,
+    checks: Vec<Check>,
 }
 
 impl Job for AttackJob<'_> {
     fn run<B: Backend>(self, backend: B) -> Result<()> {
-        let AttackJob { args, split, arch, weights, pgd, mining } = self;
+        let AttackJob { args, split, arch, weights, pgd, checks } = self;
         let mut engine = Engine::new(backend, arch, args.exact)?;
         engine.set_weights(&weights)?;
-        let outcome = attack(&mut engine, split, &pgd, &mining, args)?;
+        let outcome = attack(&mut engine, split, &pgd, &checks, args)?;
         write(&outcome, &engine, args, split.len())?;
         say(format!("{} of {} examples kept; {} written", outcome.kept.len(), split.len(), args.output.display()));
         Ok(())
@@ -160,7 +163,7 @@ fn attack<B: Backend>(
     engine: &mut Engine<B>,
     split: &data::Split,
     pgd: &Pgd,
-    mining: &Mining,
+    checks: &[Check],
     args: &Args,
 ) -> Result<Outcome> {
     let images = Images::from(split);
@@ -170,7 +173,7 @@ fn attack<B: Backend>(
     let gradient =
         if args.save_grad { Some(engine.backend.alloc(DType::F32, scene.batch.capacity * image)?) } else { None };
     let mut clean = engine.record_clean(&scene, gradient)?;
-    let mut attack = engine.record_attack(&scene, pgd, mining, args.seed)?;
+    let mut attack = engine.record_attack(&scene, pgd, checks, args.seed)?;
     engine.begin(&scene, 0, &(0..n as u32).collect::<Vec<_>>())?;
     let mut out = Outcome::default();
     let mut bar = Bar::new(0, true);

@@ -1,13 +1,14 @@
 use super::say;
-use crate::attack::{Mining, Pgd};
+use crate::attack::Pgd;
 use crate::engine::TrainSpec;
 use crate::gpu::Precision;
 use crate::gpu::kernels::MODULES;
 use crate::gpu::profile::{Profile, Profiled, Subject, profile};
 use crate::gpu::ptxas::{ARCHITECTURES, Assembled, assemble};
+use crate::method::{Plan, TrainLoss, Weights, drop_easy};
 use crate::net::Arch;
 use crate::ops::head::Loss;
-use crate::ops::mine::Weights;
+use crate::ops::start::Noise;
 use crate::program::Shape;
 use crate::train::options::{ArchName, Number};
 use crate::{Error, Result};
@@ -295,14 +296,19 @@ impl SubjectArgs {
         }
         let kept_share = super::ranged("kept-share", self.kept_share, 0.0..=1.0)? as f64;
         let (eps, alpha, steps) = (8.0 / 255.0, 2.0 / 255.0, self.steps);
-        let attack = Pgd { eps, alpha, steps, random_start: true, loss: Loss::CrossEntropy }.validate()?;
+        let start = Some(Noise::Uniform(eps));
+        let attack = Pgd { eps, alpha, steps, start, loss: Loss::CrossEntropy }.validate()?;
         let subject = |k_drop: Vec<usize>| Subject {
             arch: arch.clone(),
             batch: self.batch,
             spec: TrainSpec {
-                attack: Some(attack),
-                mining: Mining { k_drop, keep_easy: 0.0 },
-                weights: Weights::Uniform,
+                plan: Plan {
+                    name: if k_drop.is_empty() { "PGD-AT" } else { "HAM" },
+                    attack: Some(attack),
+                    checks: drop_easy(&k_drop, 0.0),
+                    weight: Weights::Uniform.formula(steps),
+                    loss: TrainLoss::CrossEntropy,
+                },
                 momentum: 0.9,
                 weight_decay: 2e-4,
                 ema: None,

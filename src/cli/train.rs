@@ -140,10 +140,10 @@ impl Job for TrainJob {
             }
         })?;
         trainer.profile(profile_batches.unwrap_or_default());
-        let mut screen = Screen { bar: Bar::new(config.epochs, !json), table: None, json };
+        let mut screen = Screen { bar: Bar::new(config.epochs(), !json), table: None, json };
         if !json {
             introduce(&config, &data, &trainer.device(), trainer.examples(), &full, &run);
-            let table = EpochTable::new(config.epochs as u64, &data.class_names);
+            let table = EpochTable::new(config.epochs() as u64, &data.class_names);
             say(table.header());
             trainer.epochs().iter().for_each(|e| say(table.row(e)));
             screen.table = Some(table);
@@ -161,10 +161,9 @@ fn file_stem(name: &str) -> String {
 }
 
 fn introduce(config: &Config, data: &data::Dataset, device: &str, examples: usize, full: &Options, run: &RunDir) {
-    let Config { method, attack, mining, .. } = config;
+    let Config { method, settings, .. } = config;
     let net = Net::new(config.arch.clone());
     let eps = full.eps.unwrap_or(Number(0.0)).0;
-    let alpha = full.alpha.unwrap_or(Number(0.0)).0;
     say(format!("{} on {device}", crate::report::created_by()));
     say(format!("data     {}: {examples} examples an epoch, {} classes", data.name, data.classes));
     say(format!(
@@ -174,15 +173,19 @@ fn introduce(config: &Config, data: &data::Dataset, device: &str, examples: usiz
         net.macs() as f64 / 1e6
     ));
     let mut line = format!("method   {}", method.name());
-    if config.spec(1).attack.is_some() {
-        line += &format!(", eps {eps:.4}, alpha {alpha:.4}, {} steps", attack.steps);
+    if let Some(attack) = config.plan(1).attack {
+        line += &format!(", eps {eps:.4}, alpha {:.4}, {} steps", attack.alpha, attack.steps);
     }
-    if config.mines(usize::MAX) {
-        let k: Vec<_> = mining.k_drop.iter().map(usize::to_string).collect();
-        line += &format!("; from epoch {} drops easy examples after step {}", config.begin_epoch, k.join(", "));
-        if config.begin_epoch > config.epochs {
-            eprintln!("note: --begin-epoch {} is beyond the last epoch: HAM never begins", config.begin_epoch);
+    let (first, last) = (config.plan(1).name, config.plan(usize::MAX).name);
+    if first != last {
+        line += &format!("; from epoch {} on, {first} before", settings.begin_epoch);
+        if settings.begin_epoch > settings.epochs {
+            eprintln!("note: --begin-epoch {} is beyond the last epoch: {last} never begins", settings.begin_epoch);
         }
+    }
+    if config.plan(usize::MAX).drops() {
+        let k: Vec<_> = settings.k_drop.iter().map(usize::to_string).collect();
+        line += &format!("; drops easy examples after step {}", k.join(", "));
     }
     say(line);
     say(format!("run      {}\n", run.root().display()));

@@ -4,6 +4,7 @@ use crate::attack::{Pgd, Scene};
 use crate::backend::Backend;
 use crate::engine::{Counts, Engine, Images};
 use crate::ops::head::Loss;
+use crate::ops::start::Noise;
 use crate::report::fairness::ClassCounts;
 use crate::{Error, Result};
 use std::fmt;
@@ -57,7 +58,9 @@ impl fmt::Display for Threat {
 impl Threat {
     /// The attack, none for clean examples. FGSM never starts at random.
     pub fn pgd(self, eps: f32, random_start: bool) -> Option<Pgd> {
-        let pgd = |steps, alpha, random_start, loss| Some(Pgd { eps, alpha, steps, random_start, loss });
+        let pgd = |steps, alpha, random: bool, loss| {
+            Some(Pgd { eps, alpha, steps, start: random.then_some(Noise::Uniform(eps)), loss })
+        };
         match self {
             Threat::Clean => None,
             Threat::Fgsm => pgd(1, eps, false, Loss::CrossEntropy),

@@ -7,6 +7,7 @@
 use crate::ops::account::{NetPass, Stats};
 use crate::ops::conv::{ConvDgrad, ConvFprop};
 use crate::ops::head::{HeadDgrad, HeadFprop};
+use crate::ops::mine::formula::crossed;
 use crate::ops::norm::Fold;
 use crate::program::{Op, PrepareFilter, Program, Range, Value, uses};
 
@@ -39,7 +40,7 @@ pub fn steps(program: &Program) -> Vec<Step<'_>> {
     let mut tally: Option<(Stats, [u32; 3])> = None;
     for (i, op) in program.ops.iter().enumerate() {
         let later = &program.ops[i + 1..];
-        if matches!(op, Op::Load(_) | Op::Compact(_))
+        if matches!(op, Op::Load(_) | Op::Compact(_) | Op::Thaw(_))
             && let Some((stats, passes)) = tally.take()
         {
             steps.push(Step::Tally(stats, passes));
@@ -79,7 +80,9 @@ pub fn steps(program: &Program) -> Vec<Step<'_>> {
             (Op::ConvDgrad(c), Some(Step::Dgrad(first, second @ None))) if rides_dgrad(first, c) => *second = Some(c),
             (Op::ConvDgrad(c), _) => steps.push(Step::Dgrad(c, None)),
             (Op::HeadFprop(h), _) => steps.push(Step::Head(h, false, None)),
-            (Op::Select(s), Some(Step::Head(_, keep @ false, None))) if s.keep_easy == 0.0 => *keep = true,
+            (Op::Select(s), Some(Step::Head(_, keep @ false, None))) if s.keep_easy == 0.0 && s.keep == crossed() => {
+                *keep = true
+            }
             (Op::HeadDgrad(d), Some(Step::Head(_, _, dgrad @ None))) if !d.weighted => *dgrad = Some(d),
             (op, _) => steps.push(Step::Op(op)),
         }

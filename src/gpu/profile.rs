@@ -130,7 +130,7 @@ pub fn profile(subject: &Subject, mut progress: impl FnMut(usize, usize)) -> Res
     e.set_weights(&Weights::init(&e.net, 1))?;
     let images: Vec<u8> = (0..batch * arch.image.len()).map(|i| (i * 37 % 251) as u8).collect();
     let labels: Vec<u32> = (0..*batch).map(|i| (i % arch.classes) as u32).collect();
-    let steps = spec.attack.map_or(0, |a| a.steps);
+    let steps = spec.plan.attack.map_or(0, |a| a.steps);
     let scene = e.scene(Images::U8(&images), &labels, *batch, steps)?;
     e.set_learning_rates(&[0.01])?;
     let recorded = e.record_train(&scene, spec)?;
@@ -210,7 +210,7 @@ pub fn profile(subject: &Subject, mut progress: impl FnMut(usize, usize)) -> Res
     // Each step has a pass forward on all that are live and one backward on those that stay.
     let convs = e.net.blocks.iter().flat_map(|b| [Some(b.conv1), Some(b.conv2), b.shortcut].into_iter().flatten());
     let pass = 2.0 * convs.map(|f| f.conv.macs()).sum::<usize>() as f64;
-    let drop = spec.mining.k_drop.iter().min().copied().filter(|k| *k < steps).unwrap_or(steps);
+    let drop = spec.plan.checks.iter().map(|c| c.iterate).min().filter(|k| *k < steps).unwrap_or(steps);
     let live = |all: bool| if all { *batch } else { kept };
     let attack: usize = (0..steps).map(|k| live(k <= drop) + live(k < drop)).sum();
     let flops = pass * (attack + 3 * live(drop == steps)) as f64;

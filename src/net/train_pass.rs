@@ -19,6 +19,12 @@ struct Kept {
     h: Map,
     /// relu(norm2(h)).
     a2: Map,
+    filters: BlockFilters,
+}
+
+/// A block's filters, forward and backward.
+#[derive(Clone, Copy)]
+struct BlockFilters {
     conv1: [Filter; 2],
     conv2: [Filter; 2],
     shortcut: Option<[Filter; 2]>,
@@ -53,21 +59,32 @@ impl<'n> TrainPass<'n> {
         };
         let both = |p: &mut Program, f| [filter(p, f, false, Pass::Fprop), filter(p, f, false, Pass::Dgrad)];
         let stem = filter(p, net.stem, true, Pass::Fprop);
-        let mut gradients = vec![[p.map(net.blocks[0].input), p.map(net.blocks[0].input)]];
-        let mut blocks = Vec::new();
-        for b in &net.blocks {
-            if b.shortcut.is_some() {
-                gradients.push([p.map(b.output), p.map(b.output)]);
-            }
-            blocks.push(Kept {
-                x: p.map(b.input),
-                a1: p.map(b.input),
-                h: p.map(b.output),
-                a2: p.map(b.output),
+        let filters: Vec<_> = net
+            .blocks
+            .iter()
+            .map(|b| BlockFilters {
                 conv1: both(p, b.conv1),
                 conv2: both(p, b.conv2),
                 shortcut: b.shortcut.map(|s| both(p, s)),
-            });
+            })
+            .collect();
+        Self::with(p, net, arenas, stem, filters)
+    }
+
+    /// Another pass in the same program, with the same filters, maps of its own, and gradients and statistics in `arenas`.
+    pub fn twin(&self, p: &mut Program, arenas: Arenas) -> Self {
+        Self::with(p, self.net, arenas, self.stem, self.blocks.iter().map(|b| b.filters).collect())
+    }
+
+    fn with(p: &mut Program, net: &'n Net, arenas: Arenas, stem: Filter, filters: Vec<BlockFilters>) -> Self {
+        let mut gradients = vec![[p.map(net.blocks[0].input), p.map(net.blocks[0].input)]];
+        let mut blocks = Vec::new();
+        for (b, filters) in net.blocks.iter().zip(filters) {
+            if b.shortcut.is_some() {
+                gradients.push([p.map(b.output), p.map(b.output)]);
+            }
+            let (x, a1, h, a2) = (p.map(b.input), p.map(b.input), p.map(b.output), p.map(b.output));
+            blocks.push(Kept { x, a1, h, a2, filters });
         }
         let (y, a) = (p.map(net.last()), p.map(net.last()));
         TrainPass { net, arenas, stem, blocks, y, a, gradients }
@@ -94,16 +111,16 @@ impl<'n> TrainPass<'n> {
                 p.push(Op::ConvFprop(ConvFprop { conv: f.conv, x, filter: filter[0], epilogue }));
             };
             self.norm(p, b.input, b.norm1, k.x, k.a1);
-            conv(p, b.conv1, k.a1, k.conv1, None, k.h);
+            conv(p, b.conv1, k.a1, k.filters.conv1, None, k.h);
             self.norm(p, b.output, b.norm2, k.h, k.a2);
-            let residual = match (b.shortcut, k.shortcut) {
+            let residual = match (b.shortcut, k.filters.shortcut) {
                 (Some(f), Some(filter)) => {
                     conv(p, f, k.a1, filter, None, y);
                     y
                 }
                 _ => k.x,
             };
-            conv(p, b.conv2, k.a2, k.conv2, Some(residual), y);
+            conv(p, b.conv2, k.a2, k.filters.conv2, Some(residual), y);
         }
         self.norm(p, self.net.last(), self.net.norm, self.y, self.a);
         p.push(Op::HeadFprop(HeadFprop {
@@ -117,8 +134,9 @@ impl<'n> TrainPass<'n> {
         }));
     }
 
-    /// Records the backward pass: every parameter's gradient, none with respect to the image.
-    pub fn backward(&self, p: &mut Program, batch: &Batch, image: Buf) {
+    /// Records the backward pass of `loss`, [`Loss::CrossEntropy`] or [`Loss::Pair`]: every parameter's gradient, none with
+    /// respect to the image.
+    pub fn backward(&self, p: &mut Program, batch: &Batch, loss: Loss, image: Buf) {
         let Arenas { params, grads, batch_stats, .. } = self.arenas;
         let (linear, batch) = (self.net.linear, *batch);
         let bprop = |p: &mut Program, shape, norm, x, a, grad, residual| {
@@ -133,15 +151,15 @@ impl<'n> TrainPass<'n> {
         let mut stages = self.gradients.iter().rev();
         let [mut dy, mut free] = *stages.next().expect("a net has a stage");
         let shape = self.net.last();
-        p.push(Op::HeadWgrad(HeadWgrad { channels: shape.c, grads, linear, batch }));
-        let loss = Loss::CrossEntropy;
+        let given = loss == Loss::Pair;
+        p.push(Op::HeadWgrad(HeadWgrad { channels: shape.c, grads, linear, batch, given }));
         p.push(Op::HeadDgrad(HeadDgrad {
             shape,
             params,
             linear,
             batch,
             loss,
-            weighted: true,
+            weighted: !given,
             bits: None,
             affine: None,
             dy,
@@ -149,14 +167,14 @@ impl<'n> TrainPass<'n> {
         bprop(p, shape, self.net.norm, self.y, self.a, dy, None);
         for (b, k) in self.net.blocks.iter().zip(&self.blocks).rev() {
             wgrad(p, b.conv2, k.a2, dy);
-            dgrad(p, b.conv2, dy, k.conv2, None, free);
+            dgrad(p, b.conv2, dy, k.filters.conv2, None, free);
             bprop(p, b.output, b.norm2, k.h, k.a2, free, None);
             wgrad(p, b.conv1, k.a1, free);
-            match (b.shortcut, k.shortcut) {
+            match (b.shortcut, k.filters.shortcut) {
                 (Some(f), Some(filter)) => {
                     wgrad(p, f, k.a1, dy);
                     let [dx, other] = *stages.next().expect("a shortcut block starts a stage");
-                    dgrad(p, b.conv1, free, k.conv1, None, dx);
+                    dgrad(p, b.conv1, free, k.filters.conv1, None, dx);
                     dgrad(p, f, dy, filter, Some(dx), dx);
                     bprop(p, b.input, b.norm1, k.x, k.a1, dx, None);
                     (dy, free) = (dx, other);
@@ -164,7 +182,7 @@ impl<'n> TrainPass<'n> {
                 _ => {
                     // dgrad may not write the map that it reads, nor dy, which is still to be added: a2 is spent.
                     let dx = k.a2;
-                    dgrad(p, b.conv1, free, k.conv1, None, dx);
+                    dgrad(p, b.conv1, free, k.filters.conv1, None, dx);
                     bprop(p, b.input, b.norm1, k.x, k.a1, dx, Some(dy));
                     dy = dx;
                 }

@@ -7,6 +7,7 @@ pub mod head;
 pub mod load;
 pub mod mine;
 pub mod norm;
+pub mod pair;
 pub mod start;
 pub mod stem;
 pub mod update;

@@ -1,13 +1,14 @@
 //! The checked whole of a training run's options.
 
-use super::options::{ArchName, Method, Number, Options, Schedule};
-use crate::attack::{Mining, Pgd};
+use super::options::{ArchName, Number, Options, Schedule};
+use crate::attack::Pgd;
 use crate::data::Dataset;
 use crate::engine::TrainSpec;
 use crate::gpu::Precision;
+use crate::method::{Method, Plan, Settings, Weights};
 use crate::net::Arch;
 use crate::ops::head::Loss;
-use crate::ops::mine::Weights;
+use crate::ops::start::Noise;
 use crate::ops::stem::Normalisation;
 use crate::program::Shape;
 use crate::{Error, Result};
@@ -21,16 +22,8 @@ pub struct Config {
     pub arch: Arch,
     /// Training method.
     pub method: Method,
-    /// The attack (unused by standard training, but the contract of what is evaluated).
-    pub attack: Pgd,
-    /// What HAM drops.
-    pub mining: Mining,
-    /// HAM's weighting.
-    pub weights: Weights,
-    /// HAM's first epoch, from 1.
-    pub begin_epoch: usize,
-    /// Epochs.
-    pub epochs: usize,
+    /// What it is told. The attack is also the contract of what is evaluated.
+    pub settings: Settings,
     /// Examples in a mini-batch.
     pub batch: usize,
     /// Largest learning rate.
@@ -59,9 +52,12 @@ pub struct Config {
     pub eval_every: usize,
 }
 
-/// The epoch that mining starts with where nobody says.
-fn default_begin(epochs: usize) -> usize {
-    epochs / 2 + 1
+/// The epoch that a method's own work starts with where nobody says.
+fn default_begin(method: Method, epochs: usize) -> usize {
+    match method {
+        Method::Gairat => (epochs / 2).max(1),
+        _ => epochs / 2 + 1,
+    }
 }
 
 impl Config {
@@ -109,7 +105,7 @@ impl Config {
             std: std.map(|s| s.iter().map(|v| Number(decimal(*v))).collect()),
             method: Some(method),
             k_drop: Some(o.k_drop.clone().unwrap_or(vec![3])),
-            begin_epoch: Some(o.begin_epoch.unwrap_or(default_begin(epochs))),
+            begin_epoch: Some(o.begin_epoch.unwrap_or(default_begin(method, epochs))),
             keep_easy: Some(o.keep_easy.unwrap_or(Number(0.0))),
             weights: Some(o.weights.unwrap_or(Weights::Uniform)),
             eps: Some(eps),
@@ -150,12 +146,28 @@ impl Config {
             }
             None => Err(set(name)),
         };
+        let method = o.method.ok_or_else(|| set("method"))?;
+        let eps = number("eps", o.eps, 0.0..=1.0)? as f32;
+        let random_start = !o.no_random_start.unwrap_or(false);
+        if !random_start && matches!(method, Method::Trades | Method::HamTrades) {
+            let what = "--no-random-start: TRADES can't start at the image, where its gradient is zero; leave it out";
+            return Err(Error::usage(what));
+        }
         let attack = Pgd {
-            eps: number("eps", o.eps, 0.0..=1.0)? as f32,
+            eps,
             alpha: number("alpha", o.alpha, 0.0..=1.0)? as f32,
             steps: count("steps", o.steps, 0..=10_000)?,
-            random_start: !o.no_random_start.unwrap_or(false),
+            start: random_start.then_some(Noise::Uniform(eps)),
             loss: Loss::CrossEntropy,
+        };
+        let settings = Settings {
+            attack: attack.validate()?,
+            k_drop: o.k_drop.clone().ok_or_else(|| set("k-drop"))?,
+            keep_easy: number("keep-easy", o.keep_easy, 0.0..=1.0)? as f32,
+            weights: o.weights.ok_or_else(|| set("weights"))?,
+            begin_epoch: count("begin-epoch", o.begin_epoch, 1..=1_000_000)?,
+            epochs: count("epochs", o.epochs, 1..=1_000_000)?,
+            beta: o.beta.map(|b| number("beta", Some(b), 0.0..=1e6)).transpose()?.map(|b| b as f32),
         };
         let validation = number("validation", o.validation, 0.0..=1.0)?;
         if validation >= 1.0 {
@@ -168,15 +180,8 @@ impl Config {
         Ok(Config {
             dataset: o.dataset.clone().ok_or_else(|| set("dataset"))?,
             arch,
-            method: o.method.ok_or_else(|| set("method"))?,
-            attack: attack.validate()?,
-            mining: Mining {
-                k_drop: o.k_drop.clone().ok_or_else(|| set("k-drop"))?,
-                keep_easy: number("keep-easy", o.keep_easy, 0.0..=1.0)? as f32,
-            },
-            weights: o.weights.ok_or_else(|| set("weights"))?,
-            begin_epoch: count("begin-epoch", o.begin_epoch, 1..=1_000_000)?,
-            epochs: count("epochs", o.epochs, 1..=1_000_000)?,
+            method,
+            settings,
             batch: count("batch", o.batch, 1..=65_536)?,
             lr: number("lr", o.lr, 0.0..=1e6)?,
             schedule: o.lr_schedule.ok_or_else(|| set("lr-schedule"))?,
@@ -193,26 +198,20 @@ impl Config {
         })
     }
 
-    /// Whether `epoch` (from 1) drops easy examples.
-    pub fn mines(&self, epoch: usize) -> bool {
-        self.method == Method::Ham && epoch >= self.begin_epoch
+    /// Epochs of the run.
+    pub fn epochs(&self) -> usize {
+        self.settings.epochs
     }
 
-    /// The method that `epoch` runs, by name.
-    pub fn method_of(&self, epoch: usize) -> &'static str {
-        match self.method {
-            Method::Ham if !self.mines(epoch) => Method::PgdAt.name(),
-            method => method.name(),
-        }
+    /// What a mini-batch of `epoch` (from 1) does.
+    pub fn plan(&self, epoch: usize) -> Plan {
+        self.method.plan(&self.settings, epoch)
     }
 
     /// The mini-batch program of `epoch`.
     pub fn spec(&self, epoch: usize) -> TrainSpec {
-        let mines = self.mines(epoch);
         TrainSpec {
-            attack: (self.method != Method::Standard).then_some(self.attack),
-            mining: if mines { self.mining.clone() } else { Mining::default() },
-            weights: if mines { self.weights } else { Weights::Uniform },
+            plan: self.plan(epoch),
             momentum: self.momentum,
             weight_decay: self.weight_decay,
             ema: self.ema,
@@ -223,10 +222,10 @@ impl Config {
 
     /// The learning rate of mini-batch `batch` of `batches`, in `epoch` (from 1).
     pub fn learning_rate(&self, epoch: usize, batch: usize, batches: usize) -> f64 {
-        let done = (epoch - 1) as f64 / self.epochs as f64;
-        let t = done + batch as f64 / (batches.max(1) * self.epochs) as f64;
+        let done = (epoch - 1) as f64 / self.epochs() as f64;
+        let t = done + batch as f64 / (batches.max(1) * self.epochs()) as f64;
         // The paper's 120 epochs: x1 to 59, x0.1 to 89, x0.01 to 109, then x0.005.
-        let piecewise = || match (epoch * 120).div_euclid(self.epochs) {
+        let piecewise = || match (epoch * 120).div_euclid(self.epochs()) {
             0..60 => 1.0,
             60..90 => 0.1,
             90..110 => 0.01,
@@ -238,7 +237,7 @@ impl Config {
                 Schedule::Cosine => (1.0 + (std::f64::consts::PI * t).cos()) / 2.0,
                 Schedule::Onecycle => {
                     // The middle of the mini-batch, so that neither the first nor the last is wasted at 0.
-                    let t = t + 0.5 / (batches.max(1) * self.epochs) as f64;
+                    let t = t + 0.5 / (batches.max(1) * self.epochs()) as f64;
                     if t < 0.3 { t / 0.3 } else { (1.0 - t) / 0.7 }
                 }
                 Schedule::Constant => 1.0,

@@ -45,9 +45,9 @@ impl<B: Backend> Trainer<'_, B> {
         if !split.is_empty() {
             let examined = Examined::new(&mut self.engine, Images::from(split), &split.labels)?;
             for threat in FINAL_THREATS {
-                let eps = self.config.attack.eps;
+                let eps = self.config.settings.attack.eps;
                 let mut examination = examined.record(&mut self.engine, threat, eps, true, self.config.seed)?;
-                let (epoch, total) = (self.config.epochs, split.len());
+                let (epoch, total) = (self.config.epochs(), split.len());
                 let counts = examined.run(&mut self.engine, &mut examination, |done| {
                     let doing = format!("test {threat}");
                     observer.progress(&Progress { epoch, doing, done, total, kept_share: None })
@@ -58,6 +58,7 @@ impl<B: Backend> Trainer<'_, B> {
             }
         }
         let c = self.config;
+        let m = &c.settings;
         let report = Report {
             created_by: report::created_by(),
             device: self.device(),
@@ -66,9 +67,9 @@ impl<B: Backend> Trainer<'_, B> {
             data: DataId { name: self.data.name.clone(), hash: self.data.hash.clone() },
             network: c.arch.describe(),
             contract: serde_json::json!({
-                "method": c.method.name(), "eps": c.attack.eps, "alpha": c.attack.alpha, "steps": c.attack.steps,
-                "k_drop": c.mining.k_drop, "keep_easy": c.mining.keep_easy, "begin_epoch": c.begin_epoch,
-                "weights": c.weights, "epochs": c.epochs, "batch": c.batch,
+                "method": c.method.name(), "eps": m.attack.eps, "alpha": m.attack.alpha, "steps": m.attack.steps,
+                "k_drop": m.k_drop, "keep_easy": m.keep_easy, "begin_epoch": m.begin_epoch,
+                "weights": m.weights, "beta": m.beta, "epochs": m.epochs, "batch": c.batch,
             }),
             checkpoint: Some("last.safetensors".into()),
             class_names: self.data.class_names.clone(),

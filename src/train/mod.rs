@@ -98,15 +98,19 @@ impl<'a, B: Backend> Trainer<'a, B> {
         let mut engine = Engine::new(backend, config.arch.clone(), false)?;
         let (train, held_out) = data.split_validation(config.validation, config.seed)?;
         let train = data.train.subset(&train)?;
-        let scene =
-            engine.scene(Images::from(&train), &train.labels, config.batch.min(train.len()), config.attack.steps)?;
+        let scene = engine.scene(
+            Images::from(&train),
+            &train.labels,
+            config.batch.min(train.len()),
+            config.settings.attack.steps,
+        )?;
         // Without a validation split epochs are measured on the test set, and no checkpoint is called the best.
         let held_out = if held_out.is_empty() { data.test.clone() } else { data.train.subset(&held_out)? };
         let validation = if held_out.is_empty() {
             None
         } else {
             let examined = Examined::new(&mut engine, Images::from(&held_out), &held_out.labels)?;
-            let mut record = |t| examined.record(&mut engine, t, config.attack.eps, true, config.seed);
+            let mut record = |t| examined.record(&mut engine, t, config.settings.attack.eps, true, config.seed);
             let (clean, attack) = (record(Threat::Clean)?, record(EPOCH_THREAT)?);
             Some(Evaluator { examined, clean, attack })
         };
@@ -165,7 +169,7 @@ impl<'a, B: Backend> Trainer<'a, B> {
     /// [`Error::Interrupted`] after saving when the observer asks to stop, [`Error::Diverged`], or where a file can't be
     /// written.
     pub fn run(&mut self, observer: &mut dyn Observer) -> Result<Report> {
-        for epoch in self.epochs.len() + 1..=self.config.epochs {
+        for epoch in self.epochs.len() + 1..=self.config.epochs() {
             self.engine.backend.enter(&format!("epoch {epoch}"));
             let metrics = self.train_epoch(epoch, observer).and_then(|()| self.close_epoch(epoch, observer));
             self.engine.backend.leave();
@@ -202,8 +206,8 @@ impl<'a, B: Backend> Trainer<'a, B> {
             if glanced.elapsed() >= GLANCE {
                 glanced = Instant::now();
                 let counts = self.engine.counts(&self.scene)?;
-                let kept_share = self.config.mines(epoch).then(|| counts.kept_share());
-                let doing = self.config.method_of(epoch).to_owned();
+                let kept_share = spec.plan.drops().then(|| counts.kept_share());
+                let doing = spec.plan.name.to_owned();
                 if !observer.progress(&Progress { epoch, doing, done, total, kept_share }) {
                     return Err(self.interrupt());
                 }
@@ -275,7 +279,7 @@ impl<'a, B: Backend> Trainer<'a, B> {
         self.check_weights(epoch)?;
         let start = Instant::now();
         let mut scores = None;
-        if epoch.is_multiple_of(self.config.eval_every) || epoch == self.config.epochs {
+        if epoch.is_multiple_of(self.config.eval_every) || epoch == self.config.epochs() {
             scores = self.validate(epoch, observer).map_err(|e| match e {
                 Error::NotFinite => self.diverged(epoch, self.counts.batches),
                 e => e,
@@ -293,7 +297,7 @@ impl<'a, B: Backend> Trainer<'a, B> {
         };
         let metrics = Epoch {
             epoch: epoch as u64,
-            method: self.config.method_of(epoch).to_owned(),
+            method: self.config.plan(epoch).name.to_owned(),
             train_seconds: self.seconds.iter().sum(),
             attack_seconds: self.seconds[0],
             update_seconds: self.seconds[1],

@@ -5,7 +5,7 @@
 
 use crate::fsio::one_line;
 use crate::gpu::Precision;
-use crate::ops::mine::Weights;
+use crate::method::{Method, Weights};
 use crate::{Error, Result};
 use clap::ValueEnum;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -48,29 +48,6 @@ impl<'de> Deserialize<'de> for Number {
             Raw::Integer(i) => Ok(Number(i as f64)),
             Raw::Float(f) => Ok(Number(f)),
             Raw::Text(t) => t.parse().map_err(serde::de::Error::custom),
-        }
-    }
-}
-
-/// What is trained on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
-#[serde(rename_all = "kebab-case")]
-pub enum Method {
-    /// PGD adversarial training that drops easy examples early, from --begin-epoch on.
-    Ham,
-    /// PGD adversarial training.
-    PgdAt,
-    /// Clean images.
-    Standard,
-}
-
-impl Method {
-    /// Its name on the command line.
-    pub fn name(self) -> &'static str {
-        match self {
-            Method::Ham => "ham",
-            Method::PgdAt => "pgd-at",
-            Method::Standard => "standard",
         }
     }
 }
@@ -196,7 +173,7 @@ pub struct Options {
     /// HAM: check after so many attack steps and drop what has not crossed; one or several [default: 3]
     #[arg(long, value_parser = count, value_delimiter = ',', value_name = "K,K,..", help_heading = "Method")]
     pub k_drop: Option<Vec<usize>>,
-    /// HAM: first epoch that drops; plain PGD-AT before [default: just past half of the epochs]
+    /// HAM, GAIRAT: first epoch that drops or weighs; their baseline before [default: past half of the epochs, GAIRAT: from half]
     #[arg(long, value_parser = count, value_name = "EPOCH", help_heading = "Method")]
     pub begin_epoch: Option<usize>,
     /// HAM: share of the easy examples to keep, those of the highest confidence [default: 0]
@@ -205,6 +182,9 @@ pub struct Options {
     /// HAM: how the kept examples' losses are weighted [default: uniform]
     #[arg(long, help_heading = "Method")]
     pub weights: Option<Weights>,
+    /// TRADES, MART: factor of the divergence [default: 6 and 5]
+    #[arg(long, value_name = "BETA", help_heading = "Method")]
+    pub beta: Option<Number>,
     /// Bound of the perturbation, pixels in [0, 1]; 8/255 is allowed [default: by data set, else 8/255]
     #[arg(long, value_name = "EPS", help_heading = "Method")]
     pub eps: Option<Number>,
@@ -214,7 +194,7 @@ pub struct Options {
     /// Steps of the attack [default: 10]
     #[arg(long, value_parser = count, value_name = "K", help_heading = "Method")]
     pub steps: Option<usize>,
-    /// Start the attack at the image instead of at random within eps
+    /// Start the attack at the image instead of at random (not with TRADES, whose gradient is zero there)
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL",
         hide_possible_values = true, help_heading = "Method")]
     pub no_random_start: Option<bool>,

@@ -2,7 +2,6 @@
 
 use super::Trainer;
 use super::checkpoint::{self, Contract, Meta, State};
-use super::config::Config;
 use crate::backend::Backend;
 use crate::net::state::Weights;
 use crate::report;
@@ -50,7 +49,7 @@ impl<B: Backend> Trainer<'_, B> {
 
     pub(super) fn write_checkpoint(&self, path: &Path, weights: &Weights, state: Option<String>) -> Result<()> {
         let (arch, c) = (&self.config.arch, self.config);
-        let Config { attack, .. } = c;
+        let attack = &c.settings.attack;
         let method = c.method.name().to_owned();
         let meta = Meta {
             created_by: report::created_by(),

@@ -2,12 +2,14 @@
 //! for bit with separate runs that stop earlier: an attack of k steps shows the state after step k of a longer one.
 
 use crate::common::*;
-use ham_engine::attack::{Mining, Pgd};
+use ham_engine::attack::Pgd;
 use ham_engine::backend::Backend;
 use ham_engine::cpu::simd::Level;
 use ham_engine::engine::{Counts, Images};
+use ham_engine::method::drop_easy;
 use ham_engine::net::Arch;
 use ham_engine::ops::head::Loss;
+use ham_engine::ops::start::Noise;
 use ham_engine::program::Shape;
 use proptest::prelude::*;
 
@@ -15,7 +17,7 @@ const N: usize = 24;
 const STEPS: usize = 6;
 
 fn pgd(steps: usize) -> Pgd {
-    Pgd { eps: 0.1, alpha: 0.025, steps, random_start: true, loss: Loss::CrossEntropy }
+    crate::common::pgd(0.1, 0.025, steps)
 }
 
 /// What an attack leaves: images by slot of the kept, the rest by position.
@@ -45,8 +47,7 @@ fn attack(how: How, arch: &Arch, order: &[u32], pgd: &Pgd, k_drop: &[usize], kee
     let mut e = engine(arch, &random_dict(arch, 21), how.threads, how.level);
     let (images, labels) = examples(arch, N, 22);
     let scene = e.scene(Images::F32(&images), &labels, order.len() + how.spare, pgd.steps).unwrap();
-    let mining = Mining { k_drop: k_drop.to_vec(), keep_easy };
-    let mut recorded = e.record_attack(&scene, pgd, &mining, 77).unwrap();
+    let mut recorded = e.record_attack(&scene, pgd, &drop_easy(k_drop, keep_easy), 77).unwrap();
     e.begin(&scene, 3, order).unwrap();
     e.backend.replay(&mut recorded).unwrap();
     let b = scene.batch;
@@ -217,13 +218,13 @@ proptest! {
         let arch = tiny();
         let level = Level::detect();
         let loss = if margin { Loss::Margin } else { Loss::CrossEntropy };
-        let pgd = Pgd { eps, alpha, steps, random_start, loss };
+        let pgd = Pgd { eps, alpha, steps, start: random_start.then_some(Noise::Uniform(eps)), loss };
         let (mut images, labels) = examples(&arch, N, seed);
         // Pixels at the ends of the range, where clamping acts.
         images.iter_mut().step_by(3).for_each(|v| *v = v.round());
         let mut e = engine(&arch, &random_dict(&arch, seed), 2, level);
         let scene = e.scene(Images::F32(&images), &labels, N, steps).unwrap();
-        let mut recorded = e.record_attack(&scene, &pgd, &Mining::default(), seed).unwrap();
+        let mut recorded = e.record_attack(&scene, &pgd, &[], seed).unwrap();
         e.begin(&scene, 1, &order(N)).unwrap();
         e.backend.replay(&mut recorded).unwrap();
         let x_adv: Vec<f32> = e.backend.read_all(scene.batch.x_adv).unwrap();

@@ -1,15 +1,19 @@
 //! Helpers: random numbers, tolerances, a bench for single ops, and small networks.
 
+use ham_engine::attack::Pgd;
 use ham_engine::backend::Backend;
 use ham_engine::batch::Batch;
 use ham_engine::cpu::CpuBackend;
 use ham_engine::cpu::record::Recorded;
 use ham_engine::cpu::simd::Level;
 use ham_engine::engine::Engine;
+use ham_engine::method::{Plan, TrainLoss, Weights as Weighting, drop_easy};
 use ham_engine::net::Arch;
 use ham_engine::net::state::{StateDict, Weights};
 use ham_engine::ops::account::Stats;
+use ham_engine::ops::head::Loss;
 use ham_engine::ops::load::{Resident, control};
+use ham_engine::ops::start::Noise;
 use ham_engine::ops::stem::Normalisation;
 use ham_engine::program::{Buf, DType, Op, Program, Shape};
 use std::path::Path;
@@ -199,4 +203,15 @@ pub fn examples(arch: &Arch, n: usize, seed: u64) -> (Vec<f32>, Vec<u32>) {
 /// `0..n`, as the order of an epoch.
 pub fn order(n: usize) -> Vec<u32> {
     (0..n as u32).collect()
+}
+
+/// PGD on the cross-entropy from a uniform random start.
+pub fn pgd(eps: f32, alpha: f32, steps: usize) -> Pgd {
+    Pgd { eps, alpha, steps, start: Some(Noise::Uniform(eps)), loss: Loss::CrossEntropy }
+}
+
+/// HAM; PGD-AT where nothing is dropped, and standard training without an attack.
+pub fn plan(attack: Option<Pgd>, k_drop: &[usize], keep_easy: f32, weights: Weighting) -> Plan {
+    let weight = weights.formula(attack.map_or(0, |a| a.steps));
+    Plan { name: "test", attack, checks: drop_easy(k_drop, keep_easy), weight, loss: TrainLoss::CrossEntropy }
 }

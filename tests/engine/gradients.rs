@@ -2,14 +2,13 @@
 
 use crate::common::*;
 use crate::naive::{Mode, Naive, cross_entropy};
-use ham_engine::attack::{Mining, Pgd};
+use ham_engine::attack::Pgd;
 use ham_engine::backend::Backend;
 use ham_engine::cpu::CpuBackend;
 use ham_engine::engine::{Engine, Images, TrainSpec};
+use ham_engine::method::Weights as Weighting;
 use ham_engine::net::Arch;
 use ham_engine::net::state::{StateDict, to_pytorch};
-use ham_engine::ops::head::Loss;
-use ham_engine::ops::mine::Weights as Weighting;
 use ham_engine::program::{DType, Shape};
 use proptest::prelude::*;
 
@@ -100,8 +99,15 @@ fn expected(arch: &Arch, dict: &StateDict, images: &[f32], labels: &[u32], weigh
 }
 
 /// A step without momentum, decay or learning rate leaves the gradient in the momenta, exactly.
-fn step_for_gradient(attack: Option<Pgd>, mining: Mining, weights: Weighting) -> TrainSpec {
-    TrainSpec { attack, mining, weights, momentum: 0.0, weight_decay: 0.0, ema: None, augment: false, seed: 5 }
+fn step_for_gradient(attack: Option<Pgd>, k_drop: &[usize], weights: Weighting) -> TrainSpec {
+    TrainSpec {
+        plan: plan(attack, k_drop, 0.0, weights),
+        momentum: 0.0,
+        weight_decay: 0.0,
+        ema: None,
+        augment: false,
+        seed: 5,
+    }
 }
 
 /// Compares gradients, parameters and running statistics after one step from `dict`.
@@ -137,7 +143,7 @@ fn weight_gradients_of_a_standard_step_are_central_differences() {
             let mut e = engine(&arch, &dict, 2, level);
             e.set_learning_rates(&[1.0]).unwrap();
             let scene = e.scene(Images::F32(&images), &labels, n, 0).unwrap();
-            let spec = step_for_gradient(None, Mining::default(), Weighting::Uniform);
+            let spec = step_for_gradient(None, &[], Weighting::Uniform);
             let mut train = e.record_train(&scene, &spec).unwrap();
             e.begin(&scene, 1, &order(n)).unwrap();
             e.backend.replay(&mut train).unwrap();
@@ -158,9 +164,7 @@ fn weight_gradients_of_a_mined_step_are_central_differences() {
         let mut e = engine(&arch, &dict, 2, level);
         e.set_learning_rates(&[1.0]).unwrap();
         let scene = e.scene(Images::F32(&images), &labels, n, 4).unwrap();
-        let pgd = Pgd { eps: 0.1, alpha: 0.03, steps: 4, random_start: true, loss: Loss::CrossEntropy };
-        let mining = Mining { k_drop: vec![2], keep_easy: 0.0 };
-        let spec = step_for_gradient(Some(pgd), mining, Weighting::StepSize);
+        let spec = step_for_gradient(Some(pgd(0.1, 0.03, 4)), &[2], Weighting::StepSize);
         let mut train = e.record_train(&scene, &spec).unwrap();
         e.begin(&scene, 1, &order(n)).unwrap();
         e.backend.replay(&mut train).unwrap();

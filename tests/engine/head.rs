@@ -160,6 +160,9 @@ fn logit_gradients(bench: &mut Bench, classes: usize, loss: Loss, weighted: bool
     bench.backend.write(batch.probs, 0, &p).unwrap();
     bench.backend.write(batch.label, 0, &labels).unwrap();
     bench.backend.write(batch.weight, 0, &weights).unwrap();
+    let [target, given] = [0.0, -1.0].map(|low| rng.f32s(CAPACITY * classes, low, 1.0));
+    bench.backend.write(batch.clean().probs, 0, &target).unwrap();
+    bench.backend.write(batch.gradient, 0, &given).unwrap();
     let gradient = |position: &u32| -> Vec<f64> {
         let at = *position as usize;
         let (z, p) = (&z[at * classes..], &p[at * classes..]);
@@ -171,6 +174,8 @@ fn logit_gradients(bench: &mut Bench, classes: usize, loss: Loss, weighted: bool
         let dz = |k| match loss {
             Loss::CrossEntropy => p[k] as f64 - one(k, label),
             Loss::Margin => one(k, other) - one(k, label),
+            Loss::Divergence => p[k] as f64 - target[at * classes + k] as f64,
+            Loss::Pair => given[at * classes + k] as f64,
         };
         (0..classes).map(|k| weight * dz(k)).collect()
     };
@@ -181,7 +186,7 @@ fn logit_gradients(bench: &mut Bench, classes: usize, loss: Loss, weighted: bool
 fn dgrad() {
     each_level(|level| {
         for (shape, classes) in CASES {
-            for loss in [Loss::CrossEntropy, Loss::Margin] {
+            for loss in [Loss::CrossEntropy, Loss::Margin, Loss::Divergence, Loss::Pair] {
                 // Training weighs and has neither mask nor affine; the attack has both.
                 check_dgrad(level, shape, classes, loss, true, false);
                 check_dgrad(level, shape, classes, loss, false, true);
@@ -252,7 +257,8 @@ fn wgrad() {
             let mut bench = Bench::of_state(level, CAPACITY, classes, c);
             let batch = bench.batch;
             bench.live(&POSITIONS, CAPACITY);
-            let dz = logit_gradients(&mut bench, classes, Loss::CrossEntropy, true);
+            let (loss, given) = if c % 2 == 0 { (Loss::CrossEntropy, false) } else { (Loss::Pair, true) };
+            let dz = logit_gradients(&mut bench, classes, loss, !given);
             // By slot; the rest of the buffer must not be read.
             let mut pooled = vec![f32::NAN; CAPACITY * c];
             let values = Rng(3).f32s(POSITIONS.len() * c, 0.0, 2.0);
@@ -260,7 +266,7 @@ fn wgrad() {
             bench.backend.write(batch.pooled, 0, &pooled).unwrap();
             let linear = linear(c, classes);
             let grads = bench.buffer(&vec![9.0; arena_len(c, classes)]);
-            bench.run([Op::HeadWgrad(HeadWgrad { channels: c, grads, linear, batch })]);
+            bench.run([Op::HeadWgrad(HeadWgrad { channels: c, grads, linear, batch, given })]);
             let got = bench.f32s(grads);
             let slots = 0..POSITIONS.len();
             let dw = |i: usize| slots.clone().map(|s| dz[s][i / c] * values[s * c + i % c] as f64).sum();

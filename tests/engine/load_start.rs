@@ -5,7 +5,7 @@ use ham_engine::backend::Backend;
 use ham_engine::cpu::simd::Level;
 use ham_engine::ops::account::counter;
 use ham_engine::ops::load::LoadBatch;
-use ham_engine::ops::start::{Noise, Start};
+use ham_engine::ops::start::{Draw, Noise, Start};
 use ham_engine::program::{DType, Op, Shape};
 use ham_engine::rng::{Philox, Stream, uniform};
 
@@ -147,7 +147,7 @@ fn random_start_is_the_clamped_noise_of_each_sample() {
             b.backend.write(b.batch.x, 0, &x).unwrap();
             b.backend.write(b.batch.x_adv, 0, &vec![7.0f32; x.len()]).unwrap();
             let rng = Philox::new(9);
-            let noise = Some(Noise { eps, rng, stream: Stream::Attack });
+            let noise = Some(Draw { noise: Noise::Uniform(eps), rng, stream: Stream::Attack });
             b.run([Op::Start(Start { image, batch: b.batch, data: b.data, noise })]);
             let got = b.f32s(b.batch.x_adv);
             for (slot, position) in positions.iter().enumerate() {
@@ -168,5 +168,42 @@ fn random_start_is_the_clamped_noise_of_each_sample() {
                 "{level}: no noise"
             );
         }
+    });
+}
+
+#[test]
+fn normal_start_is_box_and_mullers_transform() {
+    let image = Shape { c: 2, h: 33, w: 31 };
+    each_level(|level| {
+        let (n, sigma) = (8, 0.25f32);
+        let mut b = Bench::new(level, n, image, 2, 1, (DType::F32, SAMPLES));
+        b.live(&order(n), n);
+        b.backend.write(b.data.control, 0, &[0u32, 6, EPOCH]).unwrap();
+        b.backend.write(b.batch.sample, 0, &order(n)).unwrap();
+        let x = Rng(2).f32s(n * image.len(), 0.0, 1.0);
+        b.backend.write(b.batch.x, 0, &x).unwrap();
+        let rng = Philox::new(9);
+        let noise = Some(Draw { noise: Noise::Normal(sigma), rng, stream: Stream::Attack });
+        b.run([Op::Start(Start { image, batch: b.batch, data: b.data, noise })]);
+        let got = b.f32s(b.batch.x_adv);
+        let normal = |slot: usize, i: usize| {
+            let r = rng.block(Stream::Attack, EPOCH, slot as u32, i as u32 / 4);
+            let (u, v) = (uniform(r[i % 4 / 2 * 2]) as f64, uniform(r[i % 4 / 2 * 2 + 1]) as f64);
+            let (radius, angle) = ((-2.0 * (1.0 - u).ln()).sqrt(), std::f64::consts::TAU * v);
+            radius * if i % 2 == 0 { angle.cos() } else { angle.sin() }
+        };
+        let all: Vec<f64> = (0..n).flat_map(|s| (0..image.len()).map(move |i| normal(s, i))).collect();
+        let want: Vec<f64> = x.iter().zip(&all).map(|(x, n)| *x as f64 + sigma as f64 * n).collect();
+        // The angle is off by its rounding, and values below 4 are rounded a few times.
+        close(&format!("{level}"), &got, &want, 16.0 * f32::EPSILON as f64);
+        // They are normal: mean and variance within four standard errors, and the tail as heavy.
+        let count = all.len() as f64;
+        let (mean, square) = (all.iter().sum::<f64>() / count, all.iter().map(|v| v * v).sum::<f64>() / count);
+        assert!(
+            mean.abs() < 4.0 / count.sqrt() && (square - 1.0).abs() < 4.0 * (2.0 / count).sqrt(),
+            "{mean} {square}"
+        );
+        let tail = all.iter().filter(|v| v.abs() > 2.0).count() as f64 / count;
+        assert!((tail - 0.0455).abs() < 4.0 * (0.0455 / count).sqrt(), "{tail} beyond two standard deviations");
     });
 }

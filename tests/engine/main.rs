@@ -9,6 +9,7 @@ mod load_start;
 mod mine;
 mod naive;
 mod norm;
+mod pair;
 mod state;
 mod training;
 mod update_account;

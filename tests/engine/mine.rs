@@ -3,20 +3,22 @@
 use crate::common::*;
 use ham_engine::backend::Backend;
 use ham_engine::cpu::simd::Level;
-use ham_engine::ops::mine::{Compact, Select, Weigh, Weights};
+use ham_engine::method::Weights;
+use ham_engine::ops::mine::formula::{Formula, confidence, crossed, kappa, label, loss, position, step, tanh};
+use ham_engine::ops::mine::{Compact, Freeze, Select, Thaw, Weigh};
 use ham_engine::program::{DType, Op, Shape};
 
 const CAPACITY: usize = 11;
 
 /// The keep flags after a selection among the live `positions`.
-fn select(positions: &[u32], crossed: &[u32], confidence: &[f32], keep_easy: f32) -> Vec<u32> {
+fn select(positions: &[u32], wrong: &[u32], confidence: &[f32], keep_easy: f32) -> Vec<u32> {
     let mut b = Bench::of_state(Level::detect(), CAPACITY, 2, 1);
     b.live(positions, CAPACITY);
-    b.backend.write(b.batch.crossed, 0, crossed).unwrap();
+    b.backend.write(b.batch.crossed, 0, wrong).unwrap();
     b.backend.write(b.batch.confidence, 0, confidence).unwrap();
     // Dead examples keep whatever flag they had.
     b.backend.write(b.batch.keep, 0, &[7u32; CAPACITY]).unwrap();
-    b.run([Op::Select(Select { batch: b.batch, keep_easy })]);
+    b.run([Op::Select(Select { batch: b.batch, keep: crossed(), keep_easy })]);
     b.u32s(b.batch.keep)
 }
 
@@ -142,7 +144,7 @@ fn weigh() {
         b.backend.write(b.batch.kappa, 0, &kappa).unwrap();
         b.backend.write(b.batch.step, 0, step).unwrap();
         b.backend.write(b.batch.weight, 0, &[7.0f32; CAPACITY]).unwrap();
-        b.run([Op::Weigh(Weigh { batch: b.batch, weights, steps })]);
+        b.run([Op::Weigh(Weigh { batch: b.batch, weight: weights.formula(steps) })]);
         let got = b.f32s(b.batch.weight);
         let sum: f64 = raw.iter().sum();
         let kept: Vec<f32> = live.iter().map(|p| got[*p as usize]).collect();
@@ -162,7 +164,75 @@ fn weigh_of_nothing() {
     for weights in [Weights::Uniform, Weights::StepSize, Weights::Kappa] {
         let mut b = Bench::of_state(Level::detect(), CAPACITY, 2, 1);
         b.live(&[], CAPACITY);
-        b.run([Op::Weigh(Weigh { batch: b.batch, weights, steps: 10 })]);
+        b.run([Op::Weigh(Weigh { batch: b.batch, weight: weights.formula(10) })]);
         assert!(b.f32s(b.batch.weight).iter().all(|w| *w == 0.0));
     }
+}
+
+/// Each operation, by its value at one example: crossed 1, kappa 3, confidence 0.25, loss 1.5, step 0.75, label 1, position 4.
+#[test]
+fn formulas() {
+    let cases: Vec<(&str, Formula, f64)> = vec![
+        ("a number", 2.5.into(), 2.5),
+        ("crossed", crossed(), 1.0),
+        ("kappa", kappa(), 3.0),
+        ("confidence", confidence(), 0.25),
+        ("loss", loss(), 1.5),
+        ("step", step(), 0.75),
+        ("label", label(), 1.0),
+        ("position", position(), 4.0),
+        ("sum", kappa() + 1.0, 4.0),
+        ("difference", 1.0 - kappa(), -2.0),
+        ("product", kappa() * loss(), 4.5),
+        ("quotient", kappa() / 2.0, 1.5),
+        ("larger", kappa().max(loss()), 3.0),
+        ("larger, the other way", loss().max(kappa()), 3.0),
+        ("less", loss().less(kappa()), 1.0),
+        ("not less", kappa().less(3.0), 0.0),
+        ("more", kappa().more(2.0), 1.0),
+        ("not more", kappa().more(3.0), 0.0),
+        ("and", crossed().and(kappa().more(5.0)), 0.0),
+        ("or", crossed().or(kappa().more(5.0)), 1.0),
+        ("not", !crossed(), 0.0),
+        ("tanh", tanh(loss()), 1.5f64.tanh()),
+        ("left to right", kappa() - 1.0 - 1.0, 1.0),
+    ];
+    for (what, formula, want) in cases {
+        let mut b = Bench::of_state(Level::detect(), CAPACITY, 2, 1);
+        b.live(&[4], CAPACITY);
+        b.backend.write(b.batch.crossed, 4, &[1u32]).unwrap();
+        b.backend.write(b.batch.kappa, 4, &[3u32]).unwrap();
+        b.backend.write(b.batch.label, 4, &[1u32]).unwrap();
+        for (buf, v) in [(b.batch.confidence, 0.25f32), (b.batch.loss, 1.5), (b.batch.step, 0.75)] {
+            b.backend.write(buf, 4, &[v]).unwrap();
+        }
+        b.run([Op::Select(Select { batch: b.batch, keep: formula.clone(), keep_easy: 0.0 })]);
+        assert_eq!(b.u32s(b.batch.keep)[4], u32::from(want != 0.0), "{what}: keep");
+        // Weights are relative: a second example weighs 100.
+        b.live(&[4, 5], CAPACITY);
+        let here = position().less(5.0);
+        let weight = here.clone() * (formula + 100.0) + (!here) * 100.0;
+        b.run([Op::Weigh(Weigh { batch: b.batch, weight })]);
+        let got = b.f32s(b.batch.weight)[4];
+        close(what, &[got], &[(want + 100.0) / (want + 200.0)], 1e-6);
+    }
+}
+
+#[test]
+fn the_frozen_come_back() {
+    let image = Shape { c: 1, h: 2, w: 2 };
+    let mut b = Bench::new(Level::detect(), CAPACITY, image, 2, 1, (DType::F32, 1));
+    let image_of = |p: u32| vec![p as f32; 4];
+    // Three live of five that were loaded, position 4 is to be frozen; 0 and 3 were before.
+    b.live(&[1, 2, 4], 5);
+    b.backend.write(b.batch.x_adv, 0, &[image_of(1), image_of(2), image_of(4)].concat()).unwrap();
+    b.backend.write(b.batch.frozen, 0, &[vec![70.0f32; 4], vec![9.0; 8], vec![73.0; 4], vec![9.0; 4]].concat()).unwrap();
+    b.backend.write(b.batch.keep, 0, &[0u32, 1, 1, 0, 0]).unwrap();
+    b.run([Op::Freeze(Freeze { image, batch: b.batch, all: false })]);
+    let frozen = |b: &Bench| b.f32s(b.batch.frozen).chunks(4).take(5).map(|i| i[3]).collect::<Vec<_>>();
+    assert_eq!(frozen(&b), [70.0, 9.0, 9.0, 73.0, 4.0]);
+    b.run([Op::Freeze(Freeze { image, batch: b.batch, all: true }), Op::Thaw(Thaw { batch: b.batch })]);
+    assert_eq!(frozen(&b), [70.0, 1.0, 2.0, 73.0, 4.0]);
+    assert_eq!(b.u32s(b.batch.live), [5, 5]);
+    assert_eq!(b.u32s(b.batch.position)[..5], [0, 1, 2, 3, 4]);
 }

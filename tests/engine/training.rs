@@ -1,15 +1,14 @@
 //! Training steps as a whole: equalities between methods, determinism, skipped steps and costs.
 
 use crate::common::*;
-use ham_engine::attack::{Mining, Pgd, Scene};
+use ham_engine::attack::Scene;
 use ham_engine::backend::Backend;
 use ham_engine::cpu::CpuBackend;
 use ham_engine::cpu::simd::Level;
 use ham_engine::engine::{Counts, Engine, Images, TrainSpec};
+use ham_engine::method::Weights as Weighting;
 use ham_engine::net::Arch;
 use ham_engine::net::state::Weights;
-use ham_engine::ops::head::Loss;
-use ham_engine::ops::mine::Weights as Weighting;
 use ham_engine::program::Shape;
 use std::path::Path;
 
@@ -20,15 +19,18 @@ const BATCHES: usize = 4;
 
 fn spec(k_drop: &[usize], weights: Weighting) -> TrainSpec {
     TrainSpec {
-        attack: Some(Pgd { eps: 0.1, alpha: 0.03, steps: 10, random_start: true, loss: Loss::CrossEntropy }),
-        mining: Mining { k_drop: k_drop.to_vec(), keep_easy: 0.0 },
-        weights,
+        plan: plan(Some(pgd(0.1, 0.03, 10)), k_drop, 0.0, weights),
         momentum: 0.9,
         weight_decay: 2e-4,
         ema: None,
         augment: true,
         seed: 31,
     }
+}
+
+/// Standard training.
+fn standard() -> TrainSpec {
+    TrainSpec { plan: plan(None, &[], 0.0, Weighting::Uniform), ..spec(&[], Weighting::Uniform) }
 }
 
 fn scene(e: &mut Engine<CpuBackend>, arch: &Arch, capacity: usize, steps: usize) -> Scene {
@@ -74,7 +76,7 @@ fn dropping_after_the_last_step_is_pgd_at() {
 #[test]
 fn weights_are_bit_equal_for_any_number_of_threads() {
     each_level(|level| {
-        for spec in [spec(&[3], Weighting::StepSize), TrainSpec { attack: None, ..spec(&[], Weighting::Uniform) }] {
+        for spec in [spec(&[3], Weighting::StepSize), standard()] {
             let one = epoch(level, 1, &spec);
             for threads in [2, 3, 5] {
                 same(&format!("{level} {threads} threads"), &epoch(level, threads, &spec), &one);
@@ -93,7 +95,7 @@ fn unused_slots_change_nothing() {
             let scene = scene(&mut e, &arch, capacity, 4);
             e.set_learning_rates(&[0.05; 2]).unwrap();
             let mut spec = spec(&[2], Weighting::Kappa);
-            spec.attack.as_mut().unwrap().steps = 4;
+            spec.plan.attack.as_mut().unwrap().steps = 4;
             let mut train = e.record_train(&scene, &spec).unwrap();
             for epoch in 0..2 {
                 e.begin(&scene, epoch, &order(9)).unwrap();
@@ -119,7 +121,7 @@ fn costs_are_those_of_the_cost_model() {
         assert_eq!(ham.class_examples.iter().sum::<u64>(), n);
         assert_eq!(ham.class_kept.iter().sum::<u64>(), ham.kept);
     }
-    let (.., standard) = epoch(level, 2, &TrainSpec { attack: None, ..spec(&[], Weighting::Uniform) });
+    let (.., standard) = epoch(level, 2, &standard());
     assert_eq!(standard.units(), 3 * n);
 }
 
@@ -144,9 +146,8 @@ fn nothing_kept_is_nothing_learnt() {
             let momenta = Rng(1).f32s(e.net.params, -1.0, 1.0);
             e.set_momenta(&momenta).unwrap();
             let before = e.weights().unwrap();
-            let attack = Some(Pgd { eps: 0.0, alpha: 0.01, steps: 3, random_start: true, loss: Loss::CrossEntropy });
-            let mining = Mining { k_drop: k_drop.clone(), keep_easy: 0.0 };
-            let spec = TrainSpec { attack, mining, augment: false, ..spec(&[], Weighting::StepSize) };
+            let plan = plan(Some(pgd(0.0, 0.01, 3)), &k_drop, 0.0, Weighting::StepSize);
+            let spec = TrainSpec { plan, augment: false, ..spec(&[], Weighting::StepSize) };
             let mut train = e.record_train(&scene, &spec).unwrap();
             e.begin(&scene, 1, &order(N)).unwrap();
             e.backend.replay(&mut train).unwrap();
@@ -188,7 +189,7 @@ fn learning_rates_follow_the_mini_batches() {
     let mut e = engine(&arch, &random_dict(&arch, 39), 2, Level::detect());
     let scene = scene(&mut e, &arch, BATCH, 10);
     e.set_learning_rates(&[0.0, 0.5]).unwrap();
-    let spec = TrainSpec { attack: None, momentum: 0.0, weight_decay: 0.0, ..spec(&[], Weighting::Uniform) };
+    let spec = TrainSpec { momentum: 0.0, weight_decay: 0.0, ..standard() };
     let mut train = e.record_train(&scene, &spec).unwrap();
     e.begin(&scene, 1, &order(2 * BATCH)).unwrap();
     let before = e.weights().unwrap().params;

@@ -5,7 +5,7 @@ use ham_engine::backend::Backend;
 use ham_engine::cpu::simd::Level;
 use ham_engine::engine::Counts;
 use ham_engine::ops::account::{Account, NetPass, Tally, counter};
-use ham_engine::ops::update::{Arenas, Ema, Update};
+use ham_engine::ops::update::{Arenas, CleanPass, Ema, Update};
 use ham_engine::program::{Buf, Op};
 
 /// Longer than the part a thread takes, and no multiple of it.
@@ -16,6 +16,7 @@ struct Step {
     bench: Bench,
     arenas: Arenas,
     ema: Buf,
+    clean: Option<CleanPass>,
     before: [Vec<f32>; 6],
     lr: Buf,
 }
@@ -27,7 +28,7 @@ impl Step {
         let before = [PARAMS, PARAMS, PARAMS, RUNNING, RUNNING, PARAMS].map(|n| rng.f32s(n, -1.0, 1.0));
         let [params, grads, momenta, running, batch_stats, ema] = before.each_ref().map(|v| bench.buffer(v));
         let lr = bench.buffer(&[9.0, 0.25, 9.0]);
-        Step { bench, arenas: Arenas { params, grads, momenta, running, batch_stats }, ema, before, lr }
+        Step { bench, arenas: Arenas { params, grads, momenta, running, batch_stats }, ema, clean: None, before, lr }
     }
 
     /// Runs the update of the second mini-batch of an epoch, with a moving average of this decay if there is one.
@@ -38,7 +39,8 @@ impl Step {
         b.backend.write(b.stats.counters, counter::HALTED, &[halted]).unwrap();
         let (arenas, lr, batch, stats) = (self.arenas, self.lr, b.batch, b.stats);
         let ema = decay.map(|decay| Ema { params: self.ema, decay });
-        b.run([Op::Update(Update { arenas, lr, momentum: 0.9, weight_decay: 0.01, ema, batch, stats })]);
+        let clean = self.clean;
+        b.run([Op::Update(Update { arenas, lr, momentum: 0.9, weight_decay: 0.01, ema, clean, batch, stats })]);
     }
 
     fn after(&self) -> [Vec<f32>; 6] {
@@ -64,6 +66,29 @@ fn update_is_sgd_with_momentum_and_decay() {
         close(&format!("{level} running"), &r_after, &r_want, ulps);
         assert_eq!((&g_after, &b_after), (&step.before[1], &step.before[4]), "{level}: inputs were written");
         assert_eq!(ema_after, step.before[5], "{level}: an average moved that is not kept");
+    });
+}
+
+/// Of two passes: the sum of their gradients, and running statistics that move to the clean one's first.
+#[test]
+fn update_of_two_passes() {
+    each_level(|level| {
+        let mut step = Step::new(level);
+        let mut rng = Rng(9);
+        let [clean_g, clean_b] = [PARAMS, RUNNING].map(|n| rng.f32s(n, -1.0, 1.0));
+        let (grads, batch_stats) = (step.bench.buffer(&clean_g), step.bench.buffer(&clean_b));
+        step.clean = Some(CleanPass { grads, batch_stats });
+        step.run(1, 0, None);
+        let [w, g, v, r, b, _] = step.before.each_ref().map(|v| v.iter().map(|v| *v as f64).collect::<Vec<_>>());
+        let [w_after, _, v_after, r_after, ..] = step.after();
+        let v_want: Vec<f64> = (0..PARAMS).map(|i| 0.9 * v[i] + g[i] + clean_g[i] as f64 + 0.01 * w[i]).collect();
+        let w_want: Vec<f64> = (0..PARAMS).map(|i| w[i] - 0.25 * v_want[i]).collect();
+        let r_want: Vec<f64> =
+            (0..RUNNING).map(|i| 0.9 * (0.9 * r[i] + 0.1 * clean_b[i] as f64) + 0.1 * b[i]).collect();
+        let ulps = 8.0 * f32::EPSILON as f64;
+        close(&format!("{level} momenta"), &v_after, &v_want, ulps);
+        close(&format!("{level} params"), &w_after, &w_want, ulps);
+        close(&format!("{level} running"), &r_after, &r_want, ulps);
     });
 }
 

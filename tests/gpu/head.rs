@@ -7,6 +7,7 @@ use ham_engine::gpu::Precision;
 use ham_engine::gpu::driver::Command;
 use ham_engine::ops::head::{HeadDgrad, HeadFprop, HeadWgrad, Linear, Loss};
 use ham_engine::ops::mine::Select;
+use ham_engine::ops::mine::formula::crossed;
 use ham_engine::ops::norm::{Fold, Norm};
 use ham_engine::program::{Buf, DType, Op, Shape, Span};
 
@@ -57,6 +58,8 @@ fn lab(precision: Precision, seed: u64, shape: Shape, classes: usize, live: &[u3
     lab.write(state.pooled, 0, &rng.f32s(CAPACITY * shape.c, 0.0, 1.0));
     lab.write(state.logits, 0, &rng.f32s(CAPACITY * classes, -3.0, 3.0));
     lab.write(state.probs, 0, &rng.f32s(CAPACITY * classes, 0.0, 1.0 / classes as f32));
+    lab.write(state.clean().probs, 0, &rng.f32s(CAPACITY * classes, 0.0, 1.0 / classes as f32));
+    lab.write(state.gradient, 0, &rng.f32s(CAPACITY * classes, -1.0, 1.0));
     (lab, rng, params)
 }
 
@@ -101,11 +104,12 @@ struct Extras {
     masked: bool,
 }
 
-const EXTRAS: [Extras; 4] = [
+const EXTRAS: [Extras; 5] = [
     Extras { mining: false, measure_step: false, gradient: None, masked: false },
     Extras { mining: true, measure_step: true, gradient: Some(Loss::CrossEntropy), masked: true },
     Extras { mining: true, measure_step: false, gradient: Some(Loss::Margin), masked: true },
     Extras { mining: false, measure_step: true, gradient: Some(Loss::CrossEntropy), masked: false },
+    Extras { mining: true, measure_step: false, gradient: Some(Loss::Divergence), masked: true },
 ];
 
 /// Runs the head with what rides in its launch; gives the bits of all that the GPU wrote.
@@ -122,7 +126,7 @@ fn fprop(precision: Precision, seed: u64, (shape, classes): (Shape, usize), live
     let Extras { mining: count_kappa, measure_step, .. } = extras;
     p.push(Op::HeadFprop(HeadFprop { shape, a, params, linear, batch, count_kappa, measure_step }));
     if extras.mining {
-        p.push(Op::Select(Select { batch, keep_easy: 0.0 }));
+        p.push(Op::Select(Select { batch, keep: crossed(), keep_easy: 0.0 }));
     }
     if let Some(loss) = extras.gradient {
         let (bits, affine) = (extras.masked.then_some(mask), extras.masked.then_some(folded));
@@ -281,8 +285,9 @@ fn dgrad(
 fn dgrad_equals_the_cpu() {
     for precision in PRECISIONS {
         for (i, case) in CASES.into_iter().enumerate() {
-            let kinds = [(Loss::CrossEntropy, true), (Loss::CrossEntropy, false), (Loss::Margin, true)];
-            for (j, (loss, weighted)) in kinds.into_iter().enumerate() {
+            let plain = [(Loss::CrossEntropy, true), (Loss::CrossEntropy, false), (Loss::Margin, true)];
+            let kinds = plain.into_iter().chain([(Loss::Divergence, false), (Loss::Pair, false)]);
+            for (j, (loss, weighted)) in kinds.enumerate() {
                 if loss == Loss::Margin && case.1 == 1 {
                     continue;
                 }
@@ -314,7 +319,9 @@ fn wgrad_equals_the_cpu_bit_by_bit() {
                     lab.write(batch.pooled, 0, &rng.f32s(capacity * channels, -1.0, 1.0));
                     let linear = linear(channels, classes);
                     let grads = lab.buffer(&vec![9.0; linear.weight.len + classes + 5]);
-                    lab.run([Op::HeadWgrad(HeadWgrad { channels, grads, linear, batch })]);
+                    lab.write(batch.gradient, 0, &rng.f32s(capacity * classes, -1.0, 1.0));
+                    let given = seed == 1;
+                    lab.run([Op::HeadWgrad(HeadWgrad { channels, grads, linear, batch, given })]);
                     let [cpu, gpu] = lab.read::<f32>(grads);
                     let what = format!("{} live of {capacity}, {channels} channels, {classes} classes", live.len());
                     assert_eq!(bits(&cpu), bits(&gpu), "{what}");

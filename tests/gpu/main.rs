@@ -9,6 +9,7 @@ mod lab;
 mod load;
 mod mine;
 mod norm;
+mod pair;
 mod run;
 mod start;
 mod stem;

@@ -4,7 +4,9 @@ use crate::common::{Rng, bits, order};
 use crate::lab::{Lab, SEEDS, near};
 use ham_engine::gpu::Precision;
 use ham_engine::gpu::driver::Command;
-use ham_engine::ops::mine::{Compact, Select, Weigh, Weights};
+use ham_engine::method::Weights;
+use ham_engine::ops::mine::formula::{Formula, confidence, crossed, kappa, label, loss, position, step, tanh};
+use ham_engine::ops::mine::{Compact, Freeze, Select, Thaw, Weigh};
 use ham_engine::program::{DType, Op, Shape};
 
 fn lab(seed: u64, capacity: usize, image: Shape) -> Lab {
@@ -26,7 +28,7 @@ fn select_equals_the_cpu() {
             for keep_easy in [0.0, 0.1, 0.3, 0.5, 1.0] {
                 let mut lab = lab(seed, capacity, PIXEL);
                 let mut rng = Rng(seed);
-                let crossed: Vec<u32> = (0..capacity).map(|_| u32::from(rng.below(3) == 0)).collect();
+                let wrong: Vec<u32> = (0..capacity).map(|_| u32::from(rng.below(3) == 0)).collect();
                 // Few different values, so that ties abound; zeros and NaNs of both signs have their places too.
                 let odd = [0.0, -0.0, f32::NAN, -f32::NAN, f32::INFINITY, f32::NEG_INFINITY, -0.5, 1e-40];
                 let confidence: Vec<f32> = (0..capacity)
@@ -36,12 +38,12 @@ fn select_equals_the_cpu() {
                         _ => rng.f32(0.0, 1.0),
                     })
                     .collect();
-                lab.write(lab.batch.crossed, 0, &crossed);
+                lab.write(lab.batch.crossed, 0, &wrong);
                 lab.write(lab.batch.confidence, 0, &confidence);
                 lab.write(lab.batch.keep, 0, &vec![7u32; capacity]);
                 for live in [some(capacity, every), vec![]] {
                     lab.live(&live, capacity);
-                    let select = Select { batch: lab.batch, keep_easy };
+                    let select = Select { batch: lab.batch, keep: crossed(), keep_easy };
                     lab.run([Op::Select(select)]);
                     let [cpu, gpu] = lab.read::<u32>(lab.batch.keep);
                     assert_eq!(cpu, gpu, "{} live of {capacity}, {keep_easy} of the easy", live.len());
@@ -179,7 +181,7 @@ fn weigh_equals_the_cpu() {
                 lab.write(lab.batch.weight, 0, &vec![7.0f32; capacity]);
                 for live in [vec![], some(capacity, every)] {
                     lab.live(&live, capacity);
-                    let weigh = Weigh { batch: lab.batch, weights, steps };
+                    let weigh = Weigh { batch: lab.batch, weight: weights.formula(steps) };
                     lab.run([Op::Weigh(weigh)]);
                     let both = lab.read::<f32>(lab.batch.weight);
                     let what = format!("{weights:?}, {steps} steps, {} live", live.len());
@@ -196,6 +198,97 @@ fn weigh_equals_the_cpu() {
                         near(&what, &both, (error / sum) as f32, relative as f32);
                     } else {
                         assert_eq!(bits(&both[0]), bits(&both[1]), "{what}");
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Formulas that between them use everything there is; the last one is as long and as deep as one may be.
+fn formulas() -> Vec<Formula> {
+    let nest = (0..3).fold(kappa() * 0.5, |f, _| 1.0 - f / 3.0);
+    let deep = (1..8).fold(position(), |f, i| i as f32 + f);
+    vec![
+        2.5.into(),
+        !crossed(),
+        kappa().less(2.0),
+        kappa().more(1.0).and(label().less(1.0)),
+        crossed().or(confidence().more(0.9)),
+        confidence() * loss() - step() / (1.0 + loss()),
+        (1.0 + tanh(-1.0 + 5.0 * (3.0 - kappa()) / 3.0)) / 2.0,
+        loss().max(step()).max(confidence()),
+        step() / kappa(),
+        nest,
+        (0..7).fold(deep, |f, _| f.max(0.5)),
+    ]
+}
+
+#[test]
+fn formulas_equal_the_cpu() {
+    for seed in SEEDS {
+        for (capacity, every) in [(1, 1), (11, 2), (257, 1)] {
+            for (i, formula) in formulas().into_iter().enumerate() {
+                let mut lab = lab(seed, capacity, PIXEL);
+                let mut rng = Rng(seed);
+                let mut below = |n: usize| -> Vec<u32> { (0..capacity).map(|_| rng.below(n) as u32).collect() };
+                let (wrong, kappas, labels) = (below(2), below(5), below(2));
+                lab.write(lab.batch.crossed, 0, &wrong);
+                lab.write(lab.batch.kappa, 0, &kappas);
+                lab.write(lab.batch.label, 0, &labels);
+                for buf in [lab.batch.confidence, lab.batch.loss, lab.batch.step] {
+                    let mut values = rng.f32s(capacity, 0.0, 2.0);
+                    values[capacity / 2] = [0.0, f32::NAN, f32::INFINITY][i % 3];
+                    lab.write(buf, 0, &values);
+                }
+                lab.write(lab.batch.keep, 0, &vec![7u32; capacity]);
+                for live in [some(capacity, every), vec![]] {
+                    lab.live(&live, capacity);
+                    let (batch, keep) = (lab.batch, formula.clone());
+                    let weigh = Weigh { batch, weight: formula.clone() };
+                    lab.run([Op::Select(Select { batch, keep, keep_easy: 0.4 }), Op::Weigh(weigh)]);
+                    let what = format!("formula {i}, {} live of {capacity}", live.len());
+                    let [cpu, gpu] = lab.read::<u32>(batch.keep);
+                    assert_eq!(cpu, gpu, "{what}: keep");
+                    let [cpu, gpu] = lab.read::<f32>(batch.weight);
+                    for (c, g) in cpu.iter().zip(&gpu) {
+                        // tanh differs by two ulp; everything else is exact.
+                        let off = (c - g).abs();
+                        assert!(
+                            c.to_bits() == g.to_bits() || (c.is_nan() && g.is_nan()) || off <= 1e-6 * c.abs(),
+                            "{what}: {g}, {c} on the CPU"
+                        );
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn freeze_and_thaw_equal_the_cpu() {
+    const CAPACITY: usize = 13;
+    for seed in SEEDS {
+        for image in [PIXEL, Shape { c: 3, h: 5, w: 7 }, Shape { c: 1, h: 32, w: 33 }] {
+            for (live, loaded) in [(vec![], 0), (vec![], 9), (vec![4], 13), (some(CAPACITY, 3), 13), (order(13), 13)] {
+                for all in [false, true] {
+                    let mut lab = lab(seed, CAPACITY, image);
+                    let mut rng = Rng(seed);
+                    lab.live(&live, loaded);
+                    let keep: Vec<u32> = (0..CAPACITY).map(|_| rng.below(2) as u32).collect();
+                    lab.write(lab.batch.keep, 0, &keep);
+                    lab.write(lab.batch.x_adv, 0, &rng.f32s(CAPACITY * image.len(), 0.0, 1.0));
+                    lab.write(lab.batch.frozen, 0, &vec![7.0f32; CAPACITY * image.len()]);
+                    let batch = lab.batch;
+                    lab.run([Op::Freeze(Freeze { image, batch, all }), Op::Thaw(Thaw { batch })]);
+                    let what = format!("{live:?} live of {loaded}, {image}, all {all}");
+                    let [cpu, gpu] = lab.read::<f32>(batch.frozen);
+                    assert_eq!(bits(&cpu), bits(&gpu), "{what}: frozen");
+                    let touched = cpu.chunks(image.len()).filter(|i| i[0] != 7.0).count();
+                    assert_eq!(touched, live.iter().filter(|p| all || keep[**p as usize] == 0).count(), "{what}");
+                    for buf in [batch.live, batch.position] {
+                        let [cpu, gpu] = lab.read::<u32>(buf);
+                        assert_eq!(cpu, gpu, "{what}");
                     }
                 }
             }

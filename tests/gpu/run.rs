@@ -2,7 +2,7 @@
 //! of the way there.
 
 use crate::common::*;
-use ham_engine::attack::{Mining, Pgd, Scene};
+use ham_engine::attack::Scene;
 use ham_engine::backend::Backend;
 use ham_engine::cpu::CpuBackend;
 use ham_engine::engine::{Counts, Engine, Images, TrainSpec};
@@ -10,10 +10,9 @@ use ham_engine::gpu::driver::Command;
 use ham_engine::gpu::kernels::MODULES;
 use ham_engine::gpu::sim::{Calls, SimDriver, SimOptions};
 use ham_engine::gpu::{GpuBackend, Precision};
+use ham_engine::method::{Plan, Weights as Weighting, drop_easy};
 use ham_engine::net::Arch;
 use ham_engine::net::state::{StateDict, Weights};
-use ham_engine::ops::head::Loss;
-use ham_engine::ops::mine::Weights as Weighting;
 use ham_engine::program::{DType, Shape};
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -29,9 +28,7 @@ fn net() -> Arch {
 
 fn spec() -> TrainSpec {
     TrainSpec {
-        attack: Some(Pgd { eps: 0.02, alpha: 0.005, steps: 4, random_start: true, loss: Loss::CrossEntropy }),
-        mining: Mining { k_drop: vec![2], keep_easy: 0.0 },
-        weights: Weighting::StepSize,
+        plan: plan(Some(pgd(0.02, 0.005, 4)), &[2], 0.0, Weighting::StepSize),
         momentum: 0.9,
         weight_decay: 2e-4,
         ema: None,
@@ -121,7 +118,7 @@ fn agreement(a: &Outcome, b: &Outcome) -> f64 {
 #[test]
 fn a_ham_epoch_in_fp32_keeps_what_the_cpu_keeps() {
     for weights in [Weighting::Uniform, Weighting::Kappa, Weighting::StepSize] {
-        let spec = TrainSpec { weights, ..spec() };
+        let spec = TrainSpec { plan: Plan { weight: weights.formula(4), ..spec().plan }, ..spec() };
         let cpu = epoch(CpuBackend::new(1).unwrap(), &spec);
         let gpu = epoch(sim(Precision::Fp32, 0), &spec);
         assert!(cpu.counts.kept > 0 && cpu.counts.kept < N as u64, "{} kept", cpu.counts.kept);
@@ -154,8 +151,7 @@ fn bf16_agrees_on_most_signs_and_kept_sets() {
     assert!(differ * 10 <= positions, "kept flags differ for {differ} of {positions} examples");
     // One step from the same start: the signs of the input gradient.
     let mut one = spec();
-    one.attack.as_mut().unwrap().steps = 1;
-    one.mining = Mining::default();
+    one.plan = plan(Some(pgd(0.02, 0.005, 1)), &[], 0.0, Weighting::Uniform);
     let agree = agreement(&epoch(CpuBackend::new(1).unwrap(), &one), &epoch(sim(Precision::Bf16, 0), &one));
     println!("bf16: {:.2} % of the gradient's signs agree", 100.0 * agree);
     // bf16 keeps eight bits: a gradient within 2^-8 of the largest of its image may change its sign, some percent of them.
@@ -221,7 +217,7 @@ fn a_step_of_pgd_on_preact_resnet_18_takes_36_launches_at_most() {
     let (images, labels) = examples(&arch, 2, 1);
     let scene = e.scene(Images::F32(&images), &labels, 2, 4).unwrap();
     e.set_learning_rates(&[0.1]).unwrap();
-    let train = e.record_train(&scene, &TrainSpec { mining: Mining::default(), ..spec() }).unwrap();
+    let train = e.record_train(&scene, &TrainSpec { plan: Plan { checks: vec![], ..spec().plan }, ..spec() }).unwrap();
     let from = train.commands.iter().position(|c| *c == Command::Push("attack step 2".into())).unwrap();
     let launches = train.commands[from..].iter().take_while(|c| !matches!(c, Command::Pop));
     let launches = launches.filter(|c| matches!(c, Command::Launch(_))).count();
@@ -251,7 +247,7 @@ fn every_kernel_has_a_launcher_that_a_program_reaches() {
     let mut reached = BTreeSet::new();
     let narrow = |c| Arch { blocks: vec![1, 1], ..arch(Shape { c, h: 8, w: 8 }, &[8, 24], 3) };
     let wide = arch(Shape { c: 3, h: 16, w: 16 }, &[64, 128], 3);
-    let spec = TrainSpec { mining: Mining { k_drop: vec![1, 2], keep_easy: 0.3 }, ..spec() };
+    let spec = TrainSpec { plan: Plan { checks: drop_easy(&[1, 2], 0.3), ..spec().plan }, ..spec() };
     for precision in [Precision::Fp32, Precision::Bf16] {
         for (arch, capacity) in [(narrow(1), 4), (narrow(3), 4), (wide.clone(), 128)] {
             let mut e = Engine::new(sim(precision, 0), arch.clone(), false).unwrap();

@@ -9,7 +9,7 @@ use ham_engine::gpu::driver::{Arg, Command, Driver, Launch};
 use ham_engine::gpu::kernels::Kernel;
 use ham_engine::gpu::sim::SimDriver;
 use ham_engine::ops::account::{Account, NetPass, Tally, counter};
-use ham_engine::ops::update::{Arenas, Ema, Update};
+use ham_engine::ops::update::{Arenas, CleanPass, Ema, Update};
 use ham_engine::program::{DType, Op, Phase, Shape};
 
 const CLASSES: usize = 3;
@@ -33,22 +33,30 @@ fn update_equals_the_cpu_bit_by_bit() {
         (3, 2, 70, 70),
     ];
     for seed in SEEDS {
-        for ((live, halted, params, statistics), decay) in cases.into_iter().flat_map(|c| DECAYS.map(|d| (c, d))) {
+        let kinds =
+            cases.into_iter().flat_map(|c| DECAYS.map(|d| (c, d))).flat_map(|(c, d)| [(c, d, false), (c, d, true)]);
+        for ((live, halted, params, statistics), decay, two_passes) in kinds {
             let mut lab = lab(seed, 4);
             lab.live(&order(live), 4);
             lab.write(lab.stats.counters, counter::BATCHES, &[2u64]);
             lab.write(lab.stats.counters, counter::HALTED, &[halted as u64]);
             let mut rng = Rng(seed);
-            let values = [params, params, params, statistics, statistics, params].map(|n| rng.f32s(n, -1.0, 1.0));
+            let sizes = [params, params, params, statistics, statistics, params, params, statistics];
+            let values = sizes.map(|n| rng.f32s(n, -1.0, 1.0));
             let buffers = values.each_ref().map(|v| lab.buffer(v));
-            let [params, grads, momenta, running, batch_stats, average] = buffers;
+            let [params, grads, momenta, running, batch_stats, average, clean_grads, clean_stats] = buffers;
             let lr = lab.buffer(&[9.0, 0.23, 9.0]);
             let arenas = Arenas { params, grads, momenta, running, batch_stats };
             let (batch, stats) = (lab.batch, lab.stats);
             let ema = decay.map(|decay| Ema { params: average, decay });
-            lab.run([Op::Update(Update { arenas, lr, momentum: 0.9, weight_decay: 0.013, ema, batch, stats })]);
+            let clean = two_passes.then_some(CleanPass { grads: clean_grads, batch_stats: clean_stats });
+            let update = Update { arenas, lr, momentum: 0.9, weight_decay: 0.013, ema, clean, batch, stats };
+            lab.run([Op::Update(update)]);
             for (i, (buf, before)) in buffers.into_iter().zip(&values).enumerate() {
-                let what = format!("{live} live, halted {halted}, {} elements, average {decay:?}, arena {i}", buf.len);
+                let what = format!(
+                    "{live} live, halted {halted}, {} elements, average {decay:?}, two {two_passes}, arena {i}",
+                    buf.len
+                );
                 let [cpu, gpu] = lab.read::<f32>(buf);
                 assert_eq!(bits(&cpu), bits(&gpu), "{what}");
                 let written = live > 0 && halted == 0 && ([0, 2, 3].contains(&i) || i == 5 && decay.is_some());

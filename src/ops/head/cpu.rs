@@ -118,8 +118,15 @@ fn logit_gradient(cx: &Context, b: &Batch, position: usize, loss: Loss, weighted
     let (probs, z) =
         unsafe { (cx.row::<f32>(b.probs, position, b.classes), cx.row::<f32>(b.logits, position, b.classes)) };
     let label = cx.read::<u32>(b.label)[position] as usize;
+    // SAFETY: as above.
+    let row = |buf| unsafe { cx.row::<f32>(buf, position, b.classes) };
     match loss {
         Loss::CrossEntropy => dz.copy_from_slice(probs),
+        Loss::Divergence => {
+            let target = row(b.clean().probs);
+            dz.iter_mut().zip(probs).zip(target).for_each(|((d, p), t)| *d = *p - *t);
+        }
+        Loss::Pair => dz.copy_from_slice(row(b.gradient)),
         Loss::Margin => {
             let mut other = usize::from(label == 0);
             for k in 0..b.classes {
@@ -131,7 +138,9 @@ fn logit_gradient(cx: &Context, b: &Batch, position: usize, loss: Loss, weighted
             dz[other] = 1.0;
         }
     }
-    dz[label] -= 1.0;
+    if matches!(loss, Loss::CrossEntropy | Loss::Margin) {
+        dz[label] -= 1.0;
+    }
     if weighted {
         let weight = cx.read::<f32>(b.weight)[position];
         dz.iter_mut().for_each(|d| *d *= weight);
@@ -211,7 +220,8 @@ impl CpuOp for HeadWgrad {
         // SAFETY: the only use of the scratch.
         let dz = &mut unsafe { cx.scratch() }[..cx.n * classes];
         dz.par_chunks_mut(classes).enumerate().for_each(|(slot, dz)| {
-            logit_gradient(cx, b, cx.position(b, slot), Loss::CrossEntropy, true, dz);
+            let loss = if self.given { Loss::Pair } else { Loss::CrossEntropy };
+            logit_gradient(cx, b, cx.position(b, slot), loss, !self.given, dz);
         });
         let (dz, pooled) = (&dz[..], cx.read::<f32>(b.pooled));
         // SAFETY: this op runs alone, and the layer's weights and bias don't overlap.

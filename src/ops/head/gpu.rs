@@ -2,6 +2,7 @@
 
 use super::{HeadDgrad, HeadFprop, HeadWgrad, Loss};
 use crate::Result;
+use crate::batch::Batch;
 use crate::gpu::driver::{Arg, Ptr};
 use crate::gpu::record::{GpuOp, Recorder, bytes, padded};
 use crate::gpu::unsupported;
@@ -24,7 +25,7 @@ struct HeadDims {
     pixels: u32,
     parts: u32,
     inverse: f32,
-    margin: u32,
+    loss: u32,
 }
 
 #[derive(Clone, Copy, Pod, Zeroable)]
@@ -54,9 +55,24 @@ fn dims(cx: &Recorder, shape: Shape, classes: usize, loss: Loss) -> Result<(Head
         pixels: pixels as u32,
         parts: parts as u32,
         inverse: 1.0 / pixels as f32,
-        margin: u32::from(loss == Loss::Margin),
+        // The numbers of `kernels/head.cu`.
+        loss: match loss {
+            Loss::CrossEntropy => 0,
+            Loss::Margin => 1,
+            Loss::Divergence => 2,
+            Loss::Pair => 3,
+        },
     };
     Ok((dims, shared))
+}
+
+/// What the loss compares with, or the gradient that is given; null for none.
+fn target(cx: &Recorder, b: &Batch, loss: Loss) -> Ptr {
+    match loss {
+        Loss::CrossEntropy | Loss::Margin => 0,
+        Loss::Divergence => cx.buf(b.clean().probs),
+        Loss::Pair => cx.buf(b.gradient),
+    }
 }
 
 /// The gradient's mask and scale, or null.
@@ -75,6 +91,7 @@ impl GpuOp for HeadDgrad {
             Arg::In(cx.buf(b.logits)),
             Arg::In(cx.span(self.params, self.linear.weight)),
             Arg::In(cx.buf(b.label)),
+            Arg::In(target(cx, b, self.loss)),
             Arg::In(if self.weighted { cx.buf(b.weight) } else { 0 }),
             Arg::In(scale),
             Arg::In(bits),
@@ -97,6 +114,7 @@ impl GpuOp for HeadWgrad {
             Arg::In(cx.buf(b.probs)),
             Arg::In(cx.buf(b.pooled)),
             Arg::In(cx.buf(b.label)),
+            Arg::In(if self.given { cx.buf(b.gradient) } else { 0 }),
             Arg::In(cx.buf(b.weight)),
             Arg::In(cx.buf(b.position)),
             cx.live(),
@@ -129,6 +147,7 @@ pub fn fprop(cx: &mut Recorder, fprop: &HeadFprop, keep: bool, dgrad: Option<&He
         Arg::In(cx.span(fprop.params, fprop.linear.weight)),
         Arg::In(cx.span(fprop.params, fprop.linear.bias)),
         Arg::In(cx.buf(b.label)),
+        Arg::In(dgrad.map_or(0, |d| target(cx, b, d.loss))),
         Arg::In(scale),
         Arg::In(bits),
         Arg::In(cx.buf(b.position)),

@@ -3,7 +3,7 @@
 //! ```text
 //! z = W * pool(a) + b;  p = softmax(z);  loss = -log p[y];  crossed = argmax z != y (ties: the lowest class)
 //! kappa += !crossed;    step = max(step, |p - p_before|_1)
-//! gradient of the logits: cross-entropy  p - onehot(y);   margin  onehot(best other) - onehot(y)
+//! gradient of the logits: cross-entropy  p - onehot(y);   margin  onehot(best other) - onehot(y);   divergence  p - target
 //! ```
 //! The gradients are those of the *sum* of the examples' losses; in training each is multiplied by its weight.
 
@@ -22,13 +22,17 @@ pub struct Linear {
     pub bias: Span,
 }
 
-/// What an attack ascends.
+/// What is differentiated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Loss {
     /// Cross-entropy.
     CrossEntropy,
     /// CW's margin: `max over j != y of z_j, minus z_y`.
     Margin,
+    /// TRADES' divergence `KL(target || p)`; the target is the probabilities of the batch's clean twin.
+    Divergence,
+    /// A loss of two passes, whose weighted gradient [`Pair`](crate::ops::pair::Pair) has left in the batch's `gradient`.
+    Pair,
 }
 
 /// The forward half; writes logits, probabilities, crossed, confidence, loss and pooled features of the live examples.
@@ -63,7 +67,7 @@ pub struct HeadDgrad {
     pub batch: Batch,
     /// What is differentiated.
     pub loss: Loss,
-    /// Multiply each example's gradient by its weight (training).
+    /// Multiply each example's gradient by its weight (training; [`Loss::Pair`]'s is weighted already).
     pub weighted: bool,
     /// Mask of the last ReLU.
     pub bits: Option<Bits>,
@@ -84,4 +88,6 @@ pub struct HeadWgrad {
     pub linear: Linear,
     /// The batch and its state.
     pub batch: Batch,
+    /// Take dz, weighted, from the batch's `gradient` ([`Loss::Pair`]) instead of the cross-entropy's.
+    pub given: bool,
 }

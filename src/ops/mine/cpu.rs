@@ -1,7 +1,67 @@
-use super::{Compact, Select, Weigh, Weights};
+use super::formula::{Code, DEEPEST, Formula};
+use super::{Compact, Freeze, Select, Thaw, Weigh};
+use crate::batch::Batch;
 use crate::cpu::context::{Context, CpuOp};
 use crate::cpu::record::Values;
 use crate::program::Buf;
+
+/// The state that formulas are of.
+struct State<'a> {
+    crossed: &'a [u32],
+    kappa: &'a [u32],
+    confidence: &'a [f32],
+    loss: &'a [f32],
+    step: &'a [f32],
+    label: &'a [u32],
+}
+
+impl<'a> State<'a> {
+    fn new(cx: &'a Context, b: &Batch) -> Self {
+        State {
+            crossed: cx.read(b.crossed),
+            kappa: cx.read(b.kappa),
+            confidence: cx.read(b.confidence),
+            loss: cx.read(b.loss),
+            step: cx.read(b.step),
+            label: cx.read(b.label),
+        }
+    }
+
+    /// The formula's value for the example at this position.
+    fn value(&self, formula: &Formula, position: usize) -> f32 {
+        let (mut stack, mut depth) = ([0.0f32; DEEPEST], 0);
+        let two = |f: fn(f32, f32) -> f32, stack: &mut [f32; DEEPEST], depth: &mut usize| {
+            *depth -= 2;
+            f(stack[*depth], stack[*depth + 1])
+        };
+        for code in formula.code() {
+            let mut take = |f| two(f, &mut stack, &mut depth);
+            let v = match code {
+                Code::Number(v) => *v,
+                Code::Crossed => self.crossed[position] as f32,
+                Code::Kappa => self.kappa[position] as f32,
+                Code::Confidence => self.confidence[position],
+                Code::Loss => self.loss[position],
+                Code::Step => self.step[position],
+                Code::Label => self.label[position] as f32,
+                Code::Position => position as f32,
+                Code::Add => take(|a, b| a + b),
+                Code::Sub => take(|a, b| a - b),
+                Code::Mul => take(|a, b| a * b),
+                Code::Div => take(|a, b| a / b),
+                Code::Max => take(|a, b| if b > a { b } else { a }),
+                Code::Less => take(|a, b| f32::from(a < b)),
+                Code::Tanh => {
+                    depth -= 1;
+                    stack[depth].tanh()
+                }
+            };
+            stack[depth] = v;
+            depth += 1;
+        }
+        stack[0]
+    }
+}
 
 impl CpuOp for Select {
     fn scratch(&self, n: usize, _: &Values) -> usize {
@@ -10,8 +70,8 @@ impl CpuOp for Select {
 
     fn run(&self, cx: &Context) {
         let b = &self.batch;
-        let crossed = cx.read::<u32>(b.crossed);
-        let confidence = cx.read::<f32>(b.confidence);
+        let state = State::new(cx, b);
+        let confidence = state.confidence;
         // SAFETY: this op runs alone.
         let keep = unsafe { cx.buf::<u32>(b.keep) };
         // SAFETY: the only use of the scratch.
@@ -19,8 +79,8 @@ impl CpuOp for Select {
         let mut easy = 0;
         for slot in 0..cx.n {
             let position = cx.position(b, slot);
-            keep[position] = crossed[position];
-            if self.keep_easy > 0.0 && crossed[position] == 0 {
+            keep[position] = u32::from(state.value(&self.keep, position) != 0.0);
+            if self.keep_easy > 0.0 && keep[position] == 0 {
                 scratch[easy] = position as u32;
                 easy += 1;
             }
@@ -66,24 +126,41 @@ impl CpuOp for Compact {
     }
 }
 
+impl CpuOp for Freeze {
+    fn run(&self, cx: &Context) {
+        let (b, len) = (&self.batch, self.image.len());
+        let (keep, x_adv) = (cx.read::<u32>(b.keep), cx.read::<f32>(b.x_adv));
+        for slot in 0..cx.n {
+            let position = cx.position(b, slot);
+            if self.all || keep[position] == 0 {
+                // SAFETY: this op runs alone.
+                let to = unsafe { cx.row::<f32>(b.frozen, position, len) };
+                to.copy_from_slice(&x_adv[slot * len..(slot + 1) * len]);
+            }
+        }
+    }
+}
+
+impl CpuOp for Thaw {
+    fn run(&self, cx: &Context) {
+        let b = &self.batch;
+        // SAFETY: this op runs alone; these are two buffers.
+        let (position, live) = unsafe { (cx.buf::<u32>(b.position), cx.buf::<u32>(b.live)) };
+        live[0] = live[1];
+        position[..live[1] as usize].iter_mut().zip(0..).for_each(|(p, slot)| *p = slot);
+    }
+}
+
 impl CpuOp for Weigh {
     fn run(&self, cx: &Context) {
         let b = &self.batch;
-        let (kappa, step) = (cx.read::<u32>(b.kappa), cx.read::<f32>(b.step));
-        let half = (self.steps / 2) as f32;
-        let raw = |position: usize| match self.weights {
-            Weights::Uniform => 1.0,
-            Weights::StepSize => step[position],
-            // With one step there is no half to measure against; all weigh the same.
-            Weights::Kappa if half == 0.0 => 1.0,
-            Weights::Kappa => (1.0 + (-1.0 + 5.0 * (half - kappa[position] as f32) / half).tanh()) / 2.0,
-        };
-        let sum: f64 = (0..cx.n).map(|slot| raw(cx.position(b, slot)) as f64).sum();
+        let state = State::new(cx, b);
+        let raw = |slot: usize| state.value(&self.weight, cx.position(b, slot)) as f64;
+        let sum: f64 = (0..cx.n).map(raw).sum();
         for slot in 0..cx.n {
-            let position = cx.position(b, slot);
-            let w = if sum > 0.0 { raw(position) as f64 / sum } else { 1.0 / cx.n as f64 };
+            let w = if sum > 0.0 { raw(slot) / sum } else { 1.0 / cx.n as f64 };
             // SAFETY: this op runs alone.
-            *unsafe { cx.at::<f32>(b.weight, position) } = w as f32;
+            *unsafe { cx.at::<f32>(b.weight, cx.position(b, slot)) } = w as f32;
         }
     }
 }

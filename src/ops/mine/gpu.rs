@@ -1,7 +1,9 @@
 //! Launchers of the kernels in `kernels/mine.cu`.
 
-use super::{Compact, Select, Weigh, Weights};
+use super::formula::{Formula, LONGEST};
+use super::{Compact, Freeze, Select, Thaw, Weigh};
 use crate::Result;
+use crate::batch::Batch;
 use crate::gpu::driver::{Arg, Ptr};
 use crate::gpu::record::{GpuOp, Recorder, bits_len, bytes};
 use bytemuck::{Pod, Zeroable};
@@ -10,6 +12,8 @@ use bytemuck::{Pod, Zeroable};
 const THREADS: usize = 256;
 /// Threads of a block that moves records.
 const COMPACT_THREADS: usize = 64;
+/// Elements of an image that a block puts aside.
+const FREEZE_PART: usize = 4 * THREADS;
 /// Buffers of one launch: what the 4 KiB of a kernel's parameters hold.
 const JOBS: usize = 128;
 
@@ -31,33 +35,54 @@ struct CompactDims {
     unused: u32,
 }
 
+/// A formula as the kernels take it.
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
-struct WeighDims {
-    formula: u32,
-    half: f32,
+struct FormulaDims {
+    codes: [[u32; 2]; LONGEST],
+    len: u32,
+}
+
+impl FormulaDims {
+    fn new(formula: &Formula) -> Result<FormulaDims> {
+        formula.validate()?;
+        let mut dims = FormulaDims { codes: [[0; 2]; LONGEST], len: formula.code().len() as u32 };
+        for (to, code) in dims.codes.iter_mut().zip(formula.code()) {
+            let (op, value) = code.encode();
+            *to = [op, value.to_bits()];
+        }
+        Ok(dims)
+    }
+}
+
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+struct SelectDims {
+    keep: FormulaDims,
+    keep_easy: f32,
+}
+
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+struct FreezeDims {
+    len: u32,
+    all: u32,
+}
+
+/// The state that formulas are of.
+fn state(cx: &Recorder, b: &Batch) -> [Arg; 6] {
+    [b.crossed, b.kappa, b.confidence, b.loss, b.step, b.label].map(|buf| Arg::In(cx.buf(buf)))
 }
 
 impl GpuOp for Select {
     fn launch(&self, cx: &mut Recorder) -> Result<()> {
         let b = &self.batch;
-        let args = [
-            Arg::Out(cx.buf(b.keep)),
-            Arg::In(cx.buf(b.crossed)),
-            Arg::In(cx.buf(b.confidence)),
-            Arg::In(cx.buf(b.position)),
-            cx.live(),
-            bytes(&self.keep_easy),
-        ];
+        let dims = SelectDims { keep: FormulaDims::new(&self.keep)?, keep_easy: self.keep_easy };
+        let rest = [Arg::In(cx.buf(b.position)), cx.live(), bytes(&dims)];
+        let args = [Arg::Out(cx.buf(b.keep))].into_iter().chain(state(cx, b)).chain(rest);
         let grid = [cx.capacity().div_ceil(THREADS), 1, 1];
-        cx.launch(
-            "mine_select",
-            grid,
-            THREADS,
-            0,
-            args,
-            format!("{} slots, {} of the easy", cx.capacity(), self.keep_easy),
-        )
+        let shape = format!("{} slots, {} of the easy", cx.capacity(), self.keep_easy);
+        cx.launch("mine_select", grid, THREADS, 0, args.collect::<Vec<_>>(), shape)
     }
 }
 
@@ -91,23 +116,36 @@ impl GpuOp for Compact {
     }
 }
 
-impl GpuOp for Weigh {
+impl GpuOp for Freeze {
     fn launch(&self, cx: &mut Recorder) -> Result<()> {
-        let b = &self.batch;
-        let formula = match self.weights {
-            Weights::Uniform => 0,
-            Weights::StepSize => 1,
-            Weights::Kappa => 2,
-        };
-        let dims = WeighDims { formula, half: (self.steps / 2) as f32 };
+        let (b, len) = (&self.batch, self.image.len());
+        let dims = FreezeDims { len: len as u32, all: self.all.into() };
         let args = [
-            Arg::Out(cx.buf(b.weight)),
-            Arg::In(cx.buf(b.kappa)),
-            Arg::In(cx.buf(b.step)),
+            Arg::Out(cx.buf(b.frozen)),
+            Arg::In(cx.buf(b.x_adv)),
+            Arg::In(cx.buf(b.keep)),
             Arg::In(cx.buf(b.position)),
             cx.live(),
             bytes(&dims),
         ];
-        cx.launch("mine_weigh", [1, 1, 1], THREADS, 0, args, format!("{:?}, {} slots", self.weights, cx.capacity()))
+        let grid = [len.div_ceil(FREEZE_PART), cx.capacity(), 1];
+        cx.launch("mine_freeze", grid, THREADS, 0, args, self.image.to_string())
+    }
+}
+
+impl GpuOp for Thaw {
+    fn launch(&self, cx: &mut Recorder) -> Result<()> {
+        let args = [Arg::Out(cx.buf(self.batch.position)), Arg::Out(cx.buf(self.batch.live))];
+        cx.launch("mine_thaw", [1, 1, 1], THREADS, 0, args, format!("{} slots", cx.capacity()))
+    }
+}
+
+impl GpuOp for Weigh {
+    fn launch(&self, cx: &mut Recorder) -> Result<()> {
+        let b = &self.batch;
+        let rest = [Arg::In(cx.buf(b.position)), cx.live(), bytes(&FormulaDims::new(&self.weight)?)];
+        let args = [Arg::Out(cx.buf(b.weight))].into_iter().chain(state(cx, b)).chain(rest);
+        let args = args.collect::<Vec<_>>();
+        cx.launch("mine_weigh", [1, 1, 1], THREADS, 0, args, format!("{} slots", cx.capacity()))
     }
 }

@@ -1,6 +1,6 @@
 //! Launcher of the kernel in `kernels/start.cu`.
 
-use super::Start;
+use super::{Noise, Start};
 use crate::Result;
 use crate::gpu::driver::Arg;
 use crate::gpu::record::{GpuOp, Recorder, bytes};
@@ -16,7 +16,7 @@ const THREADS: usize = 256;
 struct StartDims {
     len: u32,
     noise: u32,
-    eps: f32,
+    scale: f32,
     seed: [u32; 2],
     stream: u32,
 }
@@ -24,8 +24,14 @@ struct StartDims {
 impl GpuOp for Start {
     fn launch(&self, cx: &mut Recorder) -> Result<()> {
         let (b, len) = (&self.batch, self.image.len());
-        let (eps, seed, stream) = self.noise.map_or((0.0, [0; 2], Stream::Attack), |n| (n.eps, n.rng.key(), n.stream));
-        let dims = StartDims { len: len as u32, noise: self.noise.is_some() as u32, eps, seed, stream: stream as u32 };
+        // The numbers of `kernels/start.cu`.
+        let (noise, scale) = match self.noise.map(|d| d.noise) {
+            None => (0, 0.0),
+            Some(Noise::Uniform(eps)) => (1, eps),
+            Some(Noise::Normal(sigma)) => (2, sigma),
+        };
+        let (seed, stream) = self.noise.map_or(([0; 2], Stream::Attack), |d| (d.rng.key(), d.stream));
+        let dims = StartDims { len: len as u32, noise, scale, seed, stream: stream as u32 };
         let args = [
             Arg::Out(cx.buf(b.x_adv)),
             Arg::In(cx.buf(b.x)),

@@ -1,4 +1,4 @@
-//! Where an attack starts: `x_adv = clamp(x + U(-eps, eps), 0, 1)`, or `x_adv = x`.
+//! Where an attack starts: `x_adv = clamp(x + U(-eps, eps), 0, 1)`, `x_adv = x + sigma N(0, 1)`, or `x_adv = x`.
 
 mod cpu;
 mod gpu;
@@ -8,11 +8,20 @@ use crate::ops::load::Resident;
 use crate::program::Shape;
 use crate::rng::{Philox, Stream};
 
-/// A uniform random start within the bound.
+/// What is added to an image.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Noise {
+    /// Uniform within this bound, in pixels of [0, 1]; the sum is clamped to [0, 1].
+    Uniform(f32),
+    /// Normal with this standard deviation; the sum is not clamped.
+    Normal(f32),
+}
+
+/// Where the noise is drawn from.
 #[derive(Clone, Copy, Debug)]
-pub struct Noise {
-    /// Bound, in pixels of [0, 1].
-    pub eps: f32,
+pub struct Draw {
+    /// What is drawn.
+    pub noise: Noise,
     /// Random numbers.
     pub rng: Philox,
     /// Their stream.
@@ -29,5 +38,5 @@ pub struct Start {
     /// Where the epoch is read from.
     pub data: Resident,
     /// The noise, or none to start from the clean image.
-    pub noise: Option<Noise>,
+    pub noise: Option<Draw>,
 }

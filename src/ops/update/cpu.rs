@@ -21,12 +21,18 @@ impl CpuOp for Update {
             unsafe { (cx.buf::<f32>(a.params), cx.buf::<f32>(a.momenta), cx.buf::<f32>(a.running)) };
         let grads = cx.read::<f32>(a.grads);
         let parts = params.par_chunks_mut(CHUNK).zip(momenta.par_chunks_mut(CHUNK)).zip(grads.par_chunks(CHUNK));
-        parts.for_each(|((w, v), g)| {
-            for ((w, v), g) in w.iter_mut().zip(v).zip(g) {
-                *v = momentum * *v + (g + decay * *w);
-                *w -= lr * *v;
-            }
-        });
+        let step = |w: &mut f32, v: &mut f32, g: f32| {
+            *v = momentum * *v + (g + decay * *w);
+            *w -= lr * *v;
+        };
+        match self.clean {
+            None => parts.for_each(|((w, v), g)| {
+                w.iter_mut().zip(v).zip(g).for_each(|((w, v), g)| step(w, v, *g));
+            }),
+            Some(clean) => parts.zip(cx.read::<f32>(clean.grads).par_chunks(CHUNK)).for_each(|(((w, v), g), c)| {
+                w.iter_mut().zip(v).zip(g).zip(c).for_each(|(((w, v), g), c)| step(w, v, g + c));
+            }),
+        }
         if let Some(ema) = self.ema {
             let (keep, share) = (ema.decay, 1.0 - ema.decay);
             // SAFETY: as above.
@@ -35,8 +41,11 @@ impl CpuOp for Update {
                 e.iter_mut().zip(w).for_each(|(e, w)| *e = keep * *e + share * w);
             });
         }
-        for (r, b) in running.iter_mut().zip(cx.read::<f32>(a.batch_stats)) {
-            *r = (1.0 - RUNNING_MOMENTUM) * *r + RUNNING_MOMENTUM * b;
+        let passes = self.clean.map(|c| c.batch_stats).into_iter().chain([a.batch_stats]);
+        for pass in passes {
+            for (r, b) in running.iter_mut().zip(cx.read::<f32>(pass)) {
+                *r = (1.0 - RUNNING_MOMENTUM) * *r + RUNNING_MOMENTUM * b;
+            }
         }
     }
 }

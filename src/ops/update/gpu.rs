@@ -52,6 +52,8 @@ impl GpuOp for Update {
             Arg::Out(self.ema.map_or(0, |e| cx.buf(e.params))),
             Arg::In(cx.buf(a.grads)),
             Arg::In(cx.buf(a.batch_stats)),
+            Arg::In(self.clean.map_or(0, |c| cx.buf(c.grads))),
+            Arg::In(self.clean.map_or(0, |c| cx.buf(c.batch_stats))),
             Arg::In(cx.buf(self.lr)),
             Arg::In(cx.buf(self.stats.counters)),
             cx.live(),

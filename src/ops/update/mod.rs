@@ -6,6 +6,9 @@
 //! ema = decay*ema + (1 - decay)*w
 //! running = 0.9*running + 0.1*batch
 //! ```
+//! Where there was a clean pass beside the adversarial one, g is the sum of both gradients, and `running` moves to the clean
+//! pass's statistics first.
+//!
 //! Skipped, all of it, when no example is live or the loss was not finite. The average is of parameters only: running
 //! statistics are an average already and are not averaged again.
 
@@ -43,11 +46,22 @@ pub struct Ema {
     pub decay: f32,
 }
 
+/// What a pass of its own over the clean images left.
+#[derive(Clone, Copy, Debug)]
+pub struct CleanPass {
+    /// Gradients, f32.
+    pub grads: Buf,
+    /// Statistics of the batch norms, f32.
+    pub batch_stats: Buf,
+}
+
 /// One step of SGD.
 #[derive(Clone, Debug)]
 pub struct Update {
     /// The arenas.
     pub arenas: Arenas,
+    /// The clean pass, if there was one.
+    pub clean: Option<CleanPass>,
     /// Learning rate of each mini-batch of the epoch, f32; the entry is chosen by the count of batches in `stats`.
     pub lr: Buf,
     /// Momentum.

@@ -1,0 +1,20 @@
+//! FAT (Zhang et al., arXiv 2002.11242): once an example has been misclassified at more than tau iterates it is frozen: out of
+//! the attack, still in the loss. tau is 0 for the first 50 of 120 epochs, 1 for the next 40, then 2.
+
+use super::{Plan, Settings, pgd_at};
+use crate::attack::{Check, Fate};
+use crate::ops::mine::formula::{crossed, kappa};
+
+pub const NAME: &str = "fat";
+
+pub fn plan(s: &Settings, epoch: usize) -> Plan {
+    let tau = match epoch * 120 {
+        e if e <= 50 * s.epochs => 0.0,
+        e if e <= 90 * s.epochs => 1.0,
+        _ => 2.0,
+    };
+    // Of k + 1 iterates, kappa were classified correctly.
+    let done = |k: usize| crossed().and(((k + 1) as f32 - kappa()).more(tau));
+    let check = |k| Check { iterate: k, keep: !done(k), keep_easy: 0.0, fate: Fate::Frozen };
+    Plan { name: NAME, checks: (0..s.attack.steps).map(check).collect(), ..pgd_at::plan(s) }
+}

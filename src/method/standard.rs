@@ -1,0 +1,9 @@
+//! Standard training: clean images.
+
+use super::{Plan, TrainLoss};
+
+pub const NAME: &str = "standard";
+
+pub fn plan() -> Plan {
+    Plan { name: NAME, attack: None, checks: vec![], weight: 1.0.into(), loss: TrainLoss::CrossEntropy }
+}
