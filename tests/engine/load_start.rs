@@ -190,7 +190,7 @@ fn normal_start_is_box_and_mullers_transform() {
             let r = rng.block(Stream::Attack, EPOCH, slot as u32, i as u32 / 4);
             let (u, v) = (uniform(r[i % 4 / 2 * 2]) as f64, uniform(r[i % 4 / 2 * 2 + 1]) as f64);
             let (radius, angle) = ((-2.0 * (1.0 - u).ln()).sqrt(), std::f64::consts::TAU * v);
-            radius * if i % 2 == 0 { angle.cos() } else { angle.sin() }
+            radius * if i.is_multiple_of(2) { angle.cos() } else { angle.sin() }
         };
         let all: Vec<f64> = (0..n).flat_map(|s| (0..image.len()).map(move |i| normal(s, i))).collect();
         let want: Vec<f64> = x.iter().zip(&all).map(|(x, n)| *x as f64 + sigma as f64 * n).collect();

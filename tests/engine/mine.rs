@@ -226,7 +226,9 @@ fn the_frozen_come_back() {
     // Three live of five that were loaded, position 4 is to be frozen; 0 and 3 were before.
     b.live(&[1, 2, 4], 5);
     b.backend.write(b.batch.x_adv, 0, &[image_of(1), image_of(2), image_of(4)].concat()).unwrap();
-    b.backend.write(b.batch.frozen, 0, &[vec![70.0f32; 4], vec![9.0; 8], vec![73.0; 4], vec![9.0; 4]].concat()).unwrap();
+    b.backend
+        .write(b.batch.frozen, 0, &[vec![70.0f32; 4], vec![9.0; 8], vec![73.0; 4], vec![9.0; 4]].concat())
+        .unwrap();
     b.backend.write(b.batch.keep, 0, &[0u32, 1, 1, 0, 0]).unwrap();
     b.run([Op::Freeze(Freeze { image, batch: b.batch, all: false })]);
     let frozen = |b: &Bench| b.f32s(b.batch.frozen).chunks(4).take(5).map(|i| i[3]).collect::<Vec<_>>();
