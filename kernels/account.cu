@@ -1,20 +1,20 @@
 // The counters of an epoch, the end of a mini-batch, and the time of phases. src/ops/account/mod.rs has the counters' order.
 //
-//   tally    fprop, dgrad, wgrad += passes * live
+//   tally    fprop, dgrad, wgrad += passes * live;  the counter of each of some steps of the attack += live
 //   account  examples += loaded, kept += live, batches += 1, skipped += (live == 0); per class: loaded, kept, kept and right;
 //            kappas of the loaded, the last bin for all larger ones; loss += live * sum over live of weight*loss;
 //            a sum that is not finite marks its batch as halted; cursor += loaded. Without a loaded example nothing.
 //   mark     time of the phase that ends += now - last mark; last mark = now
 //
-// counters  u64 [8 + 3*classes + kappas] in and out
+// counters  u64 [8 + 3*classes + kappas + steps] in and out
 // total     f64 [1] in and out: the loss
 // control   u32 [3] in and out: the first is the cursor
 // label     u32 [capacity] in, by position, as are kappa (u32), crossed (u32), weight (f32) and loss (f32)
 // position  u32 [capacity] in: the position of a slot
 // live      u32 [2] in: live, loaded
-// times     u64 [3] in and out: nanoseconds of two phases, and when the last mark was passed
+// times     u64 [4] in and out: nanoseconds of three phases, and when the last mark was passed
 //
-// tally: grid 1, 32 threads, a counter a thread. account: grid 1, 256 threads; the threads count their examples with integer
+// tally: grid 1, 32 threads; a thread has a pass, and every 32nd step. account: grid 1, 256 threads; the threads count their examples with integer
 // atomics, and the first one adds the losses up in order of the slots, in f64. mark: grid 1, one thread.
 // Preconditions: labels below classes.
 #include "common.cuh"
@@ -23,10 +23,14 @@ enum Counter { EXAMPLES, KEPT, BATCHES, SKIPPED, FPROP, DGRAD, WGRAD, HALTED, CL
 
 struct TallyDims {
     u32 passes[3];
+    // The first step's counter, and how many follow.
+    u32 first;
+    u32 steps;
 };
 
 extern "C" __global__ void tally(u64* __restrict__ counters, const u32* __restrict__ live, TallyDims d) {
     u32 i = threadIdx.x;
+    for (u32 step = i; step < d.steps; step += 32) counters[d.first + step] += live[0];
     if (i >= 3) return;
     u32 passes = i == 0 ? d.passes[0] : i == 1 ? d.passes[1] : d.passes[2];
     counters[FPROP + i] += (u64)passes * live[0];
@@ -79,8 +83,10 @@ extern "C" __global__ void __launch_bounds__(ACCOUNT_THREADS)
     control[0] += loaded;
 }
 
+constexpr u32 PHASES = 3;
+
 struct MarkDims {
-    // The phase that ends, or 2 for none.
+    // The phase that ends, or 3 for none.
     u32 ended;
 };
 
@@ -88,8 +94,8 @@ extern "C" __global__ void mark(u64* __restrict__ times, MarkDims d) {
     u64 now;
     // Volatile: the time of this launch, not of another.
     asm volatile("mov.u64 %0, %%globaltimer;" : "=l"(now));
-    u64 last = times[2];
+    u64 last = times[PHASES];
     // The timer may be reset while nobody uses the device.
-    if (d.ended < 2 && now > last) times[d.ended] += now - last;
-    times[2] = now;
+    if (d.ended < PHASES && now > last) times[d.ended] += now - last;
+    times[PHASES] = now;
 }

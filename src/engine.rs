@@ -100,6 +100,8 @@ pub struct Counts {
     pub class_correct: Vec<u64>,
     /// Examples by kappa, 0 to K.
     pub kappa: Vec<u64>,
+    /// Examples that took part in each step of the attack.
+    pub live: Vec<u64>,
 }
 
 impl Counts {
@@ -122,7 +124,7 @@ impl Counts {
     pub fn to_raw(&self) -> (Vec<u64>, f64) {
         let head =
             [self.examples, self.kept, self.batches, self.skipped, self.fprop, self.dgrad, self.wgrad, self.halted];
-        let parts = [&head[..], &self.class_examples, &self.class_kept, &self.class_correct, &self.kappa];
+        let parts = [&head[..], &self.class_examples, &self.class_kept, &self.class_correct, &self.kappa, &self.live];
         (parts.concat(), self.loss)
     }
 
@@ -132,6 +134,9 @@ impl Counts {
             let start = counter::CLASSES + i * classes;
             raw[start..start + classes].to_vec()
         };
+        let rest = &raw[counter::CLASSES + 3 * classes..];
+        // A bin for each kappa of 0 to K, then a counter for each of K steps.
+        let (kappa, live) = rest.split_at(rest.len().div_ceil(2));
         Counts {
             examples: raw[counter::EXAMPLES],
             kept: raw[counter::KEPT],
@@ -145,7 +150,8 @@ impl Counts {
             class_examples: part(0),
             class_kept: part(1),
             class_correct: part(2),
-            kappa: raw[counter::CLASSES + 3 * classes..].to_vec(),
+            kappa: kappa.to_vec(),
+            live: live.to_vec(),
         }
     }
 }
@@ -321,6 +327,12 @@ impl<B: Backend> Engine<B> {
         self.backend.write(self.lr, 0, rates)
     }
 
+    /// The lean walk for gradients of `loss`. Those of the divergence come from a small difference of two forward passes, which
+    /// Winograd's rounding would disturb.
+    fn eval_pass(&self, p: &mut Program, loss: Loss) -> EvalPass<'_> {
+        EvalPass::prepare(p, &self.net, self.arenas, [self.exact || loss == Loss::Divergence, self.exact])
+    }
+
     fn load(&self, p: &mut Program, scene: &Scene, augment: bool, seed: u64) {
         let Scene { image, batch, data, stats } = *scene;
         let load = LoadBatch { data, image, batch, stats, augment, rng: Philox::new(seed) };
@@ -343,10 +355,11 @@ impl<B: Backend> Engine<B> {
         }
         let Scene { batch, data, stats, .. } = *scene;
         let mut p = Program::new(batch.capacity, batch.live);
-        p.push(Op::Mark(Phase::Attack));
+        p.push(Op::Mark(Phase::Data));
         self.load(&mut p, scene, spec.augment, spec.seed);
+        p.push(Op::Mark(Phase::Attack));
         let input = if let Some(pgd) = &plan.attack {
-            let pass = EvalPass::prepare(&mut p, &self.net, self.arenas, self.exact);
+            let pass = self.eval_pass(&mut p, pgd.loss);
             let from = (spec.seed, Stream::Attack);
             attack::record(&mut p, scene, &pass, pgd, &plan.checks, from, plan.measures_step())
         } else {
@@ -413,7 +426,7 @@ impl<B: Backend> Engine<B> {
         let Scene { batch, data, stats, .. } = *scene;
         let mut p = Program::new(batch.capacity, batch.live);
         self.load(&mut p, scene, false, seed);
-        let pass = EvalPass::prepare(&mut p, &self.net, self.arenas, self.exact);
+        let pass = self.eval_pass(&mut p, Loss::CrossEntropy);
         let input = match attack {
             Some(pgd) => attack::record(&mut p, scene, &pass, pgd, &[], (seed, Stream::Eval), false),
             None => batch.x,
@@ -432,7 +445,7 @@ impl<B: Backend> Engine<B> {
     pub fn record_clean(&mut self, scene: &Scene, gradient: Option<Buf>) -> Result<B::Recorded> {
         let mut p = Program::new(scene.batch.capacity, scene.batch.live);
         self.load(&mut p, scene, false, 0);
-        let pass = EvalPass::prepare(&mut p, &self.net, self.arenas, self.exact);
+        let pass = self.eval_pass(&mut p, Loss::CrossEntropy);
         pass.forward(&mut p, &scene.batch, scene.batch.x, false, false);
         if let Some(gradient) = gradient {
             pass.backward(&mut p, &scene.batch, Loss::CrossEntropy, StemSink::Gradient(gradient));
@@ -448,7 +461,7 @@ impl<B: Backend> Engine<B> {
         let Scene { batch, data, stats, .. } = *scene;
         let mut p = Program::new(batch.capacity, batch.live);
         self.load(&mut p, scene, false, seed);
-        let pass = EvalPass::prepare(&mut p, &self.net, self.arenas, self.exact);
+        let pass = self.eval_pass(&mut p, Loss::CrossEntropy);
         attack::record(&mut p, scene, &pass, pgd, checks, (seed, Stream::Attack), true);
         p.push(Op::Account(Account { batch, data, stats }));
         self.backend.record(p)

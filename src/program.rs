@@ -147,10 +147,17 @@ pub struct FilterDecl {
 /// The phases whose time is kept apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Phase {
-    /// Batch loading, folding, PGD, check and compaction.
+    /// Batch loading and augmentation.
+    Data,
+    /// Folding, PGD, check and compaction.
     Attack,
     /// Forward and backward passes with weight gradients, and the parameter update.
     Update,
+}
+
+impl Phase {
+    /// All of them, in their order.
+    pub const ALL: [Phase; 3] = [Phase::Data, Phase::Attack, Phase::Update];
 }
 
 /// A stretch of a mini-batch that profilers show by name.

@@ -86,7 +86,7 @@ pub struct Scene {
 impl Scene {
     /// Records a tally of `pass`.
     pub fn tally(&self, p: &mut Program, pass: NetPass) {
-        p.push(Op::Tally(Tally { pass, stats: self.stats }));
+        p.push(Op::Tally(Tally { pass, step: None, stats: self.stats }));
     }
 }
 
@@ -133,7 +133,7 @@ pub fn record(
             }
             let sink = StemSink::Pgd { x: batch.x, x_adv: batch.x_adv, eps: pgd.eps, alpha: pgd.alpha };
             pass.backward(p, &batch, pgd.loss, sink);
-            scene.tally(p, NetPass::Dgrad);
+            p.push(Op::Tally(Tally { pass: NetPass::Dgrad, step: Some(k), stats: scene.stats }));
         });
     }
     if measure_step {

@@ -27,7 +27,7 @@ pub struct CpuBackend {
     threads: usize,
     pool: rayon::ThreadPool,
     bufs: Vec<Memory>,
-    times: [Duration; 2],
+    times: [Duration; Phase::ALL.len()],
 }
 
 impl CpuBackend {
@@ -53,7 +53,7 @@ impl CpuBackend {
         }
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).thread_name(|i| format!("cpu-{i}")).build();
         let pool = pool.map_err(|e| Error::usage(format!("--threads {threads}: {e}")))?;
-        Ok(CpuBackend { level, threads, pool, bufs: Vec::new(), times: [Duration::ZERO; 2] })
+        Ok(CpuBackend { level, threads, pool, bufs: Vec::new(), times: Default::default() })
     }
 }
 
@@ -136,8 +136,8 @@ impl Replay<'_> {
     }
 
     /// Runs all steps and returns the time of each phase.
-    fn run(&self) -> [Duration; 2] {
-        let mut times = [Duration::ZERO; 2];
+    fn run(&self) -> [Duration; Phase::ALL.len()] {
+        let mut times = [Duration::ZERO; Phase::ALL.len()];
         let mut phase = Phase::Attack;
         let mut since = Instant::now();
         for step in &self.recorded.steps {

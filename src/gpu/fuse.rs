@@ -4,7 +4,7 @@
 //! that adds it, the head's backward half in its forward half, a batch norm's statistics in the epilogue of the convolution
 //! that makes its input. Foldings and filter preparations are many small jobs of one launch each.
 
-use crate::ops::account::{NetPass, Stats};
+use crate::ops::account::gpu::Tallies;
 use crate::ops::conv::{ConvDgrad, ConvFprop};
 use crate::ops::head::{HeadDgrad, HeadFprop};
 use crate::ops::mine::formula::crossed;
@@ -30,20 +30,20 @@ pub enum Step<'a> {
     Enter(Range),
     /// The end of the innermost range.
     Leave,
-    /// Example passes since the number of live examples last changed: fprop, dgrad, wgrad.
-    Tally(Stats, [u32; 3]),
+    /// Example passes since the number of live examples last changed.
+    Tally(Tallies),
 }
 
 /// The program's ops, grouped.
 pub fn steps(program: &Program) -> Vec<Step<'_>> {
     let mut steps: Vec<Step> = Vec::new();
-    let mut tally: Option<(Stats, [u32; 3])> = None;
+    let mut tally: Option<Tallies> = None;
     for (i, op) in program.ops.iter().enumerate() {
         let later = &program.ops[i + 1..];
         if matches!(op, Op::Load(_) | Op::Compact(_) | Op::Thaw(_))
-            && let Some((stats, passes)) = tally.take()
+            && let Some(tallies) = tally.take()
         {
-            steps.push(Step::Tally(stats, passes));
+            steps.push(Step::Tally(tallies));
         }
         // Ranges don't keep apart what belongs together.
         let last = steps.iter_mut().rev().find(|s| !matches!(s, Step::Enter(_) | Step::Leave));
@@ -53,14 +53,7 @@ pub fn steps(program: &Program) -> Vec<Step<'_>> {
                 Some(Step::Enter(_)) => drop(steps.pop()),
                 _ => steps.push(Step::Leave),
             },
-            (Op::Tally(t), _) => {
-                let (_, passes) = tally.get_or_insert((t.stats, [0; 3]));
-                passes[match t.pass {
-                    NetPass::Fprop => 0,
-                    NetPass::Dgrad => 1,
-                    NetPass::Wgrad => 2,
-                }] += 1;
-            }
+            (Op::Tally(t), _) => tally.get_or_insert_with(|| Tallies::new(t.stats)).add(t),
             (Op::Fold(f), Some(Step::Fold(all))) => all.push(f),
             (Op::Fold(f), Some(Step::Prepare(_))) => {
                 // No folding reads a filter, so all foldings of a run of both come first.
@@ -87,9 +80,7 @@ pub fn steps(program: &Program) -> Vec<Step<'_>> {
             (op, _) => steps.push(Step::Op(op)),
         }
     }
-    if let Some((stats, passes)) = tally {
-        steps.push(Step::Tally(stats, passes));
-    }
+    steps.extend(tally.map(Step::Tally));
     steps
 }
 

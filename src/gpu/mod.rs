@@ -65,7 +65,7 @@ pub struct GpuBackend<D: Driver> {
     pub driver: D,
     precision: Precision,
     bufs: Vec<D::Memory>,
-    /// u64 `[2 phases, last mark]`: nanoseconds by phase, and when the last mark was passed.
+    /// u64 `[phases, last mark]`: nanoseconds by phase, and when the last mark was passed.
     times: D::Memory,
     /// Launches are issued one by one, inside their ranges.
     traced: bool,

@@ -10,7 +10,7 @@ use crate::{Error, Result};
 use bytemuck::Pod;
 
 /// u64 of the times of phases: nanoseconds of each, and when the last mark was passed.
-pub(super) const TIMES: usize = 3;
+pub(super) const TIMES: usize = Phase::ALL.len() + 1;
 /// Memory that is left to the driver, for code and graphs.
 const RESERVE: usize = 64 << 20;
 
@@ -125,7 +125,7 @@ impl Recorder<'_> {
         [scale, scale + 4 * padded(self.program.affines[affine.0 as usize]) as Ptr]
     }
 
-    /// u64 `[2 phases, last mark]` of the backend.
+    /// u64 `[phases, last mark]` of the backend.
     pub fn times(&self) -> Ptr {
         self.times
     }
@@ -195,7 +195,7 @@ impl Recorder<'_> {
                 self.commands.push(Command::Pop);
                 Ok(())
             }
-            Step::Tally(stats, passes) => account::gpu::tally(self, *stats, *passes),
+            Step::Tally(tally) => account::gpu::tally(self, tally),
         }
     }
 }

@@ -16,6 +16,9 @@ pub struct Epoch {
     pub method: String,
     /// Seconds of training, without evaluation.
     pub train_seconds: f64,
+    /// Of these, in loading mini-batches.
+    #[serde(default)]
+    pub data_seconds: f64,
     /// Of these, in attacks (with the boundary check).
     pub attack_seconds: f64,
     /// Of these, in weight updates.
@@ -55,6 +58,12 @@ pub struct Epoch {
     pub examples_per_class: Vec<u64>,
     /// Entry k: the examples with kappa = k.
     pub kappa_histogram: Vec<u64>,
+    /// Entry k: the examples that took part in step k of the attack.
+    #[serde(default)]
+    pub live_per_step: Vec<u64>,
+    /// Example passes: forward, gradients to the input, weight gradients.
+    #[serde(default)]
+    pub passes: [u64; 3],
 }
 
 /// JSON has no NaN: serde_json writes one as `null`, and this reads it back.
@@ -82,6 +91,7 @@ impl Epoch {
     fn fault(&self) -> Option<String> {
         let numbers = [
             ("train_seconds", self.train_seconds),
+            ("data_seconds", self.data_seconds),
             ("attack_seconds", self.attack_seconds),
             ("update_seconds", self.update_seconds),
             ("eval_seconds", self.eval_seconds),
@@ -110,7 +120,7 @@ impl Epoch {
     }
 
     /// The single-valued columns of the CSV, in order.
-    fn scalars(&self) -> [(&'static str, String); 17] {
+    fn scalars(&self) -> [(&'static str, String); 21] {
         // An empty cell is what spreadsheets and data frames read as missing; "NaN" is text to some of them.
         let num = |v: f64| if v.is_finite() { v.to_string() } else { String::new() };
         let opt = |v: Option<f64>| v.map(num).unwrap_or_default();
@@ -118,6 +128,7 @@ impl Epoch {
             ("epoch", self.epoch.to_string()),
             ("method", quote(&self.method)),
             ("train_seconds", num(self.train_seconds)),
+            ("data_seconds", num(self.data_seconds)),
             ("attack_seconds", num(self.attack_seconds)),
             ("update_seconds", num(self.update_seconds)),
             ("eval_seconds", num(self.eval_seconds)),
@@ -126,6 +137,9 @@ impl Epoch {
             ("batches", self.batches.to_string()),
             ("batches_skipped", self.batches_skipped.to_string()),
             ("units", num(self.units)),
+            ("fprop", self.passes[0].to_string()),
+            ("dgrad", self.passes[1].to_string()),
+            ("wgrad", self.passes[2].to_string()),
             ("loss", num(self.loss)),
             ("lr", num(self.lr)),
             ("clean_accuracy", opt(self.clean_accuracy)),
@@ -136,7 +150,7 @@ impl Epoch {
     }
 
     /// The column groups of the CSV that hold one value per class or per kappa, in order.
-    fn vectors(&self) -> [(&'static str, Vec<String>); 5] {
+    fn vectors(&self) -> [(&'static str, Vec<String>); 6] {
         let counts = |v: &[u64]| v.iter().map(u64::to_string).collect();
         let shares = |v: &Option<Vec<Option<f64>>>| {
             v.iter().flatten().map(|a| a.filter(|a| a.is_finite()).map(|a| a.to_string()).unwrap_or_default()).collect()
@@ -147,6 +161,7 @@ impl Epoch {
             ("kept_class", counts(&self.kept_per_class)),
             ("examples_class", counts(&self.examples_per_class)),
             ("kappa", counts(&self.kappa_histogram)),
+            ("live_step", counts(&self.live_per_step)),
         ]
     }
 }
@@ -206,7 +221,7 @@ pub fn read(path: &Path) -> Result<Vec<Epoch>> {
 /// Rewrites the CSV at `path`: the fields of [`Epoch`], vectors as columns like `pgd_accuracy_class_3` or `kappa_2`.
 pub fn write_csv(path: &Path, epochs: &[Epoch]) -> Result<()> {
     // A vector takes as many columns as its longest epoch has entries; the cells of shorter ones stay empty.
-    let mut widths = [0; 5];
+    let mut widths = [0; 6];
     for epoch in epochs {
         for (width, (_, cells)) in widths.iter_mut().zip(epoch.vectors()) {
             *width = cells.len().max(*width);

@@ -129,8 +129,8 @@ pub struct State {
     pub ema: Option<Vec<f32>>,
     /// What the epoch under way has counted.
     pub counts: Counts,
-    /// Seconds of attack and update in the epoch under way.
-    pub seconds: [f64; 2],
+    /// Seconds of data, attack and update in the epoch under way.
+    pub seconds: [f64; 3],
     /// Best validation accuracies so far: PGD mean, PGD worst class (-1: none yet).
     pub best: [f64; 2],
 }
@@ -148,7 +148,8 @@ pub fn write_state(path: &Path, net: &Net, state: &State) -> Result<()> {
         }
     }
     let (counters, loss) = state.counts.to_raw();
-    let scalars = [loss, state.seconds[0], state.seconds[1], state.best[0], state.best[1]];
+    let [data, attack, update] = state.seconds;
+    let scalars = [loss, data, attack, update, state.best[0], state.best[1]];
     let mut tensors: Vec<_> = named.iter().map(|(name, shape, v)| (name.as_str(), view(shape, v))).collect();
     let raw = |dtype, len, bytes| TensorView::new(dtype, vec![len], bytes).expect("the shape is the values'");
     tensors.push(("counters", raw(Dtype::U64, counters.len(), bytemuck::cast_slice(&counters))));
@@ -182,7 +183,7 @@ pub fn read_state(path: &Path, net: &Net, counters: usize, ema: bool) -> Result<
     let momenta = arena("momentum")?;
     let ema = ema.then(|| arena("ema")).transpose()?;
     let raw: Vec<u64> = bytemuck::pod_collect_to_vec(tensor("counters", Dtype::U64, &[counters])?);
-    let s: Vec<f64> = bytemuck::pod_collect_to_vec(tensor("scalars", Dtype::F64, &[5])?);
+    let s: Vec<f64> = bytemuck::pod_collect_to_vec(tensor("scalars", Dtype::F64, &[6])?);
     let counts = Counts::from_raw(&raw, s[0], net.arch.classes);
-    Ok(State { momenta, ema, counts, seconds: [s[1], s[2]], best: [s[3], s[4]] })
+    Ok(State { momenta, ema, counts, seconds: [s[1], s[2], s[3]], best: [s[4], s[5]] })
 }

@@ -67,7 +67,7 @@ pub struct Trainer<'a, B: Backend> {
     /// Completed epochs.
     epochs: Vec<Epoch>,
     counts: Counts,
-    seconds: [f64; 2],
+    seconds: [f64; 3],
     best: [f64; 2],
     program: Option<(TrainSpec, B::Recorded)>,
     /// Mini-batches of this process that a profiler records, from 0.
@@ -124,7 +124,7 @@ impl<'a, B: Backend> Trainer<'a, B> {
             validation,
             epochs: Vec::new(),
             counts: Counts::default(),
-            seconds: [0.0; 2],
+            seconds: [0.0; 3],
             best: [-1.0; 2],
             program: None,
             profiled: 0..0,
@@ -261,7 +261,7 @@ impl<'a, B: Backend> Trainer<'a, B> {
     /// Takes counts and times from the backend.
     fn gather(&mut self) -> Result<()> {
         self.counts = self.engine.counts(&self.scene)?;
-        for (total, phase) in self.seconds.iter_mut().zip([Phase::Attack, Phase::Update]) {
+        for (total, phase) in self.seconds.iter_mut().zip(Phase::ALL) {
             *total += self.engine.backend.take_time(phase)?.as_secs_f64();
         }
         Ok(())
@@ -286,7 +286,7 @@ impl<'a, B: Backend> Trainer<'a, B> {
             })?;
         }
         // What an evaluation replayed is no part of the next epoch's attack.
-        [Phase::Attack, Phase::Update].into_iter().try_for_each(|p| self.engine.backend.take_time(p).map(drop))?;
+        Phase::ALL.into_iter().try_for_each(|p| self.engine.backend.take_time(p).map(drop))?;
         let c = &self.counts;
         let batches = self.batches();
         let accuracy = |i: usize| scores.as_ref().map(|s: &[Fairness; 2]| s[i].mean);
@@ -299,8 +299,9 @@ impl<'a, B: Backend> Trainer<'a, B> {
             epoch: epoch as u64,
             method: self.config.plan(epoch).name.to_owned(),
             train_seconds: self.seconds.iter().sum(),
-            attack_seconds: self.seconds[0],
-            update_seconds: self.seconds[1],
+            data_seconds: self.seconds[0],
+            attack_seconds: self.seconds[1],
+            update_seconds: self.seconds[2],
             eval_seconds: start.elapsed().as_secs_f64(),
             examples: c.examples,
             kept: c.kept,
@@ -318,9 +319,11 @@ impl<'a, B: Backend> Trainer<'a, B> {
             kept_per_class: c.class_kept.clone(),
             examples_per_class: c.class_examples.clone(),
             kappa_histogram: c.kappa.clone(),
+            live_per_step: c.live.clone(),
+            passes: [c.fprop, c.dgrad, c.wgrad],
         };
         self.epochs.push(metrics.clone());
-        (self.counts, self.seconds) = (Counts::default(), [0.0; 2]);
+        (self.counts, self.seconds) = (Counts::default(), [0.0; 3]);
         self.run.write_metrics(&self.epochs)?;
         if self.config.validation > 0.0
             && let Some([_, pgd]) = &scores

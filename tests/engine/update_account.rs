@@ -125,7 +125,8 @@ fn account_counts() {
     let mut b = Bench::of_state(Level::detect(), 4, 3, 1);
     let (batch, data, stats) = (b.batch, b.data, b.stats);
     let account = || Op::Account(Account { batch, data, stats });
-    let tally = |pass| Op::Tally(Tally { pass, stats });
+    let tally = |pass| Op::Tally(Tally { pass, step: None, stats });
+    let step = |step| Op::Tally(Tally { pass: Dgrad, step: Some(step), stats });
     b.backend.write(data.control, 0, &[10u32, 100, 1]).unwrap();
     b.backend.write(batch.label, 0, &[0u32, 2, 2, 1]).unwrap();
     // Four bins: 9 counts in the last.
@@ -135,7 +136,8 @@ fn account_counts() {
     b.backend.write(batch.loss, 0, &[9.0f32, 2.0, 9.0, 4.0]).unwrap();
     b.live(&[1, 3], 4);
     use NetPass::*;
-    b.run([tally(Fprop), tally(Dgrad), tally(Fprop), tally(Wgrad), tally(Fprop), account()]);
+    // Steps 0 and 2 of three; the fourth has no counter.
+    b.run([tally(Fprop), step(0), tally(Fprop), tally(Wgrad), tally(Fprop), step(2), step(3), account()]);
     let read = |b: &Bench| {
         let mut loss = [0.0];
         b.backend.read(stats.loss, 0, &mut loss).unwrap();
@@ -147,7 +149,7 @@ fn account_counts() {
         batches: 1,
         skipped: 0,
         fprop: 6,
-        dgrad: 2,
+        dgrad: 6,
         wgrad: 2,
         halted: 0,
         // Two examples with a mean loss of 0.25*2 + 0.75*4.
@@ -156,6 +158,7 @@ fn account_counts() {
         class_kept: vec![0, 1, 1],
         class_correct: vec![0, 0, 1],
         kappa: vec![1, 1, 0, 2],
+        live: vec![2, 0, 2],
     };
     assert_eq!(read(&b), want);
     assert_eq!(b.u32s(data.control), [14, 100, 1]);

@@ -10,7 +10,7 @@ use ham_engine::gpu::driver::Command;
 use ham_engine::gpu::kernels::MODULES;
 use ham_engine::gpu::sim::{Calls, SimDriver, SimOptions};
 use ham_engine::gpu::{GpuBackend, Precision};
-use ham_engine::method::{Plan, Weights as Weighting, drop_easy};
+use ham_engine::method::{Method, Plan, Settings, Weights as Weighting, drop_easy};
 use ham_engine::net::Arch;
 use ham_engine::net::state::{StateDict, Weights};
 use ham_engine::program::{DType, Shape};
@@ -248,6 +248,11 @@ fn every_kernel_has_a_launcher_that_a_program_reaches() {
     let narrow = |c| Arch { blocks: vec![1, 1], ..arch(Shape { c, h: 8, w: 8 }, &[8, 24], 3) };
     let wide = arch(Shape { c: 3, h: 16, w: 16 }, &[64, 128], 3);
     let spec = TrainSpec { plan: Plan { checks: drop_easy(&[1, 2], 0.3), ..spec().plan }, ..spec() };
+    let of = |method: Method| {
+        let (attack, k_drop, weights) = (pgd(0.02, 0.005, 4), vec![2], Weighting::Uniform);
+        let settings = Settings { attack, k_drop, keep_easy: 0.0, weights, begin_epoch: 1, epochs: 1, beta: None };
+        TrainSpec { plan: method.plan(&settings, 1), ..spec.clone() }
+    };
     for precision in [Precision::Fp32, Precision::Bf16] {
         for (arch, capacity) in [(narrow(1), 4), (narrow(3), 4), (wide.clone(), 128)] {
             let mut e = Engine::new(sim(precision, 0), arch.clone(), false).unwrap();
@@ -257,7 +262,9 @@ fn every_kernel_has_a_launcher_that_a_program_reaches() {
             for images in [Images::F32(&images), Images::U8(&bytes)] {
                 let scene = e.scene(images, &labels, capacity, 4).unwrap();
                 let gradient = e.backend.alloc(DType::F32, capacity * arch.image.len()).unwrap();
-                reached.extend(kernels(&e.record_train(&scene, &spec).unwrap().commands));
+                for spec in [&spec, &of(Method::HamTrades), &of(Method::Fat)] {
+                    reached.extend(kernels(&e.record_train(&scene, spec).unwrap().commands));
+                }
                 reached.extend(kernels(&e.record_clean(&scene, Some(gradient)).unwrap().commands));
             }
         }

@@ -131,16 +131,20 @@ fn tallies_add_passes_times_live() {
         let start = [1u64 << 33, 5, u64::from(u32::MAX)];
         lab.write(lab.stats.counters, counter::FPROP, &start);
         let stats = lab.stats;
-        lab.run([Fprop, Dgrad, Fprop, Dgrad].map(|pass| Op::Tally(Tally { pass, stats })));
-        lab.run([Wgrad, Fprop].map(|pass| Op::Tally(Tally { pass, stats })));
+        // Steps 1 and 2 of three; the fourth has no counter.
+        let step = |step| Op::Tally(Tally { pass: Dgrad, step: Some(step), stats });
+        let tallies = [Fprop, Dgrad, Fprop].map(|pass| Op::Tally(Tally { pass, step: None, stats }));
+        lab.run(tallies.into_iter().chain([step(1), step(2), step(3)]));
+        lab.run([Wgrad, Fprop].map(|pass| Op::Tally(Tally { pass, step: None, stats })));
         let [cpu, gpu] = lab.read::<u64>(stats.counters);
         assert_eq!(cpu, gpu, "{live} live");
         let n = live as u64;
-        assert_eq!(gpu[counter::FPROP..][..3], [start[0] + 3 * n, start[1] + 2 * n, start[2] + n], "{live} live");
+        assert_eq!(gpu[counter::FPROP..][..3], [start[0] + 3 * n, start[1] + 4 * n, start[2] + n], "{live} live");
+        assert_eq!(gpu[stats.step(0)..], [0, n, n], "{live} live");
     }
 }
 
-/// The phases that a program's marks end: 2 for none.
+/// The phases that a program's marks end: 3 for none.
 fn ended(lab: &mut Lab, ops: &[Op]) -> Vec<u32> {
     let mut p = lab.program();
     ops.iter().for_each(|op| p.push(op.clone()));
@@ -158,10 +162,10 @@ fn ended(lab: &mut Lab, ops: &[Op]) -> Vec<u32> {
 #[test]
 fn marks_end_the_phase_before_them_and_the_end_of_the_program_the_last() {
     let mut lab = lab(0, 4);
-    let tally = Op::Tally(Tally { pass: NetPass::Fprop, stats: lab.stats });
+    let tally = Op::Tally(Tally { pass: NetPass::Fprop, step: None, stats: lab.stats });
     let (attack, update) = (Op::Mark(Phase::Attack), Op::Mark(Phase::Update));
-    assert_eq!(ended(&mut lab, &[attack.clone(), tally.clone(), update, tally.clone()]), [2, 0, 1]);
-    assert_eq!(ended(&mut lab, &[attack, tally.clone()]), [2, 0]);
+    assert_eq!(ended(&mut lab, &[attack.clone(), tally.clone(), update, tally.clone()]), [3, 1, 2]);
+    assert_eq!(ended(&mut lab, &[attack, tally.clone()]), [3, 1]);
     assert_eq!(ended(&mut lab, &[tally]), [0u32; 0]);
 }
 
@@ -169,9 +173,9 @@ fn marks_end_the_phase_before_them_and_the_end_of_the_program_the_last() {
 fn a_mark_books_the_time_since_the_last_one() {
     let mut lab = lab(0, 4);
     let driver = &mut lab.gpu.driver;
-    let memory = driver.alloc(24).unwrap();
+    let memory = driver.alloc(32).unwrap();
     let times = SimDriver::address(&memory);
-    let mut mark = |before: [u64; 3], ended: u32| {
+    let mut mark = |before: [u64; 4], ended: u32| {
         driver.write(times, bytemuck::cast_slice(&before)).unwrap();
         let launch = Launch {
             kernel: Kernel::find("mark").unwrap(),
@@ -183,19 +187,19 @@ fn a_mark_books_the_time_since_the_last_one() {
         };
         let mut graph = driver.prepare(vec![Command::Launch(launch)]).unwrap();
         driver.replay(&mut graph, false).unwrap();
-        let mut after = [0u64; 3];
+        let mut after = [0u64; 4];
         driver.read(times, cast_slice_mut(&mut after)).unwrap();
         after
     };
-    let [attack, update, start] = mark([100, 50, 7], 2);
+    let [_, attack, update, start] = mark([9, 100, 50, 7], 3);
     assert_eq!((attack, update), (100, 50), "no phase has ended");
     assert!(start > 7, "the timer is at its start");
-    let [attack, update, later] = mark([100, 50, start], 0);
+    let [_, attack, update, later] = mark([9, 100, 50, start], 1);
     assert!(later >= start);
     assert_eq!((attack, update), (100 + later - start, 50));
-    let [attack, update, last] = mark([100, 50, later], 1);
+    let [_, attack, update, last] = mark([9, 100, 50, later], 2);
     assert_eq!((attack, update), (100, 50 + last - later));
-    let [attack, update, now] = mark([100, 50, u64::MAX / 2], 1);
-    assert_eq!((attack, update), (100, 50), "a timer that was reset");
+    let [data, attack, update, now] = mark([9, 100, 50, u64::MAX / 2], 2);
+    assert_eq!((data, attack, update), (9, 100, 50), "a timer that was reset");
     assert!(now >= last && now < u64::MAX / 2);
 }

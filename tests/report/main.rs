@@ -31,6 +31,7 @@ fn epoch(epoch: u64) -> Epoch {
         epoch,
         method: if epoch < 4 { "pgd-at" } else { "ham" }.to_owned(),
         train_seconds: 12.25,
+        data_seconds: 0.25,
         attack_seconds: 10.5,
         update_seconds: 1.75,
         eval_seconds: if evaluated { 2.5 } else { 0.0 },
@@ -50,5 +51,7 @@ fn epoch(epoch: u64) -> Epoch {
         kept_per_class: vec![3, 2, 1],
         examples_per_class: vec![500, 300, 200],
         kappa_histogram: vec![10, 20, 30, 940],
+        live_per_step: vec![1000, 1000, 990],
+        passes: [12000, 9000, 2000],
     }
 }

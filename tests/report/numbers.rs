@@ -104,11 +104,12 @@ fn metrics_survive_the_round_trip_and_append() {
 fn metrics_have_exactly_the_agreed_fields() {
     let line = serde_json::to_value(epoch(2)).unwrap();
     let mut fields: Vec<&str> = line.as_object().unwrap().keys().map(String::as_str).collect();
-    let mut agreed = "epoch method train_seconds attack_seconds update_seconds eval_seconds examples kept batches \
+    let mut agreed =
+        "epoch method train_seconds data_seconds attack_seconds update_seconds eval_seconds examples kept batches \
         batches_skipped units loss lr clean_accuracy pgd_accuracy clean_worst pgd_worst clean_per_class pgd_per_class \
-        kept_per_class examples_per_class kappa_histogram"
-        .split_whitespace()
-        .collect::<Vec<_>>();
+        kept_per_class examples_per_class kappa_histogram live_per_step passes"
+            .split_whitespace()
+            .collect::<Vec<_>>();
     fields.sort_unstable();
     agreed.sort_unstable();
     assert_eq!(fields, agreed);

@@ -9,8 +9,11 @@ impl CpuOp for Tally {
             NetPass::Dgrad => counter::DGRAD,
             NetPass::Wgrad => counter::WGRAD,
         };
-        // SAFETY: tallies run on one thread.
-        *unsafe { cx.at::<u64>(self.stats.counters, index) } += cx.n as u64;
+        let step = self.step.filter(|s| *s < self.stats.steps()).map(|s| self.stats.step(s));
+        for index in [Some(index), step].into_iter().flatten() {
+            // SAFETY: tallies run on one thread.
+            *unsafe { cx.at::<u64>(self.stats.counters, index) } += cx.n as u64;
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! Launchers of the kernels in `kernels/account.cu`.
 
-use super::{Account, Stats};
+use super::{Account, NetPass, Stats, Tally};
 use crate::Result;
 use crate::gpu::driver::Arg;
 use crate::gpu::record::{GpuOp, Recorder, bytes};
@@ -10,7 +10,7 @@ use bytemuck::{Pod, Zeroable};
 /// Threads of the block that closes a mini-batch.
 const THREADS: usize = 256;
 /// What `mark` takes for "no phase ends".
-const NO_PHASE: u32 = 2;
+const NO_PHASE: u32 = Phase::ALL.len() as u32;
 
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
@@ -53,8 +53,48 @@ pub fn mark(cx: &mut Recorder, next: Option<Phase>) -> Result<()> {
     cx.launch("mark", [1, 1, 1], 1, 0, args, format!("{next:?} starts"))
 }
 
-/// Adds `passes` (fprop, dgrad, wgrad) times the number of live examples to the counters.
-pub fn tally(cx: &mut Recorder, stats: Stats, passes: [u32; 3]) -> Result<()> {
-    let args = [Arg::Out(cx.buf(stats.counters)), cx.live(), bytes(&passes)];
+/// Tallies between two changes of the number of live examples.
+#[derive(Clone, Debug)]
+pub struct Tallies {
+    stats: Stats,
+    /// Passes: fprop, dgrad, wgrad.
+    passes: [u32; 3],
+    /// Steps of the attack that are counted.
+    steps: std::ops::Range<usize>,
+}
+
+impl Tallies {
+    /// None yet.
+    pub fn new(stats: Stats) -> Tallies {
+        Tallies { stats, passes: [0; 3], steps: 0..0 }
+    }
+
+    /// One more. Steps come in order.
+    pub fn add(&mut self, tally: &Tally) {
+        self.passes[match tally.pass {
+            NetPass::Fprop => 0,
+            NetPass::Dgrad => 1,
+            NetPass::Wgrad => 2,
+        }] += 1;
+        if let Some(step) = tally.step.filter(|s| *s < self.stats.steps()) {
+            let first = if self.steps.is_empty() { step } else { self.steps.start };
+            self.steps = first..step + 1;
+        }
+    }
+}
+
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+struct TallyDims {
+    passes: [u32; 3],
+    first: u32,
+    steps: u32,
+}
+
+/// Adds the number of live examples to the counters, once for every pass and step.
+pub fn tally(cx: &mut Recorder, tallies: &Tallies) -> Result<()> {
+    let Tallies { stats, passes, steps } = tallies;
+    let dims = TallyDims { passes: *passes, first: stats.step(steps.start) as u32, steps: steps.len() as u32 };
+    let args = [Arg::Out(cx.buf(stats.counters)), cx.live(), bytes(&dims)];
     cx.launch("tally", [1, 1, 1], 32, 0, args, format!("{} passes", passes.iter().sum::<u32>()))
 }

@@ -25,14 +25,15 @@ pub mod counter {
     pub const WGRAD: usize = 6;
     /// The mini-batch (from 1) whose loss was not finite, or 0.
     pub const HALTED: usize = 7;
-    /// The per-class counts start here: examples, kept, correct, a block of `classes` each; then the kappa histogram.
+    /// The per-class counts start here: examples, kept, correct, a block of `classes` each; then the kappa histogram; then the
+    /// examples that took part in each step of the attack.
     pub const CLASSES: usize = 8;
 }
 
 /// Where the statistics are.
 #[derive(Clone, Copy, Debug)]
 pub struct Stats {
-    /// u64, see [`counter`]; length `8 + 3*classes + kappas`.
+    /// u64, see [`counter`] and [`Stats::len`].
     pub counters: Buf,
     /// f64: the sum over kept examples of the mini-batch's mean loss.
     pub loss: Buf,
@@ -43,9 +44,19 @@ pub struct Stats {
 }
 
 impl Stats {
-    /// Length of the counters.
+    /// Length of the counters: of the attack's K = `kappas - 1` steps each has one.
     pub fn len(classes: usize, kappas: usize) -> usize {
-        counter::CLASSES + 3 * classes + kappas
+        counter::CLASSES + 3 * classes + kappas + kappas - 1
+    }
+
+    /// Steps of the attack that have a counter.
+    pub fn steps(&self) -> usize {
+        self.kappas - 1
+    }
+
+    /// The counter of a step of the attack.
+    pub fn step(&self, step: usize) -> usize {
+        counter::CLASSES + 3 * self.classes + self.kappas + step
     }
 }
 
@@ -60,11 +71,13 @@ pub enum NetPass {
     Wgrad,
 }
 
-/// Adds the number of live examples to a pass's counter.
+/// Adds the number of live examples to a pass's counter, and to that of a step of the attack.
 #[derive(Clone, Debug)]
 pub struct Tally {
     /// The pass.
     pub pass: NetPass,
+    /// The step, where this is the pass that takes it; steps without a counter are not counted.
+    pub step: Option<usize>,
     /// The statistics.
     pub stats: Stats,
 }
