@@ -11,8 +11,12 @@ of a method and style is slower than the others. It ends with its input. README.
 
 import argparse
 import json
+import os
 import sys
 import time
+
+# Read when torch is loaded. Threads that spin while they wait take the processor from whatever else runs.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import torch
 from torch.nn import functional as F
@@ -38,7 +42,10 @@ def parse(argv):
     p.add_argument("--eps", type=float, default=0.031)
     p.add_argument("--alpha", type=float, default=0.007)
     p.add_argument("--kept-share", type=float, default=0.4, help="the share of the examples that HAM keeps, forced")
-    return p.parse_args(argv)
+    args = p.parse_args(argv)
+    if not 0 < args.k_drop < args.steps:
+        p.error("--k-drop must be less than --steps, and at least 1")
+    return args
 
 
 class Peer:
@@ -109,7 +116,6 @@ class Peer:
             x_adv = self.step(x_adv, x, gradient)
             if kept is not None:
                 x, y, x_adv = x[kept], y[kept], x_adv[kept]
-        self.net.requires_grad_(True)
         return x_adv.detach(), y
 
     def mini_batch(self, method):
@@ -120,7 +126,7 @@ class Peer:
         with self.autocast():
             x_adv, y = self.attack_official(k_drop) if self.official else self.attack_tuned(k_drop)
         attacked = time.perf_counter()
-        self.net.train()
+        self.net.train().requires_grad_(True)
         self.sgd.zero_grad()
         if len(y) > 0:
             with self.autocast():
