@@ -1,5 +1,6 @@
 //! What a run or an evaluation leaves for people: numbers (`report.json`, metrics), terminal tables and figures.
 
+pub mod comparison;
 pub mod fairness;
 pub mod metrics;
 pub mod plot;
