@@ -101,6 +101,17 @@ impl MethodRow {
         let of = |r: &SeedResult| r.attacks.iter().find(|a| a.name == name).and_then(&value);
         Spread::of(&self.results.iter().map(of).collect::<Option<Vec<f64>>>()?)
     }
+
+    /// Accuracy of a class under the attack `name`, over the seeds.
+    pub fn class_over_seeds(&self, name: &str, class: usize) -> Option<Spread> {
+        self.over_seeds(name, |a| Some(a.fairness.per_class.get(class).copied().flatten()?.accuracy))
+    }
+
+    /// Robust fairness against the baseline under the attack `name`, over the seeds.
+    pub fn rho_over_seeds(&self, name: &str) -> Option<Spread> {
+        let of = |r: &SeedResult| *r.rho.get(r.attacks.iter().position(|a| a.name == name)?)?;
+        Spread::of(&self.results.iter().map(of).collect::<Option<Vec<f64>>>()?)
+    }
 }
 
 /// `bench.json`: methods side by side.
@@ -155,5 +166,22 @@ impl Comparison {
     pub fn attacks(&self) -> Vec<String> {
         let first = self.methods.iter().flat_map(|m| &m.results).next();
         first.map_or(vec![], |r| r.attacks.iter().map(|a| a.name.clone()).collect())
+    }
+
+    /// How many classes the results have at most.
+    pub fn classes(&self) -> usize {
+        let attacks = self.methods.iter().flat_map(|m| &m.results).flat_map(|r| &r.attacks);
+        attacks.map(|a| a.fairness.per_class.len()).max().unwrap_or(0)
+    }
+
+    /// The baseline's row; none where it is not one of the methods.
+    pub fn baseline_row(&self) -> Option<&MethodRow> {
+        self.methods.iter().find(|m| m.method == self.baseline)
+    }
+
+    /// The seeds that any method was trained with, each once.
+    pub fn seeds(&self) -> Vec<u64> {
+        let seeds = self.methods.iter().flat_map(|m| &m.results).map(|r| r.seed);
+        seeds.collect::<std::collections::BTreeSet<u64>>().into_iter().collect()
     }
 }
