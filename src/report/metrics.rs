@@ -167,7 +167,7 @@ impl Epoch {
 }
 
 /// A CSV field: quoted only where it has to be.
-fn quote(s: &str) -> String {
+pub(super) fn quote(s: &str) -> String {
     if s.contains(['"', ',', '\n', '\r']) { format!("\"{}\"", s.replace('"', "\"\"")) } else { s.to_owned() }
 }
 

@@ -1,5 +1,8 @@
 //! What a run or an evaluation leaves for people: numbers (`report.json`, metrics), terminal tables and figures.
 
+pub mod comparison;
+pub mod comparison_csv;
+pub mod comparison_table;
 pub mod fairness;
 pub mod metrics;
 pub mod plot;

@@ -96,7 +96,7 @@ fn line(cells: [String; 12]) -> String {
 }
 
 /// `v` with at most `decimals` decimals and no more than `width` characters: large numbers lose decimals first.
-fn fit(v: f64, width: usize, decimals: usize) -> String {
+pub(super) fn fit(v: f64, width: usize, decimals: usize) -> String {
     if !v.is_finite() {
         return MISSING.to_owned();
     }
