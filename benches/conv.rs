@@ -2,39 +2,13 @@
 //!
 //! `cargo bench --bench conv [-- words]`. GFLOP/s count the direct sum's operations, so Winograd may pass the peak.
 
-use ham_engine::cpu::simd::{Kernel, Level, Line, Simd};
+use ham_engine::cpu::peak::peak_gflops;
+use ham_engine::cpu::simd::{Level, Line};
 use ham_engine::ops::conv::Conv;
 use ham_engine::ops::conv::cases::{Case, LAYERS};
 use ham_engine::ops::conv::cpu::{self, Act, Algo, DgradArgs, FpropArgs, Pass};
 use ham_engine::ops::stem::{cpu as stem_cpu, stem};
-use std::hint::black_box;
-use std::time::Instant;
-
-/// Twelve registers of independent FMA chains: nothing but arithmetic.
-struct Peak(usize);
-
-impl Kernel for Peak {
-    type Output = f32;
-    #[inline(always)]
-    fn run<S: Simd>(self, s: S) -> f32 {
-        let (a, b) = (s.splat(black_box(0.999)), s.splat(black_box(0.001)));
-        let mut acc = [s.splat(1.0); 6];
-        for _ in 0..self.0 {
-            for v in &mut acc {
-                *v = s.fma(*v, a, b);
-            }
-            // A second round hides the loop and, where a vector is one register, gives twelve chains no fewer.
-            for v in &mut acc {
-                *v = s.fma(*v, a, b);
-            }
-        }
-        let mut sum = s.zero();
-        for v in acc {
-            sum = s.add(sum, v);
-        }
-        s.sum(sum)
-    }
-}
+use std::time::{Duration, Instant};
 
 /// The shortest time in seconds of one call of `f`, over a quarter of a second.
 fn time(f: &mut dyn FnMut()) -> f64 {
@@ -163,10 +137,7 @@ fn main() {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().expect("a pool of one thread");
     pool.install(|| {
         let level = Level::detect();
-        let seconds = time(&mut || {
-            black_box(level.run(Peak(100_000)));
-        });
-        let peak = 2.0 * 16.0 * 12.0 * 1e5 / seconds / 1e9;
+        let peak = peak_gflops(level, Duration::from_millis(250));
         println!("{level}, one core, measured FMA peak {peak:.1} GFLOP/s; * is the algorithm chosen\n");
         let title = "layer (n, c, k, h, filter/stride)";
         println!("{title:43} {:12} {:10} {:>9} {:>9} {:>6}", "pass", "algo", "us/image", "GFLOP/s", "peak");

@@ -5,6 +5,15 @@ use crate::program::{Buf, DType, Phase, Program};
 use bytemuck::Pod;
 use std::time::Duration;
 
+/// Where the time of a replay went.
+#[derive(Clone, Debug)]
+pub struct Trace {
+    /// Of each op of the program, in its order: seconds, summed over the workers.
+    pub seconds: Vec<f64>,
+    /// Workers that share the ops.
+    pub workers: usize,
+}
+
 /// A device: flat buffers, and programs that it prepares once and replays.
 ///
 /// The operations themselves are data ([`crate::program::Op`]), so a backend sees a whole mini-batch before it runs: it may
@@ -62,6 +71,24 @@ pub trait Backend {
     /// # Errors
     /// As [`Backend::read`].
     fn take_time(&mut self, phase: Phase) -> Result<Duration>;
+
+    /// Bytes that the backend's buffers and this program take.
+    fn memory(&self, recorded: &Self::Recorded) -> u64;
+
+    /// GFLOP/s of a loop of nothing but multiply-adds, measured now; none where that is not known.
+    fn peak_gflops(&self) -> Option<f64> {
+        None
+    }
+
+    /// Runs the program once as [`Backend::replay`] does, and tells how long each op took, summed over the device's workers, and
+    /// how many these are; none where only a profiler can.
+    ///
+    /// # Errors
+    /// As [`Backend::replay`].
+    fn trace(&mut self, recorded: &mut Self::Recorded) -> Result<Option<Trace>> {
+        let _ = recorded;
+        Ok(None)
+    }
 
     /// Opens a range that profilers show by this name.
     fn enter(&mut self, name: &str) {

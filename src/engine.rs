@@ -327,12 +327,6 @@ impl<B: Backend> Engine<B> {
         self.backend.write(self.lr, 0, rates)
     }
 
-    /// The lean walk for gradients of `loss`. Those of the divergence come from a small difference of two forward passes, which
-    /// Winograd's rounding would disturb.
-    fn eval_pass(&self, p: &mut Program, loss: Loss) -> EvalPass<'_> {
-        EvalPass::prepare(p, &self.net, self.arenas, [self.exact || loss == Loss::Divergence, self.exact])
-    }
-
     fn load(&self, p: &mut Program, scene: &Scene, augment: bool, seed: u64) {
         let Scene { image, batch, data, stats } = *scene;
         let load = LoadBatch { data, image, batch, stats, augment, rng: Philox::new(seed) };
@@ -345,6 +339,15 @@ impl<B: Backend> Engine<B> {
     /// # Errors
     /// Where the backend can't run it.
     pub fn record_train(&mut self, scene: &Scene, spec: &TrainSpec) -> Result<B::Recorded> {
+        let program = self.train_program(scene, spec)?;
+        self.backend.record(program)
+    }
+
+    /// The program that [`Engine::record_train`] records.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn train_program(&mut self, scene: &Scene, spec: &TrainSpec) -> Result<Program> {
         let plan = &spec.plan;
         let formulas = plan.checks.iter().map(|c| &c.keep).chain([&plan.weight]);
         formulas.into_iter().try_for_each(|f| f.validate())?;
@@ -359,7 +362,7 @@ impl<B: Backend> Engine<B> {
         self.load(&mut p, scene, spec.augment, spec.seed);
         p.push(Op::Mark(Phase::Attack));
         let input = if let Some(pgd) = &plan.attack {
-            let pass = self.eval_pass(&mut p, pgd.loss);
+            let pass = EvalPass::prepare(&mut p, &self.net, self.arenas, self.exact);
             let from = (spec.seed, Stream::Attack);
             attack::record(&mut p, scene, &pass, pgd, &plan.checks, from, plan.measures_step())
         } else {
@@ -400,7 +403,7 @@ impl<B: Backend> Engine<B> {
         let clean = clean.map(|c| c.2);
         let update = Update { arenas, lr, momentum, weight_decay, ema, clean, batch, stats };
         p.within(Range::Update, |p| p.push(Op::Update(update)));
-        self.backend.record(p)
+        Ok(p)
     }
 
     /// The loss of two passes that a plan has, its factor, and where the clean pass leaves its gradients.
@@ -426,7 +429,7 @@ impl<B: Backend> Engine<B> {
         let Scene { batch, data, stats, .. } = *scene;
         let mut p = Program::new(batch.capacity, batch.live);
         self.load(&mut p, scene, false, seed);
-        let pass = self.eval_pass(&mut p, Loss::CrossEntropy);
+        let pass = EvalPass::prepare(&mut p, &self.net, self.arenas, self.exact);
         let input = match attack {
             Some(pgd) => attack::record(&mut p, scene, &pass, pgd, &[], (seed, Stream::Eval), false),
             None => batch.x,
@@ -445,7 +448,7 @@ impl<B: Backend> Engine<B> {
     pub fn record_clean(&mut self, scene: &Scene, gradient: Option<Buf>) -> Result<B::Recorded> {
         let mut p = Program::new(scene.batch.capacity, scene.batch.live);
         self.load(&mut p, scene, false, 0);
-        let pass = self.eval_pass(&mut p, Loss::CrossEntropy);
+        let pass = EvalPass::prepare(&mut p, &self.net, self.arenas, self.exact);
         pass.forward(&mut p, &scene.batch, scene.batch.x, false, false);
         if let Some(gradient) = gradient {
             pass.backward(&mut p, &scene.batch, Loss::CrossEntropy, StemSink::Gradient(gradient));
@@ -461,7 +464,7 @@ impl<B: Backend> Engine<B> {
         let Scene { batch, data, stats, .. } = *scene;
         let mut p = Program::new(batch.capacity, batch.live);
         self.load(&mut p, scene, false, seed);
-        let pass = self.eval_pass(&mut p, Loss::CrossEntropy);
+        let pass = EvalPass::prepare(&mut p, &self.net, self.arenas, self.exact);
         attack::record(&mut p, scene, &pass, pgd, checks, (seed, Stream::Attack), true);
         p.push(Op::Account(Account { batch, data, stats }));
         self.backend.record(p)

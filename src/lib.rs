@@ -7,6 +7,7 @@
 pub mod attack;
 pub mod backend;
 pub mod batch;
+pub mod bench;
 pub mod cli;
 pub mod cpu;
 pub mod data;

@@ -300,6 +300,7 @@ fn method_step<B: Backend>(
     let plan = method_plan(case, name, spec.sigma);
     let frozen = plan.checks.iter().any(|c| c.fate == Fate::Frozen);
     let attacked = plan.attack.is_some();
+    let spreads = plan.attack.is_some_and(|a| a.loss == Loss::Divergence);
     let n = case.labels.len();
     let len = e.net.arch.image.len();
     let scene = e.scene(Images::F32(&case.images), &case.labels, n, case.spec.steps).unwrap();
@@ -325,15 +326,28 @@ fn method_step<B: Backend>(
     };
     let x_adv: Vec<f32> = e.backend.read_all(input).unwrap();
     let want = f32s("x_adv");
-    let same = x_adv[..live * len].iter().zip(&want).filter(|(g, w)| (*g - *w).abs() <= 1e-6).count();
-    assert!(same as f64 >= 0.995 * want.len() as f64, "{what}: {same} of {} pixels agree", want.len());
-    assert!(!flips_none || same == want.len(), "{what}: {} pixels differ", want.len() - same);
-    let all: Vec<f32> = e.backend.read_all(b.weight).unwrap();
-    let weight: Vec<f32> = kept.iter().map(|p| all[*p as usize]).collect();
+    // A flipped sign moves a pixel for good. Where the loss is a divergence from the clean outputs, its gradient is of the
+    // perturbation itself, so that one flip spreads through its example; but to no other example.
+    let differ = |(g, w): (&[f32], &[f32])| g.iter().zip(w).filter(|(g, w)| (*g - *w).abs() > 1e-6).count();
+    let flips: Vec<usize> = x_adv[..live * len].chunks(len).zip(want.chunks(len)).map(differ).collect();
+    let (all, examples) = (flips.iter().sum::<usize>(), flips.iter().filter(|n| **n > 0).count());
+    // Winograd's rounding may flip signs, anywhere but on this machine's level with a gradient that does not vanish.
+    let winograd = what.contains("exact=false");
+    let may_flip = !flips_none || spreads && winograd;
+    println!("{what}: {all} of {} pixels differ, in {examples} of {live} examples", want.len());
+    if spreads && may_flip {
+        assert!(examples * 8 <= live, "{what}: {examples} of {live} examples differ");
+    } else if may_flip {
+        assert!(all * 200 <= want.len(), "{what}: {all} of {} pixels differ", want.len());
+    } else {
+        assert_eq!(all, 0, "{what}: pixels that differ");
+    }
+    let weights: Vec<f32> = e.backend.read_all(b.weight).unwrap();
+    let weight: Vec<f32> = kept.iter().map(|p| weights[*p as usize]).collect();
     close(&format!("{what}: weights"), &weight, &f32s("weight"), 2e-3);
     let (loss, got) = (f32s("loss")[0], e.counts(&scene).unwrap().mean_loss() as f32);
     assert!((got - loss).abs() <= 1e-3 * loss, "{what}: loss {got} of {loss}");
-    if !flips_none {
+    if all > 0 {
         return;
     }
     let before = Weights::from_state_dict(&e.net, &case.net, &case.path).unwrap().state_dict(&e.net);

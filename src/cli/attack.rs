@@ -148,9 +148,9 @@ struct AttackJob<'a> {
 }
 
 impl Job for AttackJob<'_> {
-    fn run<B: Backend>(self, backend: B) -> Result<()> {
+    fn run<B: Backend>(self, open: impl Fn() -> Result<B>) -> Result<()> {
         let AttackJob { args, split, arch, weights, pgd, checks } = self;
-        let mut engine = Engine::new(backend, arch, args.exact)?;
+        let mut engine = Engine::new(open()?, arch, args.exact)?;
         engine.set_weights(&weights)?;
         let outcome = attack(&mut engine, split, &pgd, &checks, args)?;
         write(&outcome, &engine, args, split.len())?;

@@ -65,24 +65,32 @@ pub(super) struct DeviceArgs {
 
 /// What a command does with whatever backend its options choose.
 pub(super) trait Job {
-    /// Runs it.
-    fn run<B: Backend>(self, backend: B) -> Result<()>;
+    /// Runs it; `open` makes a backend, each time a new one.
+    fn run<B: Backend>(self, open: impl Fn() -> Result<B>) -> Result<()>;
 }
 
 impl DeviceArgs {
+    /// CPU threads, at least one.
+    pub(super) fn threads(&self) -> usize {
+        match self.threads {
+            0 => std::thread::available_parallelism().map_or(1, usize::from),
+            n => n.into(),
+        }
+    }
+
     /// Runs a job on the chosen device.
     pub(super) fn run(&self, precision: Precision, job: impl Job) -> Result<()> {
         let threads = self.threads.into();
         match self.device {
             Device::Sim => {
-                let sim = SimDriver::new(SimOptions { threads, ..SimOptions::default() });
-                job.run(GpuBackend::new(sim, precision)?)
+                let sim = || SimDriver::new(SimOptions { threads, ..SimOptions::default() });
+                job.run(|| GpuBackend::new(sim(), precision))
             }
-            Device::Cuda(number) => job.run(GpuBackend::new(CudaDriver::open(number)?, precision)?),
+            Device::Cuda(number) => job.run(|| GpuBackend::new(CudaDriver::open(number)?, precision)),
             Device::Auto if let Some(number) = Cuda::detect().first_usable() => {
-                job.run(GpuBackend::new(CudaDriver::open(number)?, precision)?)
+                job.run(|| GpuBackend::new(CudaDriver::open(number)?, precision))
             }
-            Device::Auto | Device::Cpu if precision == Precision::Fp32 => job.run(CpuBackend::new(threads)?),
+            Device::Auto | Device::Cpu if precision == Precision::Fp32 => job.run(|| CpuBackend::new(threads)),
             Device::Auto => Err(Error::usage("--precision bf16 needs a GPU, and none can be used here")),
             Device::Cpu => Err(Error::usage("--precision bf16 needs --device cuda (or sim); a CPU computes in fp32")),
         }

@@ -129,10 +129,10 @@ struct EvalJob<'a> {
 }
 
 impl Job for EvalJob<'_> {
-    fn run<B: Backend>(self, backend: B) -> Result<()> {
+    fn run<B: Backend>(self, open: impl Fn() -> Result<B>) -> Result<()> {
         let EvalJob { args, data, split, arch, weights, eps, seed } = self;
         let images = Images::from(split);
-        let mut engine = Engine::new(backend, arch, false)?;
+        let mut engine = Engine::new(open()?, arch, false)?;
         engine.set_weights(&weights)?;
         let examined = Examined::new(&mut engine, images, &split.labels)?;
         let mut bar = Bar::new(0, !args.json);

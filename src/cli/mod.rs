@@ -1,6 +1,7 @@
 //! The command line.
 
 mod attack;
+mod bench;
 mod data;
 mod device;
 mod devices;
@@ -30,6 +31,7 @@ enum Command {
     Train(Box<train::Args>),
     Eval(eval::Args),
     Attack(attack::Args),
+    Bench(Box<bench::Args>),
     Data(data::Args),
     Kernels(kernels::Args),
     Devices(devices::Args),
@@ -49,6 +51,7 @@ pub fn main() -> ExitCode {
         Command::Train(args) => train::run(*args),
         Command::Eval(args) => eval::run(args),
         Command::Attack(args) => attack::run(args),
+        Command::Bench(args) => bench::run(*args),
         Command::Data(args) => data::run(args),
         Command::Kernels(args) => kernels::run(args),
         Command::Devices(args) => devices::run(args),

@@ -64,9 +64,9 @@ fn batches(s: &str) -> std::result::Result<std::ops::Range<usize>, String> {
 }
 
 /// Weights to start from, with their network.
-struct Init {
-    arch: Arch,
-    weights: Weights,
+pub(super) struct Init {
+    pub(super) arch: Arch,
+    pub(super) weights: Weights,
 }
 
 impl Init {
@@ -77,6 +77,26 @@ impl Init {
         let weights = Weights::from_state_dict(&Net::new(arch.clone()), &checkpoint.dict, path)?;
         Ok(Init { arch, weights })
     }
+}
+
+/// Completes the options from a file and a preset, and opens the data and the weights that they name.
+pub(super) fn open(
+    options: &mut Options,
+    config: Option<&Path>,
+    preset: Option<Preset>,
+) -> Result<(data::Dataset, Option<Init>)> {
+    if let Some(file) = config {
+        *options = options.or(&Options::read(file)?);
+    }
+    if let Some(preset) = preset {
+        *options = options.or(&Options::preset(preset));
+    }
+    let dataset = options.dataset.get_or_insert_with(|| "fashion-mnist-mini".into());
+    let checkpoint = options.init.as_deref().map(|path| Ok((path, Checkpoint::read(path)?))).transpose()?;
+    let classes = checkpoint.as_ref().map(|(path, c)| Ok(c.arch((1, 1), None, path)?.classes)).transpose()?;
+    let data = data::open_for(dataset, options.data_dir.as_deref(), classes)?;
+    let init = checkpoint.map(|(path, c)| Init::new(&c, path, &data, options)).transpose()?;
+    Ok((data, init))
 }
 
 pub(super) fn run(args: Args) -> Result<()> {
@@ -93,17 +113,7 @@ pub(super) fn run(args: Args) -> Result<()> {
         }
         None => None,
     };
-    if let Some(file) = config {
-        options = options.or(&Options::read(&file)?);
-    }
-    if let Some(preset) = preset {
-        options = options.or(&Options::preset(preset));
-    }
-    let dataset = options.dataset.get_or_insert_with(|| "fashion-mnist-mini".into());
-    let checkpoint = options.init.as_deref().map(|path| Ok((path, Checkpoint::read(path)?))).transpose()?;
-    let classes = checkpoint.as_ref().map(|(path, c)| Ok(c.arch((1, 1), None, path)?.classes)).transpose()?;
-    let data = data::open_for(dataset, options.data_dir.as_deref(), classes)?;
-    let init = checkpoint.map(|(path, c)| Init::new(&c, path, &data, &options)).transpose()?;
+    let (data, init) = open(&mut options, config.as_deref(), preset)?;
     let (config, full) = Config::new(&options, &data, init.as_ref().map(|i| &i.arch))?;
     catch_interrupts()?;
     let precision = config.precision;
@@ -123,7 +133,7 @@ struct TrainJob {
 }
 
 impl Job for TrainJob {
-    fn run<B: Backend>(self, backend: B) -> Result<()> {
+    fn run<B: Backend>(self, open: impl Fn() -> Result<B>) -> Result<()> {
         let TrainJob { config, full, data, init, resumed, out, profile_batches, json } = self;
         let is_new = resumed.is_none();
         let run = match resumed {
@@ -133,7 +143,7 @@ impl Job for TrainJob {
                 RunDir::create(out.as_deref(), &name, &full)?
             }
         };
-        let trainer = Trainer::new(backend, &config, &data, &run, init.as_ref().map(|i| &i.weights));
+        let trainer = open().and_then(|b| Trainer::new(b, &config, &data, &run, init.as_ref().map(|i| &i.weights)));
         let mut trainer = trainer.inspect_err(|_| {
             if is_new {
                 run.abandon();

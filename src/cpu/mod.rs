@@ -4,10 +4,11 @@ pub mod context;
 pub mod inspect;
 pub mod layout;
 pub mod memory;
+pub mod peak;
 pub mod record;
 pub mod simd;
 
-use crate::backend::Backend;
+use crate::backend::{Backend, Trace};
 use crate::program::{Buf, DType, Phase, Program};
 use crate::{Error, Result};
 use bytemuck::Pod;
@@ -16,6 +17,7 @@ use memory::Memory;
 use rayon::prelude::*;
 use record::{Recorded, Run, Step, implementation};
 use simd::Level;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// Threads at most; each has an arena of its own.
@@ -89,12 +91,24 @@ impl Backend for CpuBackend {
     }
 
     fn replay(&mut self, recorded: &mut Recorded) -> Result<()> {
-        let run = Replay { level: self.level, threads: self.threads, bufs: &self.bufs, recorded };
-        let times = self.pool.install(|| run.run());
-        for (total, t) in self.times.iter_mut().zip(times) {
-            *total += t;
-        }
+        self.run(recorded, None);
         Ok(())
+    }
+
+    fn memory(&self, recorded: &Recorded) -> u64 {
+        (self.bufs.iter().map(Memory::bytes).sum::<usize>() + recorded.bytes()) as u64
+    }
+
+    fn peak_gflops(&self) -> Option<f64> {
+        let all = self.pool.broadcast(|_| peak::peak_gflops(self.level, Duration::from_millis(300)));
+        Some(all.iter().sum())
+    }
+
+    fn trace(&mut self, recorded: &mut Recorded) -> Result<Option<Trace>> {
+        let spent: Vec<AtomicU64> = recorded.program.ops.iter().map(|_| AtomicU64::new(0)).collect();
+        self.run(recorded, Some(&spent));
+        let seconds = spent.into_iter().map(|ns| ns.into_inner() as f64 / 1e9).collect();
+        Ok(Some(Trace { seconds, workers: self.threads }))
     }
 
     fn take_time(&mut self, phase: Phase) -> Result<Duration> {
@@ -103,6 +117,14 @@ impl Backend for CpuBackend {
 }
 
 impl CpuBackend {
+    fn run(&mut self, recorded: &Recorded, spent: Option<&[AtomicU64]>) {
+        let run = Replay { level: self.level, threads: self.threads, bufs: &self.bufs, recorded, spent };
+        let times = self.pool.install(|| run.run());
+        for (total, t) in self.times.iter_mut().zip(times) {
+            *total += t;
+        }
+    }
+
     fn element<T: Pod>(&self, buf: Buf, offset: usize, len: usize) -> *mut T {
         assert_eq!(size_of::<T>(), buf.dtype.size(), "a buffer of {:?} accessed as another type", buf.dtype);
         assert!(offset + len <= buf.len, "elements {offset}+{len} of a buffer of {}", buf.len);
@@ -117,6 +139,8 @@ struct Replay<'a> {
     threads: usize,
     bufs: &'a [Memory],
     recorded: &'a Recorded,
+    /// Nanoseconds of each op, summed over threads, where they are asked for.
+    spent: Option<&'a [AtomicU64]>,
 }
 
 impl Replay<'_> {
@@ -131,8 +155,13 @@ impl Replay<'_> {
         unsafe { *self.bufs[live.id as usize].ptr().cast::<u32>() as usize }
     }
 
-    fn op(&self, i: usize, cx: &Context) {
-        implementation(&self.recorded.program.ops[i]).expect("marks are steps of their own").run(cx);
+    /// Runs an op, which keeps so many threads busy.
+    fn op(&self, i: usize, cx: &Context, threads: usize) {
+        let op = implementation(&self.recorded.program.ops[i]).expect("marks are steps of their own");
+        let Some(spent) = self.spent else { return op.run(cx) };
+        let start = Instant::now();
+        op.run(cx);
+        spent[i].fetch_add(start.elapsed().as_nanos() as u64 * threads as u64, Ordering::Relaxed);
     }
 
     /// Runs all steps and returns the time of each phase.
@@ -146,10 +175,10 @@ impl Replay<'_> {
                     times[phase as usize] += since.elapsed();
                     (phase, since) = (*next, Instant::now());
                 }
-                Step::Alone(i) => self.op(*i, &self.context(0, 0, self.live())),
+                Step::Alone(i) => self.op(*i, &self.context(0, 0, self.live()), self.threads),
                 Step::Prepare { folds, filters } => {
-                    folds.iter().for_each(|&i| self.op(i, &self.context(0, 0, 0)));
-                    filters.par_iter().for_each(|&i| self.op(i, &self.context(0, 0, 0)));
+                    folds.iter().for_each(|&i| self.op(i, &self.context(0, 0, 0), 1));
+                    filters.par_iter().for_each(|&i| self.op(i, &self.context(0, 0, 0), 1));
                 }
                 Step::Stretch { tallies, runs } => self.stretch(tallies, runs),
             }
@@ -160,7 +189,7 @@ impl Replay<'_> {
 
     fn stretch(&self, tallies: &[usize], runs: &[Run]) {
         let live = self.live();
-        tallies.iter().for_each(|&i| self.op(i, &self.context(0, 0, live)));
+        tallies.iter().for_each(|&i| self.op(i, &self.context(0, 0, live), 1));
         // As many tiles as fill all threads, of equal size but for one slot.
         let tiles = live.div_ceil(self.recorded.tile).next_multiple_of(self.threads).min(live);
         (0..tiles).into_par_iter().with_max_len(1).for_each(|t| {
@@ -170,7 +199,7 @@ impl Replay<'_> {
             for run in runs {
                 for part in (first..end).step_by(run.slots) {
                     let cx = tile.part(part, run.slots.min(end - part));
-                    run.ops.iter().for_each(|&i| self.op(i, &cx));
+                    run.ops.iter().for_each(|&i| self.op(i, &cx, 1));
                 }
             }
         });

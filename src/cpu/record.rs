@@ -84,6 +84,19 @@ pub struct Recorded {
 }
 
 impl Recorded {
+    /// Bytes of its values and arenas.
+    pub(super) fn bytes(&self) -> usize {
+        let place = |p: &Place| match p {
+            Place::Shared(memory) => memory.bytes(),
+            Place::Local(_) => 0,
+        };
+        let Values { maps, bits, filters, affines, .. } = &self.values;
+        maps.iter().chain(bits).map(|v| place(&v.1)).sum::<usize>()
+            + filters.iter().map(|f| f.1.bytes()).sum::<usize>()
+            + affines.iter().map(|a| a.1.bytes()).sum::<usize>()
+            + self.arenas.iter().map(Memory::bytes).sum::<usize>()
+    }
+
     /// Prepares `program` for `threads` threads; if `inspectable`, every value gets memory of its own.
     pub(super) fn new(program: Program, threads: usize, inspectable: bool) -> Result<Recorded> {
         let tile = tile(&program).min(program.capacity.div_ceil(threads)).max(1);

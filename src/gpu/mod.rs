@@ -65,6 +65,8 @@ pub struct GpuBackend<D: Driver> {
     pub driver: D,
     precision: Precision,
     bufs: Vec<D::Memory>,
+    /// Bytes of them.
+    bytes: u64,
     /// u64 `[phases, last mark]`: nanoseconds by phase, and when the last mark was passed.
     times: D::Memory,
     /// Launches are issued one by one, inside their ranges.
@@ -78,7 +80,7 @@ impl<D: Driver> GpuBackend<D> {
     /// Where the device fails.
     pub fn new(mut driver: D, precision: Precision) -> Result<Self> {
         let times = driver.alloc(record::TIMES * 8)?;
-        Ok(GpuBackend { driver, precision, bufs: Vec::new(), times, traced: false })
+        Ok(GpuBackend { driver, precision, bufs: Vec::new(), bytes: 0, times, traced: false })
     }
 
     fn address<T: Pod>(&self, buf: Buf, offset: usize, len: usize) -> Ptr {
@@ -101,6 +103,7 @@ impl<D: Driver> Backend for GpuBackend<D> {
 
     fn alloc(&mut self, dtype: DType, len: usize) -> Result<Buf> {
         self.bufs.push(self.driver.alloc(len * dtype.size())?);
+        self.bytes += (len * dtype.size()) as u64;
         Ok(Buf { id: self.bufs.len() as u32 - 1, dtype, len })
     }
 
@@ -121,6 +124,10 @@ impl<D: Driver> Backend for GpuBackend<D> {
 
     fn replay(&mut self, recorded: &mut Recorded<D>) -> Result<()> {
         self.driver.replay(&mut recorded.graph, self.traced)
+    }
+
+    fn memory(&self, recorded: &Recorded<D>) -> u64 {
+        self.bytes + recorded.bytes
     }
 
     fn enter(&mut self, name: &str) {

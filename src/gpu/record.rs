@@ -28,6 +28,8 @@ pub struct Recorded<D: Driver> {
     pub(super) graph: D::Graph,
     /// What the addresses in `values` belong to.
     _memory: Vec<D::Memory>,
+    /// Bytes of it.
+    pub(super) bytes: u64,
     pub(super) values: Values,
     pub(super) program: Program,
     pub(super) precision: Precision,
@@ -300,8 +302,9 @@ impl<D: Driver> Recorded<D> {
         // Once without memory, to see how much workspace the launchers ask for.
         let (_, workspace) = record(&program, precision, bufs, &values, times, shared)?;
         budget(&program, &sizes, workspace, driver.free_memory()?)?;
-        let mut memory = Vec::new();
+        let (mut memory, mut total) = (Vec::new(), 0);
         let mut place = |bytes: usize| -> Result<Ptr> {
+            total += bytes as u64;
             memory.push(driver.alloc(bytes)?);
             Ok(D::address(&memory[memory.len() - 1]))
         };
@@ -313,7 +316,7 @@ impl<D: Driver> Recorded<D> {
         values.workspace = place(workspace)?;
         let (commands, _) = record(&program, precision, bufs, &values, times, shared)?;
         let graph = driver.prepare(commands.clone())?;
-        Ok(Recorded { graph, _memory: memory, values, program, precision, commands })
+        Ok(Recorded { graph, _memory: memory, bytes: total, values, program, precision, commands })
     }
 }
 

@@ -50,8 +50,8 @@ pub struct EvalPass<'n> {
 impl<'n> EvalPass<'n> {
     /// Declares everything in `p` and records the folding and the filters' preparation.
     ///
-    /// `exact` asks for the rounding of direct convolutions, forward and backward.
-    pub fn prepare(p: &mut Program, net: &'n Net, arenas: Arenas, exact: [bool; 2]) -> Self {
+    /// `exact` asks for the rounding of direct convolutions.
+    pub fn prepare(p: &mut Program, net: &'n Net, arenas: Arenas, exact: bool) -> Self {
         let stage =
             |p: &mut Program, shape: Shape| Stage { shape, res: p.map(shape), a: p.map(shape), h: p.map(shape) };
         let mut stages = vec![stage(p, net.blocks[0].input)];
@@ -62,7 +62,7 @@ impl<'n> EvalPass<'n> {
         };
         let filters = |p: &mut Program, f: Filtered, stem: bool, scale_k: Option<Affine>, scale_c: Option<Affine>| {
             [Pass::Fprop, Pass::Dgrad].map(|pass| {
-                let filter = p.filter(FilterDecl { conv: f.conv, stem, pass, exact: exact[pass as usize] });
+                let filter = p.filter(FilterDecl { conv: f.conv, stem, pass, exact });
                 let scale_c = scale_c.filter(|_| pass == Pass::Dgrad);
                 let normalisation = net.arch.normalisation.clone().filter(|_| stem);
                 let (params, weights) = (arenas.params, f.weights);

@@ -1,6 +1,6 @@
 //! What a run measures: its validation split after an epoch, the test set at the end.
 
-use super::{EPOCH_THREAT, FINAL_THREATS, Observer, Progress, Trainer};
+use super::{EPOCH_THREAT, Observer, Progress, Trainer};
 use crate::backend::Backend;
 use crate::engine::Images;
 use crate::eval::{Examined, Threat};
@@ -32,7 +32,10 @@ impl<B: Backend> Trainer<'_, B> {
     }
 
     /// Evaluates the final weights on the test set (the validation split where there is none) and writes the report.
-    pub(super) fn report(&mut self, observer: &mut dyn Observer) -> Result<Report> {
+    ///
+    /// # Errors
+    /// As [`Trainer::run`].
+    pub fn report(&mut self, observer: &mut dyn Observer) -> Result<Report> {
         let held_out;
         let split = if self.data.test.is_empty() {
             held_out =
@@ -44,7 +47,7 @@ impl<B: Backend> Trainer<'_, B> {
         let mut attacks = Vec::new();
         if !split.is_empty() {
             let examined = Examined::new(&mut self.engine, Images::from(split), &split.labels)?;
-            for threat in FINAL_THREATS {
+            for threat in self.threats.clone() {
                 let eps = self.config.settings.attack.eps;
                 let mut examination = examined.record(&mut self.engine, threat, eps, true, self.config.seed)?;
                 let (epoch, total) = (self.config.epochs(), split.len());

@@ -74,6 +74,10 @@ pub struct Trainer<'a, B: Backend> {
     profiled: std::ops::Range<usize>,
     /// Mini-batches that this process has trained.
     trained: usize,
+    /// The attacks of the evaluation at the end.
+    threats: Vec<Threat>,
+    /// Bytes that the backend has taken at most, as far as it has been asked.
+    memory: u64,
 }
 
 /// The examples that epochs are evaluated on, and their two attacks.
@@ -129,6 +133,8 @@ impl<'a, B: Backend> Trainer<'a, B> {
             program: None,
             profiled: 0..0,
             trained: 0,
+            threats: FINAL_THREATS.to_vec(),
+            memory: 0,
         };
         if !trainer.load()? {
             let weights = init.cloned().unwrap_or_else(|| Weights::init(&trainer.engine.net, config.seed));
@@ -140,6 +146,21 @@ impl<'a, B: Backend> Trainer<'a, B> {
     /// Lets a profiler record these mini-batches, counted from 0 from here on.
     pub fn profile(&mut self, batches: std::ops::Range<usize>) {
         self.profiled = batches;
+    }
+
+    /// Chooses the attacks of the evaluation at the end.
+    pub fn threats(&mut self, threats: &[Threat]) {
+        self.threats = threats.to_vec();
+    }
+
+    /// Bytes that the backend took at most for a mini-batch.
+    pub fn memory(&self) -> u64 {
+        self.memory
+    }
+
+    /// What the device reaches at most; see [`Backend::peak_gflops`].
+    pub fn peak_gflops(&self) -> Option<f64> {
+        self.engine.backend.peak_gflops()
     }
 
     /// The device, as reports name it.
@@ -169,14 +190,23 @@ impl<'a, B: Backend> Trainer<'a, B> {
     /// [`Error::Interrupted`] after saving when the observer asks to stop, [`Error::Diverged`], or where a file can't be
     /// written.
     pub fn run(&mut self, observer: &mut dyn Observer) -> Result<Report> {
-        for epoch in self.epochs.len() + 1..=self.config.epochs() {
-            self.engine.backend.enter(&format!("epoch {epoch}"));
-            let metrics = self.train_epoch(epoch, observer).and_then(|()| self.close_epoch(epoch, observer));
-            self.engine.backend.leave();
-            let metrics = metrics?;
-            observer.epoch(&metrics);
+        while self.epochs.len() < self.config.epochs() {
+            self.run_epoch(observer)?;
         }
         self.report(observer)
+    }
+
+    /// Trains the next epoch, evaluates and saves.
+    ///
+    /// # Errors
+    /// As [`Trainer::run`].
+    pub fn run_epoch(&mut self, observer: &mut dyn Observer) -> Result<()> {
+        let epoch = self.epochs.len() + 1;
+        self.engine.backend.enter(&format!("epoch {epoch}"));
+        let metrics = self.train_epoch(epoch, observer).and_then(|()| self.close_epoch(epoch, observer));
+        self.engine.backend.leave();
+        observer.epoch(&metrics?);
+        Ok(())
     }
 
     fn train_epoch(&mut self, epoch: usize, observer: &mut dyn Observer) -> Result<()> {
@@ -186,7 +216,9 @@ impl<'a, B: Backend> Trainer<'a, B> {
         let spec = self.config.spec(epoch);
         if self.program.as_ref().is_none_or(|(s, _)| *s != spec) {
             self.program = None; // its memory goes before the next one's comes
-            self.program = Some((spec.clone(), self.engine.record_train(&self.scene, &spec)?));
+            let program = self.engine.record_train(&self.scene, &spec)?;
+            self.memory = self.memory.max(self.engine.backend.memory(&program));
+            self.program = Some((spec.clone(), program));
         }
         let mut order: Vec<u32> = if self.config.shuffle {
             Philox::new(self.config.seed).permutation(Stream::Order, epoch as u32, self.examples)

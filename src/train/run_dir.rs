@@ -142,7 +142,10 @@ impl RunDir {
 }
 
 /// Makes `folder`/NAME-NNN with the next free number. Two runs that start at once get two folders.
-fn free(folder: &Path, name: &str) -> Result<PathBuf> {
+///
+/// # Errors
+/// Where `folder` can't be written to.
+pub fn free(folder: &Path, name: &str) -> Result<PathBuf> {
     std::fs::create_dir_all(folder).map_err(Error::io(folder, "cannot create the folder of runs"))?;
     for i in 1.. {
         let path = folder.join(format!("{name}-{i:03}"));

@@ -162,7 +162,7 @@ fn account_counts() {
     };
     assert_eq!(read(&b), want);
     assert_eq!(b.u32s(data.control), [14, 100, 1]);
-    assert_eq!((want.units(), want.kept_share(), want.mean_loss()), (10, 0.5, 3.5));
+    assert_eq!((want.units(), want.kept_share(), want.mean_loss()), (14, 0.5, 3.5));
 
     b.live(&[], 3);
     b.run([tally(Fprop), account()]);

@@ -1,0 +1,104 @@
+//! Where the time of a mini-batch goes: step by step of the attack, and by kind of work.
+
+use crate::backend::Trace;
+use crate::engine::Counts;
+use crate::program::{Op, Program, Range};
+use comfy_table::presets::UTF8_FULL_CONDENSED;
+use comfy_table::{CellAlignment, Table};
+use serde::Serialize;
+
+/// A line of the ledger.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Line {
+    /// What: a step of the attack, or a part of the rest.
+    pub what: String,
+    /// Examples at its start, and example passes forward and backward, where it is a step.
+    pub step: Option<[u64; 3]>,
+    /// Seconds, of all workers, divided by their number.
+    pub seconds: f64,
+}
+
+/// Where the time of a mini-batch went. The lines add up to the wall clock's seconds; the last one is what workers waited.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Ledger {
+    /// The lines.
+    pub lines: Vec<Line>,
+    /// Seconds by the clock.
+    pub seconds: f64,
+}
+
+/// What an op that is part of no step is booked on.
+fn part(op: &Op, training: bool) -> &'static str {
+    match op {
+        Op::Load(_) => "load and augment",
+        Op::Start(_) => "random start",
+        Op::Fold(_) | Op::PrepareFilter(_) => "fold and prepare filters",
+        Op::Freeze(_) | Op::Thaw(_) => "freeze and thaw",
+        Op::Weigh(_) | Op::Pair(_) | Op::Account(_) | Op::Tally(_) => "weights, losses, counters",
+        Op::Update(_) => "parameter update",
+        Op::ConvWgrad(_) | Op::StemWgrad(_) | Op::HeadWgrad(_) => "training: weight gradients",
+        Op::NormFprop(_) | Op::NormBprop(_) => "training: batch norm",
+        Op::StemFprop(_) | Op::ConvFprop(_) | Op::HeadFprop(_) if training => "training: forward",
+        Op::StemDgrad(_) | Op::ConvDgrad(_) | Op::HeadDgrad(_) if training => "training: gradients to maps",
+        _ => "forward passes outside of steps",
+    }
+}
+
+/// Books a trace of `program`, whose replay took `wall` seconds and counted `counts`.
+pub fn of(program: &Program, trace: &Trace, wall: f64, counts: &Counts) -> Ledger {
+    let mut lines: Vec<Line> = Vec::new();
+    let mut ranges: Vec<Range> = Vec::new();
+    for (op, seconds) in program.ops.iter().zip(&trace.seconds) {
+        match op {
+            Op::Enter(range) => ranges.push(*range),
+            Op::Leave => drop(ranges.pop()),
+            _ => {}
+        }
+        let step = ranges.iter().find_map(|r| match r {
+            Range::Step(k) => Some(*k),
+            _ => None,
+        });
+        let checks = ranges.contains(&Range::Check);
+        let training = ranges.iter().any(|r| matches!(r, Range::Forward | Range::Backward));
+        let what = match step {
+            Some(_) if checks => "check and compact".to_owned(),
+            Some(k) => Range::Step(k).to_string(),
+            None if matches!(op, Op::Mark(_) | Op::Enter(_) | Op::Leave) => continue,
+            None => part(op, training).to_owned(),
+        };
+        let line = match lines.iter_mut().position(|l| l.what == what) {
+            Some(at) => &mut lines[at],
+            None => {
+                let step = step.filter(|_| !checks).map(|k| {
+                    let live = |k: usize| counts.live.get(k).copied().unwrap_or(0);
+                    // A step's forward pass is of those that took the step before.
+                    let before = if k == 0 { counts.examples } else { live(k - 1) };
+                    [before, before, live(k)]
+                });
+                lines.push(Line { what, step, seconds: 0.0 });
+                lines.last_mut().expect("just pushed")
+            }
+        };
+        line.seconds += seconds / trace.workers as f64;
+    }
+    let busy: f64 = lines.iter().map(|l| l.seconds).sum();
+    lines.push(Line { what: "waiting for other threads".to_owned(), step: None, seconds: (wall - busy).max(0.0) });
+    Ledger { lines, seconds: wall }
+}
+
+impl Ledger {
+    /// As a table.
+    pub fn table(&self) -> String {
+        let mut table = Table::new();
+        table.load_style(UTF8_FULL_CONDENSED);
+        table.set_header(["", "live", "fprop", "dgrad", "ms", "share"]);
+        for line in &self.lines {
+            let [live, fprop, dgrad] = line.step.map_or(Default::default(), |s| s.map(|n| n.to_string()));
+            let (ms, share) = (format!("{:.2}", 1e3 * line.seconds), 100.0 * line.seconds / self.seconds);
+            table.add_row([line.what.clone(), live, fprop, dgrad, ms, format!("{share:.1} %")]);
+        }
+        table.add_row(["all", "", "", "", &format!("{:.2}", 1e3 * self.seconds), "100 %"]);
+        table.column_iter_mut().skip(1).for_each(|c| c.set_cell_alignment(CellAlignment::Right));
+        table.to_string()
+    }
+}

@@ -1,0 +1,76 @@
+//! What methods cost and what they buy, side by side.
+//!
+//! [`fixed`] times mini-batches at fixed weights, [`trained`] gathers what runs measured. Both take turns: a round has one
+//! mini-batch, or one epoch, of every method, and a ratio is of times in the same round, so that a machine that slows down slows
+//! all of them.
+
+pub mod fixed;
+pub mod ledger;
+pub mod peer;
+pub mod trained;
+
+use crate::engine::Counts;
+use crate::report::comparison::{MethodCost, Spread};
+
+/// What a round of a method took.
+#[derive(Clone, Debug)]
+pub struct Round {
+    /// Seconds of data, attack and update.
+    pub phases: [f64; 3],
+    /// Seconds in all.
+    pub seconds: f64,
+    /// What was counted.
+    pub counts: Counts,
+}
+
+/// What all methods are measured by.
+#[derive(Clone, Copy, Debug)]
+struct Scale {
+    /// Examples of an epoch.
+    examples: f64,
+    /// Multiply-adds of a forward pass of one example.
+    macs: usize,
+    /// GFLOP/s at most.
+    peak: Option<f64>,
+}
+
+/// The larger one of two measured peaks.
+pub fn better(a: Option<f64>, b: Option<f64>) -> Option<f64> {
+    a.into_iter().chain(b).reduce(f64::max)
+}
+
+/// The middle one of these.
+fn median(values: impl Iterator<Item = f64>) -> f64 {
+    Spread::of(&values.collect::<Vec<_>>()).map_or(0.0, |s| s.median)
+}
+
+/// The cost of a method whose rounds these are; `baseline` has the seconds of the baseline's in the same rounds.
+fn cost(rounds: &[Round], baseline: &[f64], scale: Scale, memory: u64) -> Option<MethodCost> {
+    let counts = &rounds.first()?.counts;
+    let per_epoch = |r: &Round| scale.examples / (r.counts.examples.max(1)) as f64;
+    let seconds = Spread::of(&rounds.iter().map(|r| r.seconds * per_epoch(r)).collect::<Vec<_>>())?;
+    let phase = |i: usize| median(rounds.iter().map(|r| r.phases[i] * per_epoch(r)));
+    let ratio = Spread::of(&rounds.iter().zip(baseline).map(|(r, b)| r.seconds / b).collect::<Vec<_>>())?;
+    let sum = |f: fn(&Counts) -> u64| rounds.iter().map(|r| f(&r.counts)).sum::<u64>() as f64;
+    let examples = sum(|c| c.examples).max(1.0);
+    let passes = [sum(|c| c.fprop), sum(|c| c.dgrad), sum(|c| c.wgrad)].map(|n| n / examples);
+    // Each unit is a pass of as many multiply-adds.
+    let gflops = 2.0 * scale.macs as f64 * passes.iter().sum::<f64>() * scale.examples / seconds.median / 1e9;
+    let live =
+        |k: usize| rounds.iter().map(|r| r.counts.live.get(k).copied().unwrap_or(0)).sum::<u64>() as f64 / examples;
+    Some(MethodCost {
+        seconds,
+        data: phase(0),
+        attack: phase(1),
+        update: phase(2),
+        eval: None,
+        ratio,
+        images_per_second: scale.examples / seconds.median,
+        passes,
+        kept_share: sum(|c| c.kept) / examples,
+        gflops: Some(gflops),
+        peak_share: scale.peak.map(|p| gflops / p),
+        memory: Some(memory),
+        live: (0..counts.live.len()).map(live).collect(),
+    })
+}

@@ -1,0 +1,76 @@
+//! What runs of several methods measured, put side by side.
+
+use super::{Round, Scale, cost, median};
+use crate::engine::Counts;
+use crate::report::comparison::{MethodRow, SeedResult};
+use crate::report::{AttackResult, Epoch, rho};
+
+/// A run of a method.
+#[derive(Clone, Debug)]
+pub struct Run {
+    /// The seed.
+    pub seed: u64,
+    /// What its epochs are called from where the method does its own work.
+    pub name: &'static str,
+    /// Its epochs.
+    pub epochs: Vec<Epoch>,
+    /// Its results on the test set.
+    pub attacks: Vec<AttackResult>,
+    /// Bytes that it took.
+    pub memory: u64,
+}
+
+fn round(e: &Epoch) -> Round {
+    let counts = Counts {
+        examples: e.examples,
+        kept: e.kept,
+        fprop: e.passes[0],
+        dgrad: e.passes[1],
+        wgrad: e.passes[2],
+        live: e.live_per_step.clone(),
+        ..Counts::default()
+    };
+    Round { phases: [e.data_seconds, e.attack_seconds, e.update_seconds], seconds: e.train_seconds, counts }
+}
+
+/// The row of a method from its runs, one a seed; `baseline` has the baseline's runs of the same seeds, in the same order.
+///
+/// Its cost is that of the epochs in which it does its own work, each against the baseline's of the same number and seed.
+pub fn row(
+    method: &str,
+    runs: &[Run],
+    baseline: &[Run],
+    examples: usize,
+    macs: usize,
+    peak: Option<f64>,
+) -> Option<MethodRow> {
+    let own = |run: &Run| run.epochs.iter().filter(|e| e.method == run.name).cloned().collect::<Vec<_>>();
+    let epochs: Vec<Epoch> = runs.iter().flat_map(own).collect();
+    let against = |run: &Run, base: &Run| {
+        own(run)
+            .iter()
+            .filter_map(|e| base.epochs.iter().find(|b| b.epoch == e.epoch))
+            .map(|b| b.train_seconds)
+            .collect()
+    };
+    let times: Vec<f64> = runs.iter().zip(baseline).flat_map(|(r, b)| -> Vec<f64> { against(r, b) }).collect();
+    let rounds: Vec<Round> = epochs.iter().map(round).collect();
+    let memory = runs.iter().map(|r| r.memory).max()?;
+    let mut cost = cost(&rounds, &times, Scale { examples: examples as f64, macs, peak }, memory)?;
+    let evaluated = epochs.iter().filter(|e| e.clean_accuracy.is_some()).map(|e| e.eval_seconds).collect::<Vec<_>>();
+    cost.eval = (!evaluated.is_empty()).then(|| median(evaluated.into_iter()));
+    let result = |(run, base): (&Run, &Run)| SeedResult {
+        seed: run.seed,
+        kept_share: run.epochs.iter().filter_map(Epoch::kept_share).collect(),
+        attacks: run.attacks.clone(),
+        rho: run
+            .attacks
+            .iter()
+            .map(|a| {
+                let b = base.attacks.iter().find(|b| b.name == a.name).filter(|_| !std::ptr::eq(run, base))?;
+                rho(&a.fairness, &b.fairness)
+            })
+            .collect(),
+    };
+    Some(MethodRow { method: method.to_owned(), cost, results: runs.iter().zip(baseline).map(result).collect() })
+}
