@@ -1,6 +1,7 @@
 //! What the report module shows must be right: numbers against hand calculation, files by round trip, tables by
 //! their alignment, figures by their text.
 
+mod comparison;
 mod display;
 mod numbers;
 

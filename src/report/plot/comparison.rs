@@ -66,7 +66,7 @@ const SHAPES: [(usize, f64, bool); 9] = [
     (4, 0.0, false),
     (3, 2.0, false),
     (5, -2.0, true),
-    (6, 0.0, false),
+    (4, 1.0, true),
     (4, 0.0, true),
     (3, 0.0, false),
 ];
