@@ -2,6 +2,7 @@
 //! their alignment, figures by their text.
 
 mod comparison;
+mod comparison_figures;
 mod display;
 mod numbers;
 
