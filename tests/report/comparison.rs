@@ -234,6 +234,11 @@ fn tables_of_long_names_and_odd_numbers_fit() {
     let text = comparison_table(&c);
     check_table(&text);
     assert!(text.contains("fgsm-rs") && text.contains("(PyTorch peer)"));
+    // Rules are above the attacks' names, however many lines the methods' take.
+    let lines: Vec<&str> = text.lines().collect();
+    let rules: Vec<&str> = lines.windows(2).filter(|w| w[0].starts_with('├')).map(|w| w[1]).collect();
+    assert_eq!(rules.len(), 3);
+    assert!(rules.iter().zip(["fgsm", "pgd-20", "cw-inf"]).all(|(line, a)| line.starts_with(&format!("│ {a} "))));
     c.methods[1].method = "line\nbreak".to_owned() + &"x".repeat(99);
     c.device = "d".repeat(300);
     c.methods[2].cost = MethodCost {
