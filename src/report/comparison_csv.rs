@@ -19,12 +19,12 @@ impl Columns<'_> {
         self.columns.push((name.to_owned(), self.methods.iter().map(cell).collect()));
     }
 
-    /// All that is known of a number measured several times.
+    /// All that is known of a number measured several times; one value has no standard deviation.
     fn measured(&mut self, name: &str, value: impl Fn(&MethodRow) -> Spread) {
         let parts: [(&str, fn(Spread) -> f64); 6] = [
             ("median", |s| s.median),
             ("mean", |s| s.mean),
-            ("sd", |s| s.sd),
+            ("sd", sd),
             ("low", |s| s.low),
             ("high", |s| s.high),
             ("count", |s| s.count as f64),
@@ -34,11 +34,16 @@ impl Columns<'_> {
         }
     }
 
-    /// Mean and standard deviation over the seeds.
+    /// Mean and standard deviation over the seeds; the latter only of several.
     fn over_seeds(&mut self, name: &str, value: impl Fn(&MethodRow) -> Option<Spread>) {
         self.number(name, |m| Some(value(m)?.mean));
-        self.number(&format!("{name}_sd"), |m| Some(value(m)?.sd));
+        self.number(&format!("{name}_sd"), |m| Some(sd(value(m)?)));
     }
+}
+
+/// The standard deviation; not a number of a single value.
+fn sd(s: Spread) -> f64 {
+    if s.count > 1 { s.sd } else { f64::NAN }
 }
 
 /// `name` as part of a column's name: lower case, and `_` for what is no letter or digit.

@@ -51,7 +51,7 @@ fn costs(comparison: &Comparison) -> Vec<String> {
     let others: usize = (1..COST_COLUMNS.len()).map(|i| column(i) + 3).sum();
     let room = COMPARISON_WIDTH.saturating_sub(others + 4).clamp(8, METHOD_WIDTH);
     let mut table = Table::new();
-    table.load_style(UTF8_FULL_CONDENSED).set_header(COST_COLUMNS);
+    table.load_style(UTF8_FULL_CONDENSED).set_header(header(COST_COLUMNS, 1));
     for row in rows {
         let name = Cell::new(wrap(&row[0], room).join("\n"));
         let numbers = row.iter().skip(1).map(|s| Cell::new(s).set_alignment(CellAlignment::Right));
@@ -63,6 +63,12 @@ fn costs(comparison: &Comparison) -> Vec<String> {
         the arithmetic that the device reaches in a loop of nothing but multiply-adds.";
     lines.extend(wrap(note, COMPARISON_WIDTH));
     lines
+}
+
+/// Titles, right-aligned like the numbers below them after the first `text` columns.
+fn header<const N: usize>(titles: [&str; N], text: usize) -> impl Iterator<Item = Cell> {
+    let side = move |i| if i < text { CellAlignment::Left } else { CellAlignment::Right };
+    titles.map(Cell::new).into_iter().enumerate().map(move |(i, cell)| cell.set_alignment(side(i)))
 }
 
 fn cost_row(m: &MethodRow, decimals: usize) -> Vec<String> {
@@ -96,7 +102,7 @@ fn cost_row(m: &MethodRow, decimals: usize) -> Vec<String> {
 fn gains(comparison: &Comparison) -> Vec<String> {
     let mut table = Table::new();
     table.load_style(UTF8_FULL_CONDENSED);
-    table.set_header(["attack", "method", "accuracy %", "worst class %", "gap", "NSD", "rho"]);
+    table.set_header(header(["attack", "method", "accuracy %", "worst class %", "gap", "NSD", "rho"], 2));
     // A rule belongs before these lines of the table.
     let mut rules = Vec::new();
     let mut rows = 0;

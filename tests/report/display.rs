@@ -6,7 +6,7 @@ use ham_engine::report::table::{EPOCH_WIDTH, EpochTable, FAIRNESS_WIDTH, fairnes
 use proptest::prelude::*;
 
 /// Fails unless tags balance and every `&` starts an entity; returns the texts, one a line.
-fn check_xml(svg: &str) -> String {
+pub fn check_xml(svg: &str) -> String {
     let mut open = Vec::new();
     let mut texts = String::new();
     for part in svg.split('<').skip(1) {

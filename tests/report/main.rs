@@ -1,6 +1,8 @@
 //! What the report module shows must be right: numbers against hand calculation, files by round trip, tables by
 //! their alignment, figures by their text.
 
+mod comparison;
+mod comparison_figures;
 mod display;
 mod numbers;
 

@@ -95,21 +95,3 @@ pub fn write_classes(path: &Path, class_names: &[String], attacks: &[AttackResul
         Ok(())
     })
 }
-
-/// A filled rectangle with an outline.
-fn swatch(area: &Area, corners: [(i32, i32); 2], fill: RGBColor) -> Drawn {
-    area.draw(&Rectangle::new(corners, fill.filled()))?;
-    Ok(area.draw(&Rectangle::new(corners, INK.stroke_width(1)))?)
-}
-
-/// An interval with end caps, black on a white edge to show on any bar.
-fn whisker(area: &Area, low: i32, high: i32, y: i32, cap: i32) -> Drawn {
-    let cap = cap.clamp(2, 4);
-    for style in [WHITE.stroke_width(3), BLACK.stroke_width(1)] {
-        area.draw(&PathElement::new(vec![(low, y), (high, y)], style))?;
-        for x in [low, high] {
-            area.draw(&PathElement::new(vec![(x, y - cap), (x, y + cap)], style))?;
-        }
-    }
-    Ok(())
-}

@@ -1,11 +1,18 @@
-//! Figures as SVG: [`write_curves`] over the epochs of a run, [`write_classes`] for the classes of an evaluation.
+//! Figures as SVG: [`write_curves`] over the epochs of a run, [`write_classes`] for the classes of an evaluation,
+//! [`write_figures`] for a comparison of methods.
 //!
 //! Series differ in dash, marker or lightness as well as in colour, so that they survive a grey print.
 
+mod class_lines;
 mod classes;
+mod comparison;
+mod cost;
 mod curves;
+mod live;
+mod tradeoff;
 
 pub use classes::write_classes;
+pub use comparison::write_figures;
 pub use curves::write_curves;
 
 use crate::fsio::write_atomic;
@@ -77,4 +84,22 @@ fn tick_label(tick: f64, step: f64) -> String {
     }
     let decimals = (-step.log10().floor()).max(0.0) as usize;
     format!("{tick:.decimals$}")
+}
+
+/// A filled rectangle with an outline.
+fn swatch(area: &Area, corners: [(i32, i32); 2], fill: RGBColor) -> Drawn {
+    area.draw(&Rectangle::new(corners, fill.filled()))?;
+    Ok(area.draw(&Rectangle::new(corners, INK.stroke_width(1)))?)
+}
+
+/// An interval with end caps, black on a white edge to show on any bar.
+fn whisker(area: &Area, low: i32, high: i32, y: i32, cap: i32) -> Drawn {
+    let cap = cap.clamp(2, 4);
+    for style in [WHITE.stroke_width(3), BLACK.stroke_width(1)] {
+        area.draw(&PathElement::new(vec![(low, y), (high, y)], style))?;
+        for x in [low, high] {
+            area.draw(&PathElement::new(vec![(x, y - cap), (x, y + cap)], style))?;
+        }
+    }
+    Ok(())
 }
