@@ -4,7 +4,7 @@ use super::Precision;
 use super::driver::{Arg, Command, Driver, Launch, Ptr};
 use super::fuse::{self, Step};
 use super::kernels::Kernel;
-use crate::ops::{account, conv, head, norm};
+use crate::ops::{account, conv, head, norm, stem};
 use crate::program::{Affine, Bits, Buf, Filter, FilterDecl, Map, Op, Phase, Program, Shape, Span};
 use crate::{Error, Result};
 use bytemuck::Pod;
@@ -130,7 +130,7 @@ impl Recorder<'_> {
         self.times
     }
 
-    /// At least `bytes` of scratch memory that the launches of this op share; the next op's overwrite it.
+    /// At least `bytes` of scratch memory that the launches of a step share; the next step's overwrite it.
     pub fn workspace(&mut self, bytes: usize) -> Ptr {
         self.workspace = self.workspace.max(bytes);
         self.values.workspace
@@ -184,7 +184,8 @@ impl Recorder<'_> {
             },
             Step::Fold(folds) => norm::gpu::fold(self, folds),
             Step::Prepare(filters) => conv::gpu::prepare(self, filters),
-            Step::Fprop(conv, shortcut) => conv::gpu::fprop(self, conv, *shortcut),
+            Step::Fprop(conv, shortcut, norm) => conv::gpu::fprop(self, conv, *shortcut, *norm),
+            Step::Stem(stem, norm) => stem::gpu::fprop(self, stem, *norm),
             Step::Dgrad(conv, shortcut) => conv::gpu::dgrad(self, conv, *shortcut),
             Step::Head(fprop, keep, dgrad) => head::gpu::fprop(self, fprop, *keep, *dgrad),
             Step::Enter(range) => {
@@ -205,7 +206,6 @@ fn launcher(op: &Op) -> Option<&dyn GpuOp> {
     Some(match op {
         Op::Load(o) => o,
         Op::Start(o) => o,
-        Op::StemFprop(o) => o,
         Op::StemDgrad(o) => o,
         Op::StemWgrad(o) => o,
         Op::ConvWgrad(o) => o,
@@ -221,6 +221,7 @@ fn launcher(op: &Op) -> Option<&dyn GpuOp> {
         Op::Mark(o) => o,
         Op::Fold(_)
         | Op::PrepareFilter(_)
+        | Op::StemFprop(_)
         | Op::ConvFprop(_)
         | Op::ConvDgrad(_)
         | Op::HeadFprop(_)

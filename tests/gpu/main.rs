@@ -8,6 +8,7 @@ mod head;
 mod lab;
 mod load;
 mod mine;
+mod moments;
 mod norm;
 mod run;
 mod start;

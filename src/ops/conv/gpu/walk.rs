@@ -6,6 +6,7 @@ use crate::gpu::driver::{Arg, Ptr};
 use crate::gpu::record::{Recorder, bytes, padded};
 use crate::gpu::{Precision, unsupported};
 use crate::ops::conv::Conv;
+use crate::ops::norm::gpu::Moments;
 use crate::program::Pass;
 use bytemuck::{Pod, Zeroable};
 
@@ -66,7 +67,7 @@ struct ConvDims {
     segment: [Segment; MOST_SEGMENTS],
 }
 
-/// A kernel: `conv_walk_{pixels}x{channels}`.
+/// A kernel: `conv_walk_{pixels}x{channels}`, and with moments `conv_walk_moments_{pixels}x{channels}`.
 struct Kernel {
     pixels: usize,
     channels: usize,
@@ -168,6 +169,8 @@ pub(super) struct Finish {
     pub residual: Ptr,
     /// Whether the residual is y itself.
     pub in_place: bool,
+    /// Whether the moments of y are wanted: of fprop to y alone.
+    pub moments: bool,
 }
 
 /// A part of a sum in both dimensions.
@@ -334,16 +337,16 @@ impl Problem<'_> {
     }
 }
 
-/// Launches the sum over the operands, and what finishes it.
-pub(super) fn walk(cx: &mut Recorder, pass: Pass, operands: &[Operand], finish: &Finish) -> Result<()> {
+/// Launches the sum over the operands, and what finishes it; says where the moments are, if they are wanted.
+pub(super) fn walk(cx: &mut Recorder, pass: Pass, operands: &[Operand], finish: &Finish) -> Result<Option<Moments>> {
     let (precision, shared, capacity) = (cx.precision, cx.shared, cx.capacity());
     let problem =
         Problem { precision, shared, capacity, pass, operands, plans: plans(pass, operands, finish.in_place) };
     if problem.plans.is_empty() {
-        return Ok(());
+        return Ok(None);
     }
     let (channels, [h, w]) = operands[0].output(pass);
-    let refuse = |why: &str| -> Result<()> { Err(unsupported("conv", format!("{:?}: {why}", operands[0].conv))) };
+    let refuse = |why: &str| Err(unsupported("conv", format!("{:?}: {why}", operands[0].conv)));
     if capacity * h * w >= u32::MAX as usize {
         return refuse("more than 2^32 pixels in a batch; a smaller batch would do");
     }
@@ -356,24 +359,24 @@ pub(super) fn walk(cx: &mut Recorder, pass: Pass, operands: &[Operand], finish: 
         return refuse("rows too wide for a patch in shared memory; smaller images would do");
     };
     let second = operands.get(1);
-    let args = [
-        Arg::Out(finish.y),
-        Arg::Out(finish.a),
-        Arg::Out(finish.bits),
-        Arg::In(operands[0].map),
-        Arg::In(operands[0].filter),
-        Arg::In(second.map_or(0, |o| o.map)),
-        Arg::In(second.map_or(0, |o| o.filter)),
-        Arg::In(finish.bias),
-        Arg::In(finish.affine[0]),
-        Arg::In(finish.affine[1]),
-        Arg::In(finish.mask),
-        Arg::In(finish.residual),
-        cx.live(),
-        bytes(&c.dims),
-    ];
-    let name = format!("conv_walk_{}x{}", c.kernel.pixels, c.kernel.channels);
     let conv = operands[0].conv;
+    let moments = finish.moments.then(|| {
+        let (group, tiles) = c.dims.tile.group();
+        Moments::new(cx, padded(channels), group, tiles)
+    });
+    let mut args = vec![Arg::Out(finish.y)];
+    match &moments {
+        Some(moments) => args.extend(moments.args()),
+        None => args.extend([finish.a, finish.bits].map(Arg::Out)),
+    }
+    args.extend([operands[0].map, operands[0].filter].map(Arg::In));
+    args.extend([second.map_or(0, |o| o.map), second.map_or(0, |o| o.filter), finish.bias].map(Arg::In));
+    if moments.is_none() {
+        args.extend([finish.affine[0], finish.affine[1], finish.mask].map(Arg::In));
+    }
+    args.extend([Arg::In(finish.residual), cx.live(), bytes(&c.dims)]);
+    let kind = if moments.is_some() { "_moments" } else { "" };
+    let name = format!("conv_walk{kind}_{}x{}", c.kernel.pixels, c.kernel.channels);
     let shape = format!(
         "{pass:?} {h}x{w}x{channels}, {0}x{0}/{1} of {2}{3}",
         conv.filter,
@@ -381,5 +384,6 @@ pub(super) fn walk(cx: &mut Recorder, pass: Pass, operands: &[Operand], finish: 
         operands[0].input(pass).0,
         if second.is_some() { ", and a shortcut" } else { "" }
     );
-    cx.launch_typed(&name, c.grid, c.kernel.threads, c.shared, args, shape)
+    cx.launch_typed(&name, c.grid, c.kernel.threads, c.shared, args, shape)?;
+    Ok(moments)
 }

@@ -1,0 +1,148 @@
+//! A batch norm whose statistics come from the convolution or the stem before it.
+
+use crate::common::{Rng, bits};
+use crate::conv::{Case, PRECISIONS, Values, conv, kernels, relative, terms, tolerance, x_shape, y_shape};
+use crate::lab::{Lab, SEEDS, near};
+use ham_engine::gpu::Precision;
+use ham_engine::gpu::kernels::MODULES;
+use ham_engine::ops::conv::{Activation, Conv, ConvFprop, Epilogue};
+use ham_engine::ops::norm::{Norm, NormFprop};
+use ham_engine::program::{Op, Pass, Span};
+use std::collections::BTreeSet;
+
+/// What the convolution does besides.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Extra {
+    None,
+    /// Adds a map.
+    Residual,
+    /// Adds 1000, which is large against the deviation.
+    Mean,
+    /// An activation: then the statistics don't come from the convolution.
+    Act,
+}
+
+/// Runs a convolution and the batch norm of its result; gives the kernels and the bits of all that the GPU wrote.
+fn run(precision: Precision, seed: u64, case: &Case, extra: Extra) -> (Vec<&'static str>, Vec<u32>) {
+    let mut lab = Lab::of_maps(precision, seed, case.live.max(1));
+    let (mut rng, c, shape) = (Rng(11), case.conv, y_shape(&case.conv));
+    let mut p = Values::new(&lab, case);
+    let filter = p.filter(&mut lab, &mut rng, c, Pass::Fprop, false);
+    let (x, y, a) = (p.map(x_shape(&c)), p.map(shape), p.map(shape));
+    let shortcut = case.shortcut.map(|s| {
+        let (x, filter) = (p.map(x_shape(&s)), p.filter(&mut lab, &mut rng, s, Pass::Fprop, false));
+        let epilogue = Epilogue { y: Some(y), ..Epilogue::default() };
+        p.program.push(Op::ConvFprop(ConvFprop { conv: s, x, filter, epilogue }));
+        y
+    });
+    let residual = shortcut.or_else(|| (extra == Extra::Residual).then(|| p.map(shape)));
+    // Set below, to more than what others hold.
+    let bias = (extra == Extra::Mean).then(|| p.program.affine(c.k));
+    let act = (extra == Extra::Act).then(|| Activation { affine: None, a: p.map(shape), bits: None });
+    let epilogue = Epilogue { bias, residual, y: Some(y), act };
+    p.program.push(Op::ConvFprop(ConvFprop { conv: c, x, filter, epilogue }));
+    let span = |i: usize| Span { offset: 3 + i * (c.k + 2), len: c.k };
+    let norm = Norm { gamma: span(0), beta: span(1), mean: span(2), var: span(3) };
+    let mut values = rng.f32s(3 + 4 * (c.k + 2), -1.0, 1.0);
+    values[norm.gamma.range()].iter_mut().for_each(|g| *g += 1.5);
+    let batch_stats = lab.buffer(&vec![9.0; values.len()]);
+    let params = lab.buffer(&values);
+    p.program.push(Op::NormFprop(NormFprop { shape, x: y, a, params, batch_stats, norm }));
+    let mut pair = p.start(&mut lab, &mut rng, case);
+    if let Some(bias) = bias {
+        lab.set_affine(&mut pair, bias, &vec![1.0; c.k], &vec![1000.0; c.k]);
+        lab.replay(&mut pair);
+    }
+    let names = kernels(&pair);
+    let what = format!("{precision:?} {case:?} {extra:?} by {names:?}");
+    let separate = names.iter().any(|n| n.starts_with("norm_fprop_stats"));
+    assert_eq!(separate, extra == Extra::Act, "{what}: who makes the statistics");
+
+    // What the GPU stored, by channel.
+    let mut stored = vec![Vec::new(); c.k];
+    for slot in 0..case.live {
+        let [_, gpu] = lab.map(&pair, y, slot);
+        gpu.iter().enumerate().for_each(|(i, v)| stored[i % c.k].push(f64::from(*v)));
+    }
+    let stats = lab.read::<f32>(batch_stats);
+    let (eps, mut delta, mut least) = (f64::from(f32::EPSILON), 0.0f64, f64::INFINITY);
+    for (k, values) in stored.iter().enumerate().filter(|(_, v)| !v.is_empty()) {
+        let n = values.len() as f64;
+        let mean = values.iter().sum::<f64>() / n;
+        let squares = values.iter().map(|v| (v - mean).powi(2)).sum::<f64>();
+        let (var, largest) = (squares / (n - 1.0).max(1.0), values.iter().fold(0.0f64, |m, v| m.max(v.abs())));
+        let [got_mean, got_var] = [norm.mean, norm.var].map(|s| f64::from(stats[1][s.offset + k]));
+        // Means of parts are rounded; what they are off by meets their distance from the mean. A thread's sum of a few
+        // squares, relative to one of the values, exceeds that of the deviations by their number at most.
+        let ulp = largest * eps;
+        assert!((got_mean - mean).abs() <= ulp, "{what}: mean {got_mean} of channel {k}, expected {mean}");
+        let allowed = 256.0 * eps * var + 4.0 * ulp * (var.sqrt() + ulp);
+        assert!((got_var - var).abs() <= allowed, "{what}: variance {got_var} of channel {k}, expected {var}");
+        delta = delta.max(largest);
+        least = least.min(squares / n);
+    }
+    // a is off by what y, its mean and its deviation are, times gamma/deviation; gamma is below 2.5, and values are within five
+    // deviations of the mean.
+    let sides = f64::from(tolerance(precision, terms(case, Pass::Fprop))) + f64::from(relative(precision)) * delta;
+    let allowed = 2.5 / (least + 1e-5).sqrt() * sides * (2.0 + 5.0) + 16.0 * eps;
+    let mut made = bits(&stats[1]);
+    for slot in 0..case.capacity.min(case.live + 1) {
+        let both = lab.map(&pair, a, slot);
+        let (absolute, relative) = if slot < case.live { (allowed as f32, relative(precision)) } else { (0.0, 0.0) };
+        near(&format!("{what}, a of {slot}"), &both, absolute, relative);
+        made.extend(bits(&both[1]));
+    }
+    if case.live == 0 {
+        assert!(stats[1] == vec![9.0; values.len()], "{what}: statistics of nothing");
+    }
+    (names, made)
+}
+
+/// Runs it in every order.
+fn check(precision: Precision, case: &Case, extra: Extra) -> Vec<&'static str> {
+    let runs = SEEDS.map(|seed| run(precision, seed, case, extra));
+    assert!(runs[0] == runs[1] && runs[0] == runs[2], "{precision:?} {case:?} {extra:?}: depends on the order");
+    runs.into_iter().next().expect("three").0
+}
+
+fn case(conv: Conv, capacity: usize, live: usize) -> Case {
+    Case { conv, shortcut: None, capacity, live }
+}
+
+#[test]
+fn statistics_come_from_the_convolution() {
+    for precision in PRECISIONS {
+        // Several tiles an image, and several images a tile; channels beyond a tile; a single value.
+        for live in [0, 1, 3, 5] {
+            check(precision, &case(conv(12, 20, 13, 17, 3, 1), 5, live), Extra::None);
+            check(precision, &case(conv(5, 9, 4, 3, 3, 2), 5, live), Extra::Residual);
+        }
+        check(precision, &case(conv(8, 136, 5, 7, 1, 1), 3, 2), Extra::None);
+        check(precision, &case(conv(3, 65, 1, 1, 3, 1), 2, 1), Extra::None);
+        check(precision, &case(conv(9, 16, 6, 6, 3, 1), 3, 3), Extra::Act);
+        for live in [0, 2] {
+            let with = Case { shortcut: Some(conv(10, 24, 14, 23, 1, 2)), ..case(conv(24, 24, 7, 12, 3, 1), 3, live) };
+            check(precision, &with, Extra::None);
+        }
+    }
+}
+
+#[test]
+fn a_large_mean_leaves_the_variance() {
+    // Sums of a few products of numbers below 1.
+    check(Precision::Fp32, &case(conv(4, 16, 16, 17, 3, 1), 4, 3), Extra::Mean);
+}
+
+/// Which kernel runs is decided by the capacity.
+#[test]
+fn every_tile_has_moments() {
+    let mut all = BTreeSet::new();
+    for (capacity, k) in [(512, 128), (256, 128), (1024, 64), (256, 64), (256, 32), (256, 16)] {
+        for precision in PRECISIONS {
+            all.extend(check(precision, &case(conv(16, k, 8, 8, 3, 1), capacity, 5), Extra::None));
+        }
+    }
+    let ours = |e: &&str| e.starts_with("conv_walk_moments");
+    let entries: BTreeSet<_> = MODULES.iter().flat_map(|m| m.entries.iter().copied()).filter(ours).collect();
+    assert_eq!(all.into_iter().filter(ours).collect::<BTreeSet<_>>(), entries);
+}
