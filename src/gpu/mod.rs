@@ -20,6 +20,7 @@ pub mod profile;
 pub mod ptxas;
 pub mod record;
 pub mod sim;
+pub mod tiles;
 
 use crate::backend::Backend;
 use crate::program::{Buf, DType, Phase, Program};
@@ -29,6 +30,7 @@ use driver::{Driver, Ptr};
 use record::Recorded;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
+use tiles::TileSize;
 
 /// Element type of activations, their gradients and the filters that meet them; sums are f32, master weights too.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, clap::ValueEnum)]
@@ -69,6 +71,8 @@ pub struct GpuBackend<D: Driver> {
     times: D::Memory,
     /// Launches are issued one by one, inside their ranges.
     traced: bool,
+    /// The tile that convolutions take, to try it; none for the one that the table says.
+    pub tile: Option<TileSize>,
 }
 
 impl<D: Driver> GpuBackend<D> {
@@ -78,7 +82,7 @@ impl<D: Driver> GpuBackend<D> {
     /// Where the device fails.
     pub fn new(mut driver: D, precision: Precision) -> Result<Self> {
         let times = driver.alloc(record::TIMES * 8)?;
-        Ok(GpuBackend { driver, precision, bufs: Vec::new(), times, traced: false })
+        Ok(GpuBackend { driver, precision, bufs: Vec::new(), times, traced: false, tile: None })
     }
 
     fn address<T: Pod>(&self, buf: Buf, offset: usize, len: usize) -> Ptr {
@@ -116,7 +120,7 @@ impl<D: Driver> Backend for GpuBackend<D> {
 
     fn record(&mut self, program: Program) -> Result<Recorded<D>> {
         let bufs: Vec<Ptr> = self.bufs.iter().map(D::address).collect();
-        Recorded::new(program, self.precision, &bufs, D::address(&self.times), &mut self.driver)
+        Recorded::new(program, self.precision, &bufs, D::address(&self.times), self.tile, &mut self.driver)
     }
 
     fn replay(&mut self, recorded: &mut Recorded<D>) -> Result<()> {

@@ -4,6 +4,7 @@ use super::Precision;
 use super::driver::{Arg, Command, Driver, Launch, Ptr};
 use super::fuse::{self, Step};
 use super::kernels::Kernel;
+use crate::ops::conv::gpu::tiles::TileSize;
 use crate::ops::{account, conv, head, norm, stem};
 use crate::program::{Affine, Bits, Buf, Filter, FilterDecl, Map, Op, Phase, Program, Shape, Span};
 use crate::{Error, Result};
@@ -68,6 +69,8 @@ pub struct Recorder<'a> {
     pub program: &'a Program,
     /// Bytes of shared memory that a block may have.
     pub shared: usize,
+    /// The tile of convolutions, if it isn't for the table to say.
+    pub tile: Option<TileSize>,
     bufs: &'a [Ptr],
     values: &'a Values,
     times: Ptr,
@@ -266,9 +269,10 @@ fn record(
     values: &Values,
     times: Ptr,
     shared: usize,
+    tile: Option<TileSize>,
 ) -> Result<(Vec<Command>, usize)> {
     let (workspace, commands) = (0, Vec::new());
-    let mut cx = Recorder { precision, program, shared, bufs, values, times, phase: None, workspace, commands };
+    let mut cx = Recorder { precision, program, shared, tile, bufs, values, times, phase: None, workspace, commands };
     fuse::steps(program).iter().try_for_each(|step| cx.step(step))?;
     if cx.phase.is_some() {
         // What passes until the next replay belongs to no phase.
@@ -283,6 +287,7 @@ impl<D: Driver> Recorded<D> {
         precision: Precision,
         bufs: &[Ptr],
         times: Ptr,
+        tile: Option<TileSize>,
         driver: &mut D,
     ) -> Result<Recorded<D>> {
         let sizes = Sizes::new(&program, precision);
@@ -296,7 +301,7 @@ impl<D: Driver> Recorded<D> {
         };
         let shared = driver.shared_limit();
         // Once without memory, to see how much workspace the launchers ask for.
-        let (_, workspace) = record(&program, precision, bufs, &values, times, shared)?;
+        let (_, workspace) = record(&program, precision, bufs, &values, times, shared, tile)?;
         budget(&program, &sizes, workspace, driver.free_memory()?)?;
         let mut memory = Vec::new();
         let mut place = |bytes: usize| -> Result<Ptr> {
@@ -309,7 +314,7 @@ impl<D: Driver> Recorded<D> {
         values.filters = all(&sizes.filters)?;
         values.affines = all(&sizes.affines)?;
         values.workspace = place(workspace)?;
-        let (commands, _) = record(&program, precision, bufs, &values, times, shared)?;
+        let (commands, _) = record(&program, precision, bufs, &values, times, shared, tile)?;
         let graph = driver.prepare(commands.clone())?;
         Ok(Recorded { graph, _memory: memory, values, program, precision, commands })
     }

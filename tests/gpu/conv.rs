@@ -6,6 +6,7 @@ use ham_engine::backend::Backend;
 use ham_engine::gpu::driver::Command;
 use ham_engine::gpu::kernels::MODULES;
 use ham_engine::gpu::sim::{SimDriver, SimOptions};
+use ham_engine::gpu::tiles::sizes;
 use ham_engine::gpu::{GpuBackend, Precision};
 use ham_engine::ops::conv::cases::{EDGES, LAYERS};
 use ham_engine::ops::conv::{Activation, Conv, ConvDgrad, ConvFprop, Epilogue};
@@ -339,18 +340,22 @@ fn shortcuts_ride_in_the_sum() {
     }
 }
 
-/// Which kernel runs is decided by the capacity; the cost of the test by what is live.
 #[test]
 fn every_kernel_runs() {
-    let mut labs = Labs::new();
     let mut all = BTreeSet::new();
-    for (capacity, k, c) in
-        [(512, 128, 16), (256, 128, 16), (1024, 64, 20), (256, 64, 72), (256, 32, 24), (256, 16, 16)]
-    {
-        // dgrad has as many output channels where C and K change places.
-        let passes: [(Run, Conv); 2] = [(fprop, conv(c, k, 8, 8, 3, 1)), (dgrad, conv(k, c, 8, 8, 3, 1))];
-        for (pass, conv) in passes {
-            all.extend(labs.check(&[pass], &Case { conv, shortcut: None, capacity, live: 3 }, LEAN));
+    for precision in PRECISIONS {
+        for tile in sizes(precision) {
+            let lab = |seed| {
+                let mut lab = Lab::of_maps(precision, seed, LIVE);
+                lab.gpu.tile = Some(tile);
+                lab
+            };
+            let (mut labs, k) = (Labs(vec![SEEDS.map(lab)]), tile.channels);
+            // dgrad has as many output channels where C and K change places.
+            let passes: [(Run, Conv); 2] = [(fprop, conv(20, k, 8, 8, 3, 1)), (dgrad, conv(k, 72, 8, 8, 3, 1))];
+            for (pass, conv) in passes {
+                all.extend(labs.check(&[pass], &Case { conv, shortcut: None, capacity: 6, live: 3 }, LEAN));
+            }
         }
     }
     let ours = |e: &&str| {

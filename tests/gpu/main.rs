@@ -13,5 +13,6 @@ mod norm;
 mod run;
 mod start;
 mod stem;
+mod tiles;
 mod update_account;
 mod wgrad;

@@ -6,6 +6,7 @@ use crate::lab::{Lab, Pair, SEEDS, near};
 use crate::stem;
 use ham_engine::gpu::Precision;
 use ham_engine::gpu::kernels::MODULES;
+use ham_engine::gpu::tiles::{TileSize, sizes};
 use ham_engine::ops::conv::{Activation, Conv, ConvFprop, Epilogue};
 use ham_engine::ops::norm::{Norm, NormFprop};
 use ham_engine::ops::stem::{StemFprop, stem as geometry};
@@ -28,8 +29,15 @@ enum Extra {
 }
 
 /// Runs a convolution and the batch norm of its result; gives the kernels and the bits of all that the GPU wrote.
-fn run(precision: Precision, seed: u64, case: &Case, extra: Extra) -> (Vec<&'static str>, Vec<u32>) {
+fn run(
+    precision: Precision,
+    seed: u64,
+    case: &Case,
+    extra: Extra,
+    tile: Option<TileSize>,
+) -> (Vec<&'static str>, Vec<u32>) {
     let mut lab = Lab::of_maps(precision, seed, case.live.max(1));
+    lab.gpu.tile = tile;
     let (mut rng, c, shape) = (Rng(11), case.conv, y_shape(&case.conv));
     let mut p = Values::new(&lab, case);
     let filter = p.filter(&mut lab, &mut rng, c, Pass::Fprop, false);
@@ -146,8 +154,8 @@ fn judge(lab: &Lab, pair: &Pair, op: &NormFprop, [capacity, live]: [usize; 2], w
 }
 
 /// Runs it in every order.
-fn check(precision: Precision, case: &Case, extra: Extra) -> Vec<&'static str> {
-    let runs = SEEDS.map(|seed| run(precision, seed, case, extra));
+fn check(precision: Precision, case: &Case, extra: Extra, tile: Option<TileSize>) -> Vec<&'static str> {
+    let runs = SEEDS.map(|seed| run(precision, seed, case, extra, tile));
     assert!(runs[0] == runs[1] && runs[0] == runs[2], "{precision:?} {case:?} {extra:?}: depends on the order");
     runs.into_iter().next().expect("three").0
 }
@@ -161,15 +169,15 @@ fn statistics_come_from_the_convolution() {
     for precision in PRECISIONS {
         // Several tiles an image, and several images a tile; channels beyond a tile; a single value.
         for live in [0, 1, 3, 5] {
-            check(precision, &case(conv(12, 20, 13, 17, 3, 1), 5, live), Extra::None);
-            check(precision, &case(conv(5, 9, 4, 3, 3, 2), 5, live), Extra::Residual);
+            check(precision, &case(conv(12, 20, 13, 17, 3, 1), 5, live), Extra::None, None);
+            check(precision, &case(conv(5, 9, 4, 3, 3, 2), 5, live), Extra::Residual, None);
         }
-        check(precision, &case(conv(8, 136, 5, 7, 1, 1), 3, 2), Extra::None);
-        check(precision, &case(conv(3, 65, 1, 1, 3, 1), 2, 1), Extra::None);
-        check(precision, &case(conv(9, 16, 6, 6, 3, 1), 3, 3), Extra::Act);
+        check(precision, &case(conv(8, 136, 5, 7, 1, 1), 3, 2), Extra::None, None);
+        check(precision, &case(conv(3, 65, 1, 1, 3, 1), 2, 1), Extra::None, None);
+        check(precision, &case(conv(9, 16, 6, 6, 3, 1), 3, 3), Extra::Act, None);
         for live in [0, 2] {
             let with = Case { shortcut: Some(conv(10, 24, 14, 23, 1, 2)), ..case(conv(24, 24, 7, 12, 3, 1), 3, live) };
-            check(precision, &with, Extra::None);
+            check(precision, &with, Extra::None, None);
         }
     }
 }
@@ -196,16 +204,15 @@ fn statistics_come_from_the_stem() {
 #[test]
 fn a_large_mean_leaves_the_variance() {
     // Sums of a few products of numbers below 1.
-    check(Precision::Fp32, &case(conv(4, 16, 16, 17, 3, 1), 4, 3), Extra::Mean);
+    check(Precision::Fp32, &case(conv(4, 16, 16, 17, 3, 1), 4, 3), Extra::Mean, None);
 }
 
-/// Which kernel runs is decided by the capacity.
 #[test]
 fn every_tile_has_moments() {
     let mut all = BTreeSet::new();
-    for (capacity, k) in [(512, 128), (256, 128), (1024, 64), (256, 64), (256, 32), (256, 16)] {
-        for precision in PRECISIONS {
-            all.extend(check(precision, &case(conv(16, k, 8, 8, 3, 1), capacity, 5), Extra::None));
+    for precision in PRECISIONS {
+        for tile in sizes(precision) {
+            all.extend(check(precision, &case(conv(16, tile.channels, 8, 8, 3, 1), 6, 5), Extra::None, Some(tile)));
         }
     }
     let ours = |e: &&str| e.starts_with("conv_walk_moments");

@@ -5,10 +5,11 @@
 
 pub(crate) mod patch;
 mod prepare;
+pub mod tiles;
 mod walk;
 mod wgrad;
 
-use super::{ConvDgrad, ConvFprop};
+use super::{Conv, ConvDgrad, ConvFprop};
 use crate::Result;
 use crate::gpu::Precision;
 use crate::gpu::driver::Ptr;
@@ -17,6 +18,18 @@ use crate::ops::norm::NormFprop;
 use crate::ops::stem;
 use crate::program::{FilterDecl, Pass, PrepareFilter};
 use walk::{Finish, Operand, ROWS};
+
+pub use walk::{Fit, fit};
+
+/// What the tile of a convolution, with or without a shortcut in its sum, is chosen by.
+pub fn problem(precision: Precision, batch: usize, pass: Pass, conv: &Conv, shortcut: bool) -> tiles::Problem {
+    let Conv { c, k, h, w, filter, stride } = *conv;
+    let (channels, size) = match pass {
+        Pass::Fprop => ([c, k], [conv.p(), conv.q()]),
+        Pass::Dgrad => ([k, c], [h, w]),
+    };
+    tiles::Problem { precision, pass, filter, stride, shortcut, channels, size, batch }
+}
 
 /// Bytes of a prepared filter.
 pub fn filter_bytes(f: &FilterDecl, precision: Precision) -> usize {
