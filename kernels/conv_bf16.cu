@@ -10,6 +10,7 @@
 //
 // y, a      bf16 [capacity, h, w, cp] out
 // bits      u8 [capacity, h, w, cp/8] out
+// moments, counts  what moments.cuh says, of y and its pixel tiles
 // x0, x1    bf16 [capacity, patch.h, patch.w, patch.pixel bytes] in
 // filter0/1 bf16 [taps, cp rounded up to 64, channels of the input] in
 // bias, scale, shift  f32 [cp] in
@@ -23,6 +24,7 @@
 // the patch that all taps reach into shared memory once, and for each tap BN filter rows. A warp makes WM x WN of it with
 // mma.m16n8k16.
 // Order of the sum: segments, then chunks of channels, taps, channels. Preconditions: pointers are multiples of 16, cp of 8.
+// The kernels with moments have no a, bits, scale, shift and mask, and one phase.
 #include "conv_walk.cuh"
 
 __device__ __forceinline__ void ldmatrix(u32 (&r)[4], u32 at) {
@@ -110,3 +112,10 @@ CONV_ENTRY(conv_walk_256x64_bf16, Bf16Core<64, 64, 4, 1, 3>)
 CONV_ENTRY(conv_walk_128x64_bf16, Bf16Core<64, 32, 2, 2, 3>)
 CONV_ENTRY(conv_walk_128x32_bf16, Bf16Core<32, 32, 4, 1, 3>)
 CONV_ENTRY(conv_walk_128x16_bf16, Bf16Core<32, 16, 4, 1, 3>)
+
+CONV_MOMENTS_ENTRY(conv_walk_moments_256x128_bf16, Bf16Core<64, 64, 4, 2, 2>)
+CONV_MOMENTS_ENTRY(conv_walk_moments_128x128_bf16, Bf16Core<64, 64, 2, 2, 2>)
+CONV_MOMENTS_ENTRY(conv_walk_moments_256x64_bf16, Bf16Core<64, 64, 4, 1, 3>)
+CONV_MOMENTS_ENTRY(conv_walk_moments_128x64_bf16, Bf16Core<64, 32, 2, 2, 3>)
+CONV_MOMENTS_ENTRY(conv_walk_moments_128x32_bf16, Bf16Core<32, 32, 4, 1, 3>)
+CONV_MOMENTS_ENTRY(conv_walk_moments_128x16_bf16, Bf16Core<32, 16, 4, 1, 3>)

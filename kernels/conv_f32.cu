@@ -10,6 +10,7 @@
 //
 // y, a      f32 [capacity, h, w, cp] out
 // bits      u8 [capacity, h, w, cp/8] out
+// moments, counts  what moments.cuh says, of y and its pixel tiles
 // x0, x1    f32 [capacity, patch.h, patch.w, patch.pixel bytes] in
 // filter0/1 f32 [taps, cp rounded up to 64, channels of the input] in
 // bias, scale, shift  f32 [cp] in
@@ -23,6 +24,7 @@
 // the patch that all taps reach into shared memory once, and for each tap BN filter rows. A thread makes every eighth row and every
 // fourth column of its warp's WM x WN.
 // Order of the sum: segments, then chunks of channels, taps, channels. Preconditions: pointers are multiples of 16, cp of 8.
+// The kernels with moments have no a, bits, scale, shift and mask, and one phase.
 #include "conv_walk.cuh"
 
 // MW x NW warps of WM x WN sums each; a lane has every eighth row and every fourth column of its warp's.
@@ -82,3 +84,7 @@ template <int WM, int WN, int MW, int NW> struct F32Core {
 CONV_ENTRY(conv_walk_128x64_f32, F32Core<64, 32, 2, 2>)
 CONV_ENTRY(conv_walk_128x32_f32, F32Core<32, 32, 4, 1>)
 CONV_ENTRY(conv_walk_128x16_f32, F32Core<32, 16, 4, 1>)
+
+CONV_MOMENTS_ENTRY(conv_walk_moments_128x64_f32, F32Core<64, 32, 2, 2>)
+CONV_MOMENTS_ENTRY(conv_walk_moments_128x32_f32, F32Core<32, 32, 4, 1>)
+CONV_MOMENTS_ENTRY(conv_walk_moments_128x16_f32, F32Core<32, 16, 4, 1>)

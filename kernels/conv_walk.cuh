@@ -1,5 +1,6 @@
 // The walk that is every fprop and dgrad; conv_bf16.cu and conv_f32.cu have its entries and say what they take.
 #pragma once
+#include "moments.cuh"
 #include "patch.cuh"
 
 // A filter tap: byte offsets of its pixel in a patch and of its rows in a filter.
@@ -36,6 +37,8 @@ struct ConvArgs {
     void* y;
     void* a;
     u8* bits;
+    float* moments;
+    u32* counts;
     const void *x0, *filter0, *x1, *filter1;
     const float *bias, *scale, *shift;
     const u8* mask;
@@ -85,10 +88,11 @@ template <int V> __device__ __forceinline__ u32 whole_byte(u32 bits) {
     return bits;
 }
 
-// Finishes the sums in `sums`, [BM][PITCH] f32, and writes them: a thread V channels of one pixel at a time.
-template <int V, int BM, int BN, int THREADS, int SUMS>
-__device__ __forceinline__ void conv_epilogue(const float* sums, const u32* pixels, u32 n0, u32 channels,
-                                              const ConvArgs& p) {
+// Finishes the sums in `sums`, [BM][PITCH] f32, and writes them: a thread V channels of one pixel at a time. With MOMENTS those of
+// y too.
+template <bool MOMENTS, int V, int BM, int BN, int THREADS, int SUMS>
+__device__ __forceinline__ void conv_epilogue(float* sums, const u32* pixels, u32 n0, u32 channels,
+                                              const ConvArgs& p, u32 tile) {
     const u32 VECTORS = BN / V, STEP = THREADS / VECTORS;
     const int BATCH = 4 < BM / STEP ? 4 : BM / STEP;
     u32 vector = threadIdx.x % VECTORS, n = n0 + vector * V;
@@ -105,6 +109,7 @@ __device__ __forceinline__ void conv_epilogue(const float* sums, const u32* pixe
     const char* other = (const char*)p.residual + n * (16 / V);
     // Sums of 32 bytes are read in halves, in such an order that eight lanes meet all banks.
     u32 swap = V == 8 ? vector / 4 % 2 * 4 : 0;
+    Moments<V> moments;
 #pragma unroll 1
     for (u32 first = threadIdx.x / VECTORS; first < BM; first += BATCH * STEP) {
         u32 pixel[BATCH];
@@ -147,7 +152,15 @@ __device__ __forceinline__ void conv_epilogue(const float* sums, const u32* pixe
 #pragma unroll
                     for (int c = 0; c < V; c++) v[c] += r[c];
                 }
-                if (p.y) *(uint4*)(y + (size_t)pixel[i] * stride) = pack(v);
+                if (p.y) {
+                    uint4 stored = pack(v);
+                    *(uint4*)(y + (size_t)pixel[i] * stride) = stored;
+                    if (MOMENTS) {
+                        float s[V];
+                        unpack(s, stored);
+                        moments.add(s);
+                    }
+                }
                 if (p.a) {
                     if (p.scale) {
 #pragma unroll
@@ -168,6 +181,10 @@ __device__ __forceinline__ void conv_epilogue(const float* sums, const u32* pixe
             }
         }
     }
+    if (MOMENTS) {
+        static_assert(moments_shared(V, THREADS, VECTORS) <= BM * SUMS, "moments take the place of the sums");
+        moments_write(p.moments, p.counts, sums, moments, THREADS, VECTORS, n0, channels, tile);
+    }
 }
 
 // Starts the copy of BN rows of a filter, channels from byte `offset` on; `rows` is the first of them.
@@ -187,11 +204,11 @@ __device__ __forceinline__ void filter_load(u32 to, const char* rows, u32 row_by
 
 // Shared memory: STAGES filter tiles, d.buffers patches, then at d.tables the output pixel of each tile pixel (or ~0) and the
 // patches' tables. The sums take the place of filters and patches in the end.
-template <class Core> __device__ __forceinline__ void conv_walk(const ConvArgs& p, const ConvDims& d) {
+template <class Core, bool MOMENTS = false> __device__ __forceinline__ void conv_walk(const ConvArgs& p, const ConvDims& d) {
     const u32 BM = Core::BM, BN = Core::BN, THREADS = Core::THREADS, STAGES = Core::STAGES;
     extern __shared__ __align__(128) char shared[];
-    u32 n0 = blockIdx.x % d.columns * BN;
-    Origin o = tile_origin(d.tile, blockIdx.x / d.columns);
+    u32 n0 = blockIdx.x % d.columns * BN, tile = blockIdx.x / d.columns;
+    Origin o = tile_origin(d.tile, tile);
     u32 live = p.live[0];
     if (o.slot >= live) return;
     const Phase& phase = d.phase[blockIdx.z];
@@ -262,8 +279,8 @@ template <class Core> __device__ __forceinline__ void conv_walk(const ConvArgs& 
     __syncthreads();
     core.store((float*)shared);
     __syncthreads();
-    conv_epilogue<16 / sizeof(typename Core::Type), Core::BM, Core::BN, Core::THREADS, Core::SUMS>((const float*)shared, pixels,
-                                                                                                   n0, d.channels, p);
+    conv_epilogue<MOMENTS, 16 / sizeof(typename Core::Type), Core::BM, Core::BN, Core::THREADS, Core::SUMS>(
+        (float*)shared, pixels, n0, d.channels, p, tile);
 }
 
 #define CONV_ENTRY(name, ...)                                                                                              \
@@ -272,6 +289,18 @@ template <class Core> __device__ __forceinline__ void conv_walk(const ConvArgs& 
              const void* __restrict__ x1, const void* __restrict__ filter1, const float* __restrict__ bias,                \
              const float* __restrict__ scale, const float* __restrict__ shift, const u8* __restrict__ mask,                \
              const void* residual, const u32* __restrict__ live, const ConvDims d) {                                      \
-        ConvArgs p = {y, a, bits, x0, filter0, x1, filter1, bias, scale, shift, mask, residual, live};                 \
+        ConvArgs p = {y,    a,     bits,  nullptr, nullptr,  x0,  filter0, x1, filter1,                                   \
+                      bias, scale, shift, mask,    residual, live};                                                       \
         conv_walk<__VA_ARGS__>(p, d);                                                                                      \
+    }
+
+// Kernels of their own, so that the others have no register more.
+#define CONV_MOMENTS_ENTRY(name, ...)                                                                                      \
+    extern "C" __global__ void __launch_bounds__(__VA_ARGS__::THREADS)                                                     \
+        name(void* y, float* __restrict__ moments, u32* __restrict__ counts, const void* __restrict__ x0,                  \
+             const void* __restrict__ filter0, const void* __restrict__ x1, const void* __restrict__ filter1,              \
+             const float* __restrict__ bias, const void* residual, const u32* __restrict__ live, const ConvDims d) {      \
+        ConvArgs p = {y,    nullptr, nullptr, moments, counts,   x0,  filter0, x1, filter1,                               \
+                      bias, nullptr, nullptr, nullptr, residual, live};                                                   \
+        conv_walk<__VA_ARGS__, true>(p, d);                                                                                \
     }

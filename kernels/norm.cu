@@ -10,6 +10,9 @@
 //                        nullable
 // parts                  f32 [parts][2][cp] workspace: of the rows of a part mean and sum of squared deviations (fprop), or
 //                        sum g and sum g*(x - mean) (bprop). Part i has the rows from i*rows on, `rows` of them at most.
+//                        Those of fprop may be the tiles of the kernel that made x instead: see moments.cuh.
+// counts                 u32 [parts] in, null where parts have the rows above: rows of a tile. `group` slots have `tiles` of
+//                        them; groups come in order, and of those with a live slot every tile has rows.
 // affine                 f32 [2][cp] workspace: scale, shift
 // terms                  f32 [4][cp] workspace: gamma*rstd, dbeta/m, mean, rstd*dgamma/m
 // gamma, beta            f32 [channels] in;  mean, var (unbiased) f32 [channels]: out of fprop, in of bprop
@@ -67,6 +70,9 @@ struct NormDims {
     // Vectors of a row that a block has, and rows that its threads have at a time.
     u32 width;
     u32 lanes;
+    // Slots of a group of tiles, and its tiles.
+    u32 group;
+    u32 tiles;
 };
 
 // What a thread has: the vectors `at + i*stride` for i below `count`.
@@ -303,9 +309,11 @@ struct Sums {
 
 // `moments`: parts are means and squares, and what is added up is n*(mean - pivot) and square + n*(mean - pivot)^2.
 template <bool MOMENTS>
-__device__ __forceinline__ Sums add_parts(const float* __restrict__ parts, u32 c, double pivot, u32 total, const NormDims& d) {
+__device__ __forceinline__ Sums add_parts(const float* __restrict__ parts, const u32* __restrict__ counts, u32 c, double pivot,
+                                          u32 live, const NormDims& d) {
     __shared__ double shared[2][ALL_LANES][CHANNELS];
-    u32 lane = threadIdx.x / CHANNELS, count = (total + d.rows - 1) / d.rows;
+    u32 lane = threadIdx.x / CHANNELS, total = live * d.pixels;
+    u32 count = counts ? (live + d.group - 1) / d.group * d.tiles : (total + d.rows - 1) / d.rows;
     double first = 0.0, second = 0.0;
     // Counted, so that the loads of several parts go ahead.
     u32 times = lane < count ? (count - lane + ALL_LANES - 1) / ALL_LANES : 0;
@@ -315,7 +323,7 @@ __device__ __forceinline__ Sums add_parts(const float* __restrict__ parts, u32 c
         const float* part = parts + (size_t)i * 2 * d.cp;
         double a = part[c], b = part[d.cp + c];
         if (MOMENTS) {
-            double n = min(d.rows, total - i * d.rows), off = a - pivot;
+            double n = counts ? counts[i] : min(d.rows, total - i * d.rows), off = a - pivot;
             a = n * off;
             b += a * off;
         }
@@ -337,12 +345,13 @@ __device__ __forceinline__ Sums add_parts(const float* __restrict__ parts, u32 c
 
 extern "C" __global__ void __launch_bounds__(THREADS)
     norm_fprop_finalise(float* __restrict__ affine, float* __restrict__ mean, float* __restrict__ var,
-                        const float* __restrict__ parts, const float* __restrict__ gamma, const float* __restrict__ beta,
-                        const u32* __restrict__ live, NormDims d) {
+                        const float* __restrict__ parts, const u32* __restrict__ counts,
+                        const float* __restrict__ gamma, const float* __restrict__ beta, const u32* __restrict__ live,
+                        NormDims d) {
     u32 total = live[0] * d.pixels, c = blockIdx.x * CHANNELS + threadIdx.x % CHANNELS;
     if (total == 0) return;
     double pivot = parts[c];
-    Sums s = add_parts<true>(parts, c, pivot, total, d);
+    Sums s = add_parts<true>(parts, counts, c, pivot, live[0], d);
     if (threadIdx.x >= CHANNELS) return;
     double scale = 0.0, shift = 0.0;
     if (c < d.channels) {
@@ -364,7 +373,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
                         const float* __restrict__ var, const u32* __restrict__ live, NormDims d) {
     u32 total = live[0] * d.pixels, c = blockIdx.x * CHANNELS + threadIdx.x % CHANNELS;
     if (total == 0) return;
-    Sums s = add_parts<false>(parts, c, 0.0, total, d);
+    Sums s = add_parts<false>(parts, nullptr, c, 0.0, live[0], d);
     if (threadIdx.x >= CHANNELS) return;
     float scale = 0.0f, mean_g = 0.0f, mu = 0.0f, slope = 0.0f;
     if (c < d.channels) {

@@ -15,10 +15,12 @@
 // filter        f32, made by stem_prepare: fprop [C][r,s][kp]; dgrad [C/M][r][kp][F], where F holds [s][M] and zeros, r and s
 //               are mirrored, M (channels of a block) is 1 or 3, and F is 4 or 12
 // parts         f32 [parts, C, r,s, kp]: sums of wgrad's blocks
+// moments, counts  what moments.cuh says, of y and the tiles of fprop
 // live          u32 [2] in
 //
 // Sums: fprop by thread over c, r, s. dgrad by thread over chunks of k, r, k, s, then over the warps in order. wgrad by thread
 // over tiles and columns, then rows as a tree, then halves of the tile, then parts (every eighth, then those eight) in order.
+#include "moments.cuh"
 #include "patch.cuh"
 
 const u32 MAX_CHANNELS = 256;
@@ -114,9 +116,10 @@ extern "C" __global__ void __launch_bounds__(256)
 }
 
 // Writes four of a thread's pixels, those of half `u` of its tile: through shared memory, so that a warp writes whole lines.
-template <class T>
+// With MOMENTS those of what a thread writes too: always of the same channels.
+template <class T, bool MOMENTS = false>
 __device__ __forceinline__ void store_half(T* out, u8* bits, uint4* stage, const float (&v)[4][8], u32 u, const StemDims& d,
-                                           u32 slot, u32 y0, u32 x0, u32 k0) {
+                                           u32 slot, u32 y0, u32 x0, u32 k0, Moments<16 / sizeof(T)>& moments) {
     constexpr u32 VEC = 16 / sizeof(T), OWN = 8 / VEC, OWN_LOG2 = OWN / 2;
     u32 lane = threadIdx.x % 32, warp = threadIdx.x / 32, log2 = d.vectors + OWN_LOG2;
     u32 group = warp & ((1u << d.vectors) - 1), quad = (warp >> d.vectors) * 32 + lane;
@@ -148,6 +151,11 @@ __device__ __forceinline__ void store_half(T* out, u8* bits, uint4* stage, const
         bool in = y < d.h && x < d.w && k < d.kp;
         size_t at = (((size_t)slot * d.h + y) * d.w + x) * d.kp + k;
         if (in) *reinterpret_cast<uint4*>(out + at) = raw;
+        if (MOMENTS && in) {
+            float stored[VEC];
+            unpack<T>(raw, stored);
+            moments.add(stored);
+        }
         if (bits) {
             float a[VEC];
             unpack<T>(raw, a);
@@ -167,10 +175,12 @@ __device__ __forceinline__ void store_half(T* out, u8* bits, uint4* stage, const
 //
 // Grid (tiles of an image, capacity, ceil(kp / 64)), 32 * 2^vectors * sets threads (at most 256). A warp has 8 channels of
 // 64 groups of four pixels, 2^quads across, a thread two such groups half a warp's rows apart. Shared memory: the image's tile
-// with its border and the filter, CHANNELS image channels at a time; then half of the outputs.
-template <class T>
-__device__ __forceinline__ void fprop(T* y, T* a, u8* bits, const float* image, const float* filter, const float* bias,
-                                      const float* scale, const float* shift, const u32* live, const StemDims& d) {
+// with its border and the filter, CHANNELS image channels at a time; then half of the outputs; then moments_shared. With moments
+// there is y and no a.
+template <class T, bool MOMENTS = false>
+__device__ __forceinline__ void fprop(T* y, T* a, u8* bits, float* moments, u32* counts, const float* image,
+                                      const float* filter, const float* bias, const float* scale, const float* shift,
+                                      const u32* live, const StemDims& d) {
     extern __shared__ __align__(16) float shared[];
     u32 slot = blockIdx.y;
     if (slot >= live[0]) return;
@@ -230,9 +240,10 @@ __device__ __forceinline__ void fprop(T* y, T* a, u8* bits, const float* image, 
 #pragma unroll
                 for (u32 k = 0; k < 8; k++) acc[u][i][k] += b[k];
     }
+    Moments<16 / sizeof(T)> of_y, of_a;
 #pragma unroll
     for (u32 u = 0; u < 2; u++) {
-        if (y) store_half<T>(y, nullptr, stage, acc[u], u, d, slot, y0, x0, k0);
+        if (y) store_half<T, MOMENTS>(y, nullptr, stage, acc[u], u, d, slot, y0, x0, k0, of_y);
         if (a) {
             if (scale && in) {
                 float m[8], t[8];
@@ -247,8 +258,12 @@ __device__ __forceinline__ void fprop(T* y, T* a, u8* bits, const float* image, 
             for (u32 i = 0; i < 4; i++)
 #pragma unroll
                 for (u32 k = 0; k < 8; k++) acc[u][i][k] = fmaxf(acc[u][i][k], 0.0f);
-            store_half<T>(a, bits, stage, acc[u], u, d, slot, y0, x0, k0);
+            store_half<T>(a, bits, stage, acc[u], u, d, slot, y0, x0, k0, of_a);
         }
+    }
+    if (MOMENTS) {
+        u32 tile = slot * d.tiles + blockIdx.x, vectors = wide * sizeof(T) / 16;
+        moments_write(moments, counts, shared, of_y, blockDim.x, vectors, k0, d.kp, tile);
     }
 }
 
@@ -480,7 +495,14 @@ extern "C" __global__ void __launch_bounds__(256)
                             const float* __restrict__ filter, const float* __restrict__ bias,                               \
                             const float* __restrict__ scale, const float* __restrict__ shift,                               \
                             const u32* __restrict__ live, const __grid_constant__ StemDims d) {                             \
-        fprop<T>(y, a, bits, image, filter, bias, scale, shift, live, d);                                                   \
+        fprop<T>(y, a, bits, nullptr, nullptr, image, filter, bias, scale, shift, live, d);                                 \
+    }                                                                                                                       \
+    extern "C" __global__ void __launch_bounds__(256)                                                                       \
+        stem_fprop_moments_##SUFFIX(T* __restrict__ y, float* __restrict__ moments, u32* __restrict__ counts,               \
+                                    const float* __restrict__ image, const float* __restrict__ filter,                      \
+                                    const float* __restrict__ bias, const u32* __restrict__ live,                           \
+                                    const __grid_constant__ StemDims d) {                                                   \
+        fprop<T, true>(y, nullptr, nullptr, moments, counts, image, filter, bias, nullptr, nullptr, live, d);               \
     }                                                                                                                       \
     extern "C" __global__ void __launch_bounds__(256)                                                                       \
         stem_dgrad_one_##SUFFIX(float* __restrict__ out, const float* __restrict__ x, const T* __restrict__ dy,             \

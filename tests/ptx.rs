@@ -13,6 +13,12 @@ mod sources;
 
 use ham_engine::gpu::kernels::{MODULES, SOURCES};
 use ham_engine::gpu::ptxas::{ARCHITECTURES, assemble};
+use ham_engine::gpu::sim::{SimDriver, SimOptions};
+use ham_engine::gpu::tiles::{Predictor, Subject, TileSize};
+use ham_engine::gpu::{GpuBackend, Precision};
+use ham_engine::ops::conv::Conv;
+use ham_engine::program::Pass;
+use ptx_sim::gpu::H100_SXM;
 use sources::Sources;
 use std::fs;
 use std::path::Path;
@@ -69,6 +75,29 @@ fn no_kernel_spills_on_any_architecture() {
 }
 
 #[test]
+fn tiles_are_told_apart_by_what_they_do() {
+    install::find_or_install(Path::new(env!("CARGO_MANIFEST_DIR"))).unwrap_or_else(|reason| panic!("{reason}"));
+    let predictor = Predictor::new(&H100_SXM).unwrap();
+    let mut backend = GpuBackend::new(SimDriver::new(SimOptions::default()), Precision::Bf16).unwrap();
+    let conv = Conv { c: 16, k: 64, h: 6, w: 5, filter: 3, stride: 1 };
+    for (pass, shortcut) in [(Pass::Fprop, Some(Conv { filter: 1, ..conv })), (Pass::Dgrad, None)] {
+        let subject = Subject { pass, conv, shortcut };
+        let mut times = |channels| {
+            let predicted = predictor.predict(&mut backend, &subject, TileSize { pixels: 128, channels }).unwrap();
+            // BATCHES is descending.
+            assert!(predicted.iter().flatten().is_sorted_by(|a, b| a >= b && *b > 0.0), "{predicted:?}");
+            predicted.map(|seconds| seconds[0])
+        };
+        assert_eq!(times(128), None, "the filter has rows for 64 channels");
+        match pass {
+            // 64 channels at once: a quarter of the patches.
+            Pass::Fprop => assert!(times(64).unwrap() < times(16).unwrap()),
+            Pass::Dgrad => assert!(times(16).is_some() && times(64).is_none(), "16 channels need no more"),
+        }
+    }
+}
+
+#[test]
 fn a_small_network_is_profiled() {
     install::find_or_install(Path::new(env!("CARGO_MANIFEST_DIR"))).unwrap_or_else(|reason| panic!("{reason}"));
     let run = |args: &str| {
@@ -97,4 +126,7 @@ fn a_small_network_is_profiled() {
     let unknown = run("kernels profile --gpu gtx-1080");
     assert_eq!(unknown.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&unknown.stderr).contains("known are H100 SXM, A100, RTX 4090, RTX 3060"));
+    let cpu = run("kernels tiles --device cpu");
+    assert_eq!(cpu.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&cpu.stderr).contains("a CPU has no tiles"));
 }

@@ -136,7 +136,7 @@ impl Job for BenchJob {
         let (comparison, more) = found.inspect_err(|_| drop(std::fs::remove_dir(&folder)))?;
         comparison.write(&folder.join("bench.json"))?;
         write_csv(&folder.join("bench.csv"), &comparison)?;
-        // plot::write_figures(&folder, &comparison)?;
+        plot::write_figures(&folder, &comparison)?;
         if !more.is_empty() {
             write_atomic(&folder.join("ledger.txt"), |w| w.write_all(more.as_bytes()))?;
         }

@@ -5,11 +5,12 @@
 //! that makes its input. Foldings and filter preparations are many small jobs of one launch each.
 
 use crate::ops::account::gpu::Tallies;
-use crate::ops::conv::{ConvDgrad, ConvFprop};
+use crate::ops::conv::{Conv, ConvDgrad, ConvFprop, Epilogue};
 use crate::ops::head::{HeadDgrad, HeadFprop};
 use crate::ops::mine::formula::crossed;
-use crate::ops::norm::Fold;
-use crate::program::{Op, PrepareFilter, Program, Range, Value, uses};
+use crate::ops::norm::{Fold, NormFprop};
+use crate::ops::stem::StemFprop;
+use crate::program::{Op, PrepareFilter, Program, Range, Shape, Value, uses};
 
 /// One or a few ops that are launched together.
 #[derive(Debug)]
@@ -20,8 +21,11 @@ pub enum Step<'a> {
     Fold(Vec<&'a Fold>),
     /// Independent preparations.
     Prepare(Vec<&'a PrepareFilter>),
-    /// A convolution, and the 1x1 convolution whose output it would add as its residual.
-    Fprop(&'a ConvFprop, Option<&'a ConvFprop>),
+    /// A convolution, the 1x1 convolution whose output it would add as its residual, and the batch norm of its result, whose
+    /// statistics it provides.
+    Fprop(&'a ConvFprop, Option<&'a ConvFprop>, Option<&'a NormFprop>),
+    /// The stem, and the batch norm of its result, whose statistics it provides.
+    Stem(&'a StemFprop, Option<&'a NormFprop>),
     /// A gradient, and the 1x1 convolution's that would be added to it.
     Dgrad(&'a ConvDgrad, Option<&'a ConvDgrad>),
     /// The head, whether the examples that crossed are marked to be kept, and its gradient.
@@ -66,10 +70,17 @@ pub fn steps(program: &Program) -> Vec<Step<'_>> {
             (Op::Fold(f), _) => steps.push(Step::Fold(vec![f])),
             (Op::PrepareFilter(p), Some(Step::Prepare(all))) => all.push(p),
             (Op::PrepareFilter(p), _) => steps.push(Step::Prepare(vec![p])),
-            (Op::ConvFprop(c), Some(Step::Fprop(first, second @ None))) if rides_fprop(first, c, later) => {
+            (Op::ConvFprop(c), Some(Step::Fprop(first, second @ None, None))) if rides_fprop(first, c, later) => {
                 *second = Some(std::mem::replace(first, c));
             }
-            (Op::ConvFprop(c), _) => steps.push(Step::Fprop(c, None)),
+            (Op::ConvFprop(c), _) => steps.push(Step::Fprop(c, None, None)),
+            (Op::StemFprop(s), _) => steps.push(Step::Stem(s, None)),
+            (Op::NormFprop(n), Some(Step::Fprop(ConvFprop { conv, epilogue, .. }, _, norm @ None)))
+            | (Op::NormFprop(n), Some(Step::Stem(StemFprop { conv, epilogue, .. }, norm @ None)))
+                if rides_norm(conv, epilogue, n) =>
+            {
+                *norm = Some(n);
+            }
             (Op::ConvDgrad(c), Some(Step::Dgrad(first, second @ None))) if rides_dgrad(first, c) => *second = Some(c),
             (Op::ConvDgrad(c), _) => steps.push(Step::Dgrad(c, None)),
             (Op::HeadFprop(h), _) => steps.push(Step::Head(h, false, None)),
@@ -102,6 +113,11 @@ fn rides_fprop(first: &ConvFprop, second: &ConvFprop, later: &[Op]) -> bool {
     let same_output =
         (first.conv.p(), first.conv.q(), first.conv.k) == (second.conv.p(), second.conv.q(), second.conv.k);
     first.conv.filter == 1 && second.epilogue.residual == Some(y) && second.x != y && same_output && overwritten()
+}
+
+/// Whether the convolution makes just what the batch norm takes the statistics of.
+fn rides_norm(c: &Conv, e: &Epilogue, norm: &NormFprop) -> bool {
+    e.y == Some(norm.x) && e.act.is_none() && Shape { c: c.k, h: c.p(), w: c.q() } == norm.shape
 }
 
 /// Whether the gradient `second`, which accumulates onto that of `first`, may be part of its sum.

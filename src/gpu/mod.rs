@@ -20,6 +20,7 @@ pub mod profile;
 pub mod ptxas;
 pub mod record;
 pub mod sim;
+pub mod tiles;
 
 use crate::backend::Backend;
 use crate::program::{Buf, DType, Phase, Program};
@@ -29,6 +30,7 @@ use driver::{Driver, Ptr};
 use record::Recorded;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
+use tiles::TileSize;
 
 /// Element type of activations, their gradients and the filters that meet them; sums are f32, master weights too.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, clap::ValueEnum)]
@@ -71,6 +73,8 @@ pub struct GpuBackend<D: Driver> {
     times: D::Memory,
     /// Launches are issued one by one, inside their ranges.
     traced: bool,
+    /// The tile that convolutions take, to try it; none for the one that the table says.
+    pub tile: Option<TileSize>,
 }
 
 impl<D: Driver> GpuBackend<D> {
@@ -80,7 +84,7 @@ impl<D: Driver> GpuBackend<D> {
     /// Where the device fails.
     pub fn new(mut driver: D, precision: Precision) -> Result<Self> {
         let times = driver.alloc(record::TIMES * 8)?;
-        Ok(GpuBackend { driver, precision, bufs: Vec::new(), bytes: 0, times, traced: false })
+        Ok(GpuBackend { driver, precision, bufs: Vec::new(), bytes: 0, times, traced: false, tile: None })
     }
 
     fn address<T: Pod>(&self, buf: Buf, offset: usize, len: usize) -> Ptr {
@@ -119,7 +123,7 @@ impl<D: Driver> Backend for GpuBackend<D> {
 
     fn record(&mut self, program: Program) -> Result<Recorded<D>> {
         let bufs: Vec<Ptr> = self.bufs.iter().map(D::address).collect();
-        Recorded::new(program, self.precision, &bufs, D::address(&self.times), &mut self.driver)
+        Recorded::new(program, self.precision, &bufs, D::address(&self.times), self.tile, &mut self.driver)
     }
 
     fn replay(&mut self, recorded: &mut Recorded<D>) -> Result<()> {

@@ -4,7 +4,8 @@ use super::Precision;
 use super::driver::{Arg, Command, Driver, Launch, Ptr};
 use super::fuse::{self, Step};
 use super::kernels::Kernel;
-use crate::ops::{account, conv, head, norm};
+use crate::ops::conv::gpu::tiles::TileSize;
+use crate::ops::{account, conv, head, norm, stem};
 use crate::program::{Affine, Bits, Buf, Filter, FilterDecl, Map, Op, Phase, Program, Shape, Span};
 use crate::{Error, Result};
 use bytemuck::Pod;
@@ -70,6 +71,8 @@ pub struct Recorder<'a> {
     pub program: &'a Program,
     /// Bytes of shared memory that a block may have.
     pub shared: usize,
+    /// The tile of convolutions, if it isn't for the table to say.
+    pub tile: Option<TileSize>,
     bufs: &'a [Ptr],
     values: &'a Values,
     times: Ptr,
@@ -132,7 +135,7 @@ impl Recorder<'_> {
         self.times
     }
 
-    /// At least `bytes` of scratch memory that the launches of this op share; the next op's overwrite it.
+    /// At least `bytes` of scratch memory that the launches of a step share; the next step's overwrite it.
     pub fn workspace(&mut self, bytes: usize) -> Ptr {
         self.workspace = self.workspace.max(bytes);
         self.values.workspace
@@ -186,7 +189,8 @@ impl Recorder<'_> {
             },
             Step::Fold(folds) => norm::gpu::fold(self, folds),
             Step::Prepare(filters) => conv::gpu::prepare(self, filters),
-            Step::Fprop(conv, shortcut) => conv::gpu::fprop(self, conv, *shortcut),
+            Step::Fprop(conv, shortcut, norm) => conv::gpu::fprop(self, conv, *shortcut, *norm),
+            Step::Stem(stem, norm) => stem::gpu::fprop(self, stem, *norm),
             Step::Dgrad(conv, shortcut) => conv::gpu::dgrad(self, conv, *shortcut),
             Step::Head(fprop, keep, dgrad) => head::gpu::fprop(self, fprop, *keep, *dgrad),
             Step::Enter(range) => {
@@ -207,7 +211,6 @@ fn launcher(op: &Op) -> Option<&dyn GpuOp> {
     Some(match op {
         Op::Load(o) => o,
         Op::Start(o) => o,
-        Op::StemFprop(o) => o,
         Op::StemDgrad(o) => o,
         Op::StemWgrad(o) => o,
         Op::ConvWgrad(o) => o,
@@ -226,6 +229,7 @@ fn launcher(op: &Op) -> Option<&dyn GpuOp> {
         Op::Mark(o) => o,
         Op::Fold(_)
         | Op::PrepareFilter(_)
+        | Op::StemFprop(_)
         | Op::ConvFprop(_)
         | Op::ConvDgrad(_)
         | Op::HeadFprop(_)
@@ -270,9 +274,10 @@ fn record(
     values: &Values,
     times: Ptr,
     shared: usize,
+    tile: Option<TileSize>,
 ) -> Result<(Vec<Command>, usize)> {
     let (workspace, commands) = (0, Vec::new());
-    let mut cx = Recorder { precision, program, shared, bufs, values, times, phase: None, workspace, commands };
+    let mut cx = Recorder { precision, program, shared, tile, bufs, values, times, phase: None, workspace, commands };
     fuse::steps(program).iter().try_for_each(|step| cx.step(step))?;
     if cx.phase.is_some() {
         // What passes until the next replay belongs to no phase.
@@ -287,6 +292,7 @@ impl<D: Driver> Recorded<D> {
         precision: Precision,
         bufs: &[Ptr],
         times: Ptr,
+        tile: Option<TileSize>,
         driver: &mut D,
     ) -> Result<Recorded<D>> {
         let sizes = Sizes::new(&program, precision);
@@ -300,7 +306,7 @@ impl<D: Driver> Recorded<D> {
         };
         let shared = driver.shared_limit();
         // Once without memory, to see how much workspace the launchers ask for.
-        let (_, workspace) = record(&program, precision, bufs, &values, times, shared)?;
+        let (_, workspace) = record(&program, precision, bufs, &values, times, shared, tile)?;
         budget(&program, &sizes, workspace, driver.free_memory()?)?;
         let (mut memory, mut total) = (Vec::new(), 0);
         let mut place = |bytes: usize| -> Result<Ptr> {
@@ -314,7 +320,7 @@ impl<D: Driver> Recorded<D> {
         values.filters = all(&sizes.filters)?;
         values.affines = all(&sizes.affines)?;
         values.workspace = place(workspace)?;
-        let (commands, _) = record(&program, precision, bufs, &values, times, shared)?;
+        let (commands, _) = record(&program, precision, bufs, &values, times, shared, tile)?;
         let graph = driver.prepare(commands.clone())?;
         Ok(Recorded { graph, _memory: memory, bytes: total, values, program, precision, commands })
     }

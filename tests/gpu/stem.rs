@@ -42,7 +42,7 @@ fn output(conv: &Conv) -> Shape {
 }
 
 /// A lab with images, weights in [-1, 1] with an arena around them, and the first slots live.
-fn lab(precision: Precision, seed: u64, conv: &Conv, live: usize, weights: &[f32]) -> (Lab, Buf, Span) {
+pub fn lab(precision: Precision, seed: u64, conv: &Conv, live: usize, weights: &[f32]) -> (Lab, Buf, Span) {
     let image = Shape { c: conv.c, h: conv.h, w: conv.w };
     let mut lab = Lab::new(precision, seed, CAPACITY, image, 2, 1, (DType::F32, 1));
     lab.live(&order(live), CAPACITY);
@@ -53,7 +53,7 @@ fn lab(precision: Precision, seed: u64, conv: &Conv, live: usize, weights: &[f32
     (lab, params, Span { offset: 3, len: weights.len() })
 }
 
-fn prepare(
+pub fn prepare(
     p: &mut Program,
     conv: Conv,
     pass: Pass,

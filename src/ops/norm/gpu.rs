@@ -4,12 +4,14 @@ use super::{Fold, NormBprop, NormFprop};
 use crate::Result;
 use crate::gpu::driver::{Arg, Ptr};
 use crate::gpu::record::{GpuOp, Recorder, bytes, padded};
-use crate::gpu::unsupported;
+use crate::gpu::{Precision, unsupported};
 use crate::program::Shape;
 use bytemuck::{Pod, Zeroable};
 
 /// Threads of a block.
 const THREADS: usize = 256;
+/// Bytes of a vector.
+const VECTOR: usize = 16;
 /// Most vectors of a row that a block has: whole lines of 128 bytes, and many rows, which share what channels need.
 const WIDTH: usize = 8;
 /// Rows that a thread loads at a time.
@@ -48,6 +50,8 @@ struct NormDims {
     rows: u32,
     width: u32,
     lanes: u32,
+    group: u32,
+    tiles: u32,
 }
 
 /// How a map is dealt out to blocks.
@@ -59,7 +63,7 @@ struct Plan {
 impl Plan {
     fn new(cx: &Recorder, shape: Shape) -> Result<Plan> {
         let (cp, pixels) = (padded(shape.c), shape.h * shape.w);
-        let (groups, all) = (cp * cx.precision.size() / 16, cx.capacity() * pixels);
+        let (groups, all) = (cp * cx.precision.size() / VECTOR, cx.capacity() * pixels);
         if all >= 1 << 31 {
             return Err(unsupported("norm", format!("{} x {shape:?}: at most 2^31 - 1 pixels", cx.capacity())));
         }
@@ -74,6 +78,8 @@ impl Plan {
             rows: rows as u32,
             width: width as u32,
             lanes: lanes as u32,
+            group: 0,
+            tiles: 0,
         };
         Ok(Plan { dims, grid: [all.div_ceil(rows), columns, 1] })
     }
@@ -90,19 +96,69 @@ impl Plan {
     }
 }
 
+/// Where a kernel leaves the moments of the map that it writes, tile by tile (`kernels/moments.cuh`), for the batch norm that
+/// follows at once: in the workspace, which their launches share.
+#[derive(Clone, Copy, Debug)]
+pub struct Moments {
+    /// f32 `[tiles][2][cp]`: mean and sum of squared deviations.
+    parts: Ptr,
+    /// u32 `[tiles]`: pixels of a tile.
+    counts: Ptr,
+    affine: Ptr,
+    group: usize,
+    tiles: usize,
+}
+
+impl Moments {
+    /// Room for those of a map of `cp` channels, of which every `group` slots have `tiles`.
+    pub fn new(cx: &mut Recorder, cp: usize, group: usize, tiles: usize) -> Moments {
+        let count = cx.capacity().div_ceil(group) * tiles;
+        let [parts, vectors] = [2 * count * cp * 4, 2 * cp * 4];
+        let start = cx.workspace(parts + vectors + count * 4);
+        let affine = start + parts as Ptr;
+        Moments { parts: start, counts: affine + vectors as Ptr, affine, group, tiles }
+    }
+
+    /// Bytes of shared memory that combining them takes, in a block of so many threads with `channels` of a pixel.
+    pub fn shared(precision: Precision, threads: usize, channels: usize) -> usize {
+        let lanes = VECTOR / precision.size();
+        4 * (2 * lanes * (threads + 32 / lanes) + threads * lanes / channels)
+    }
+
+    /// As arguments of the kernel that writes them.
+    pub fn args(&self) -> [Arg; 2] {
+        [self.parts, self.counts].map(Arg::Out)
+    }
+}
+
 impl GpuOp for NormFprop {
     fn launch(&self, cx: &mut Recorder) -> Result<()> {
         let plan = Plan::new(cx, self.shape)?;
         let [parts, affine] = plan.workspace(cx, 2);
+        let args = [Arg::Out(parts), Arg::In(cx.map(self.x)), cx.live(), bytes(&plan.dims)];
+        cx.launch_typed("norm_fprop_stats", plan.grid, THREADS, 0, args, format!("{:?}", self.shape))?;
+        self.finish(cx, &plan, parts, 0, affine)
+    }
+}
+
+impl NormFprop {
+    /// The launches after a kernel that left the moments of x.
+    pub fn launch_after(&self, cx: &mut Recorder, moments: &Moments) -> Result<()> {
+        let mut plan = Plan::new(cx, self.shape)?;
+        (plan.dims.group, plan.dims.tiles) = (moments.group as u32, moments.tiles as u32);
+        self.finish(cx, &plan, moments.parts, moments.counts, moments.affine)
+    }
+
+    fn finish(&self, cx: &mut Recorder, plan: &Plan, parts: Ptr, counts: Ptr, affine: Ptr) -> Result<()> {
         let (dims, shape) = (bytes(&plan.dims), format!("{:?}", self.shape));
         let (x, live) = (cx.map(self.x), cx.live());
-        let args = [Arg::Out(parts), Arg::In(x), live.clone(), dims.clone()];
-        cx.launch_typed("norm_fprop_stats", plan.grid, THREADS, 0, args, shape.clone())?;
         let args = [
             Arg::Out(affine),
             Arg::Out(cx.span(self.batch_stats, self.norm.mean)),
             Arg::Out(cx.span(self.batch_stats, self.norm.var)),
-            Arg::Out(parts), // read, but of the allocation that is written
+            // Read, but of the allocation that is written.
+            Arg::Out(parts),
+            Arg::Out(counts),
             Arg::In(cx.span(self.params, self.norm.gamma)),
             Arg::In(cx.span(self.params, self.norm.beta)),
             live.clone(),

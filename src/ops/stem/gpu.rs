@@ -6,6 +6,8 @@ use crate::gpu::driver::Arg;
 use crate::gpu::record::{GpuOp, Recorder, bytes, padded};
 use crate::gpu::unsupported;
 use crate::ops::conv::Conv;
+use crate::ops::norm::NormFprop;
+use crate::ops::norm::gpu::Moments;
 use crate::program::{FilterDecl, Pass, PrepareFilter};
 use bytemuck::{Pod, Zeroable};
 
@@ -129,41 +131,50 @@ pub fn prepare(cx: &mut Recorder, filters: &[&PrepareFilter]) -> Result<()> {
     Ok(())
 }
 
-impl GpuOp for StemFprop {
-    fn launch(&self, cx: &mut Recorder) -> Result<()> {
-        let (conv, e) = (&self.conv, &self.epilogue);
-        if e.residual.is_some() {
-            return Err(unsupported("stem", format!("{conv} with a residual: add it in a convolution")));
-        }
-        let quads = quads(conv);
-        // A warp has 8 channels of 64 groups of 4 pixels; warps are spread over channels first.
-        let (width, warp_rows) = (4 << quads, 64 >> quads);
-        let groups = (padded(conv.k) / 8).next_power_of_two().min(8);
-        let sets = (8 / groups).min(conv.h.div_ceil(warp_rows));
-        let rows = sets * warp_rows;
-        let mut dims = StemDims::new(conv, self.normalisation.as_ref(), [rows, width])?;
-        // Rows of the tile lie in different banks for vectors of four.
-        let pitch = at_least(width + 4, width, 32);
-        (dims.quads, dims.vectors, dims.sets, dims.pitch) =
-            (quads as u32, log2(groups) as u32, sets as u32, pitch as u32);
-        let input = CHANNELS * 4 * ((rows + 2) * pitch + 9 * 8 * groups);
-        let output = rows / 2 * width * 8 * groups * cx.precision.size();
-        let (act, none) = (e.act.as_ref(), [0; 2]);
-        let [scale, shift] = act.and_then(|act| act.affine).map_or(none, |affine| cx.affine(affine));
-        let args = [
-            Arg::Out(e.y.map_or(0, |y| cx.map(y))),
+/// The stem; then the batch norm of the result, whose statistics come from it.
+pub fn fprop(cx: &mut Recorder, stem: &StemFprop, norm: Option<&NormFprop>) -> Result<()> {
+    let (conv, e) = (&stem.conv, &stem.epilogue);
+    if e.residual.is_some() {
+        return Err(unsupported("stem", format!("{conv} with a residual: add it in a convolution")));
+    }
+    let quads = quads(conv);
+    // A warp has 8 channels of 64 groups of 4 pixels; warps are spread over channels first.
+    let (width, warp_rows) = (4 << quads, 64 >> quads);
+    let groups = (padded(conv.k) / 8).next_power_of_two().min(8);
+    let sets = (8 / groups).min(conv.h.div_ceil(warp_rows));
+    let (rows, threads) = (sets * warp_rows, 32 * groups * sets);
+    let mut dims = StemDims::new(conv, stem.normalisation.as_ref(), [rows, width])?;
+    // Rows of the tile lie in different banks for vectors of four.
+    let pitch = at_least(width + 4, width, 32);
+    (dims.quads, dims.vectors, dims.sets, dims.pitch) = (quads as u32, log2(groups) as u32, sets as u32, pitch as u32);
+    let input = CHANNELS * 4 * ((rows + 2) * pitch + 9 * 8 * groups);
+    let output = rows / 2 * width * 8 * groups * cx.precision.size();
+    let act = e.act.as_ref();
+    let [scale, shift] = act.and_then(|act| act.affine).map_or([0; 2], |affine| cx.affine(affine));
+    let moments = norm.map(|_| Moments::new(cx, padded(conv.k), 1, dims.tiles as usize));
+    let mut args = vec![Arg::Out(e.y.map_or(0, |y| cx.map(y)))];
+    match &moments {
+        Some(moments) => args.extend(moments.args()),
+        None => args.extend([
             Arg::Out(act.map_or(0, |act| cx.map(act.a))),
             Arg::Out(act.and_then(|act| act.bits).map_or(0, |bits| cx.bits(bits))),
-            Arg::In(cx.buf(self.image)),
-            Arg::In(cx.filter(self.filter)),
-            Arg::In(e.bias.map_or(0, |bias| cx.affine(bias)[1])),
-            Arg::In(scale),
-            Arg::In(shift),
-            cx.live(),
-            bytes(&dims),
-        ];
-        let grid = [dims.tiles as usize, cx.capacity(), padded(conv.k).div_ceil(64)];
-        cx.launch_typed("stem_fprop", grid, 32 * groups * sets, input.max(output), args, conv.to_string())
+        ]),
+    }
+    let bias = e.bias.map_or(0, |bias| cx.affine(bias)[1]);
+    args.extend([cx.buf(stem.image), cx.filter(stem.filter), bias].map(Arg::In));
+    if moments.is_none() {
+        args.extend([scale, shift].map(Arg::In));
+    }
+    args.extend([cx.live(), bytes(&dims)]);
+    let grid = [dims.tiles as usize, cx.capacity(), padded(conv.k).div_ceil(64)];
+    let launch = |cx: &mut Recorder, name, shared| cx.launch_typed(name, grid, threads, shared, args, conv.to_string());
+    match norm.zip(moments) {
+        Some((norm, moments)) => {
+            let combine = Moments::shared(cx.precision, threads, 8 * groups);
+            launch(cx, "stem_fprop_moments", input.max(output).max(combine))?;
+            norm.launch_after(cx, &moments)
+        }
+        None => launch(cx, "stem_fprop", input.max(output)),
     }
 }
 

@@ -5,17 +5,31 @@
 
 pub(crate) mod patch;
 mod prepare;
+pub mod tiles;
 mod walk;
 mod wgrad;
 
-use super::{ConvDgrad, ConvFprop};
+use super::{Conv, ConvDgrad, ConvFprop};
 use crate::Result;
 use crate::gpu::Precision;
 use crate::gpu::driver::Ptr;
-use crate::gpu::record::{Recorder, padded};
+use crate::gpu::record::{GpuOp, Recorder, padded};
+use crate::ops::norm::NormFprop;
 use crate::ops::stem;
 use crate::program::{FilterDecl, Pass, PrepareFilter};
 use walk::{Finish, Operand, ROWS};
+
+pub use walk::{Fit, fit};
+
+/// What the tile of a convolution, with or without a shortcut in its sum, is chosen by.
+pub fn problem(precision: Precision, batch: usize, pass: Pass, conv: &Conv, shortcut: bool) -> tiles::Problem {
+    let Conv { c, k, h, w, filter, stride } = *conv;
+    let (channels, size) = match pass {
+        Pass::Fprop => ([c, k], [conv.p(), conv.q()]),
+        Pass::Dgrad => ([k, c], [h, w]),
+    };
+    tiles::Problem { precision, pass, filter, stride, shortcut, channels, size, batch }
+}
 
 /// Bytes of a prepared filter.
 pub fn filter_bytes(f: &FilterDecl, precision: Precision) -> usize {
@@ -38,8 +52,14 @@ pub fn prepare(cx: &mut Recorder, filters: &[&PrepareFilter]) -> Result<()> {
     prepare::prepare(cx, &others)
 }
 
-/// A convolution and, as part of its sum, the 1x1 convolution whose output it would add.
-pub fn fprop(cx: &mut Recorder, conv: &ConvFprop, shortcut: Option<&ConvFprop>) -> Result<()> {
+/// A convolution and, as part of its sum, the 1x1 convolution whose output it would add; then the batch norm of the result,
+/// whose statistics come from the convolution.
+pub fn fprop(
+    cx: &mut Recorder,
+    conv: &ConvFprop,
+    shortcut: Option<&ConvFprop>,
+    norm: Option<&NormFprop>,
+) -> Result<()> {
     let operand = |o: &ConvFprop| Operand { conv: o.conv, map: cx.map(o.x), filter: cx.filter(o.filter) };
     let operands: Vec<Operand> = [Some(conv), shortcut].into_iter().flatten().map(operand).collect();
     let e = &conv.epilogue;
@@ -53,9 +73,15 @@ pub fn fprop(cx: &mut Recorder, conv: &ConvFprop, shortcut: Option<&ConvFprop>) 
         affine: act.and_then(|act| act.affine).map_or([0; 2], |a| cx.affine(a)),
         // What the shortcut makes is in the sum.
         residual: or_null(e.residual.filter(|_| shortcut.is_none()).map(|m| cx.map(m))),
+        moments: norm.is_some(),
         ..Finish::default()
     };
-    walk::walk(cx, Pass::Fprop, &operands, &finish)
+    let moments = walk::walk(cx, Pass::Fprop, &operands, &finish)?;
+    match (norm, moments) {
+        (Some(norm), Some(moments)) => norm.launch_after(cx, &moments),
+        (Some(norm), None) => norm.launch(cx),
+        (None, _) => Ok(()),
+    }
 }
 
 /// A gradient and, as part of its sum, the 1x1 convolution's that would be added to it.
@@ -69,5 +95,6 @@ pub fn dgrad(cx: &mut Recorder, conv: &ConvDgrad, shortcut: Option<&ConvDgrad>) 
         in_place: conv.residual == Some(conv.dx),
         ..Finish::default()
     };
-    walk::walk(cx, Pass::Dgrad, &operands, &finish)
+    walk::walk(cx, Pass::Dgrad, &operands, &finish)?;
+    Ok(())
 }

@@ -91,7 +91,13 @@ impl Tile {
 
     /// Tiles of `capacity` images.
     pub fn count(&self, capacity: usize) -> usize {
-        capacity.div_ceil(self.images as usize) * (self.down * self.across) as usize
+        let (images, tiles) = self.group();
+        capacity.div_ceil(images) * tiles
+    }
+
+    /// Images that have tiles together, and how many tiles.
+    pub fn group(&self) -> (usize, usize) {
+        (self.images as usize, (self.down * self.across) as usize)
     }
 
     /// Bytes of a patch in shared memory.

@@ -1,20 +1,16 @@
 //! Launcher of the kernels in `kernels/conv_bf16.cu` and `kernels/conv_f32.cu`: one walk for every fprop and dgrad.
 
 use super::patch::{CHUNK, PITCH, Patch, Tile};
+use super::tiles::{self, Kernel, TileSize, kernels};
 use crate::Result;
 use crate::gpu::driver::{Arg, Ptr};
 use crate::gpu::record::{Recorder, bytes, padded};
 use crate::gpu::{Precision, unsupported};
 use crate::ops::conv::Conv;
+use crate::ops::norm::gpu::Moments;
 use crate::program::Pass;
 use bytemuck::{Pod, Zeroable};
 
-/// Multiprocessors that a grid should fill.
-pub(super) const SMS: usize = 132;
-/// Warps of a block that needs others beside it.
-const WARPS: usize = 4;
-/// How much longer such a block takes that no other hides the latencies of.
-const ALONE: f64 = 1.1;
 /// Filters have rows for a multiple of so many channels, zero beyond those there are.
 pub(super) const ROWS: usize = 64;
 const MOST_PHASES: usize = 4;
@@ -65,33 +61,6 @@ struct ConvDims {
     phase: [Phase; MOST_PHASES],
     segment: [Segment; MOST_SEGMENTS],
 }
-
-/// A kernel: `conv_walk_{pixels}x{channels}`.
-struct Kernel {
-    pixels: usize,
-    channels: usize,
-    threads: usize,
-    /// Filter tiles in shared memory.
-    stages: usize,
-    /// Time of a product, relative to the others': small tiles of a warp read shared memory more often, those of a block
-    /// global memory.
-    cost: f64,
-}
-
-const fn kernel(pixels: usize, channels: usize, stages: usize, cost: f64) -> Kernel {
-    Kernel { pixels, channels, threads: WARPS * 32, stages, cost }
-}
-
-const BF16: &[Kernel] = &[
-    Kernel { pixels: 256, channels: 128, threads: 256, stages: 2, cost: 0.98 },
-    kernel(128, 128, 2, 1.0),
-    kernel(256, 64, 3, 1.0),
-    kernel(128, 64, 3, 1.15),
-    kernel(128, 32, 3, 1.35),
-    kernel(128, 16, 3, 1.7),
-];
-
-const F32: &[Kernel] = &[kernel(128, 64, 3, 1.0), kernel(128, 32, 3, 1.3), kernel(128, 16, 3, 1.6)];
 
 /// One dimension of a part of a sum: the input rows (or columns) `step*(i + row) + at` for output `i`, `halo` more than the
 /// tile has; each tap is a row and its index in the filter.
@@ -168,6 +137,8 @@ pub(super) struct Finish {
     pub residual: Ptr,
     /// Whether the residual is y itself.
     pub in_place: bool,
+    /// Whether the moments of y are wanted: of fprop to y alone.
+    pub moments: bool,
 }
 
 /// A part of a sum in both dimensions.
@@ -215,7 +186,6 @@ struct Choice<'k> {
     dims: ConvDims,
     grid: [usize; 3],
     shared: usize,
-    time: f64,
 }
 
 /// The problem: a sum over one or two inputs.
@@ -236,17 +206,17 @@ impl Problem<'_> {
         let halo = [0, 1].map(|i| most(&|p| p.parts.iter().map(|(_, l)| l[i].halo).max().unwrap_or(0)));
         let ahead = kernel.stages - 1;
         let buffers = most(&|p| buffers(&p.parts.iter().flat_map(|part| self.taps(part)).collect::<Vec<_>>(), ahead));
-        let filters = kernel.stages * kernel.channels * PITCH;
-        let sums = kernel.pixels * (kernel.channels + 16 / self.precision.size()) * 4;
+        let filters = kernel.stages * kernel.size.channels * PITCH;
+        let sums = kernel.size.pixels * (kernel.size.channels + 16 / self.precision.size()) * 4;
         let tables = |t: &Tile| (filters + buffers * t.patch_bytes()).max(sums);
         let entries = |t: &Tile| most(&|p| p.parts.iter().map(|(_, l)| t.pixels(l.each_ref().map(|l| l.halo))).sum());
-        let shared = |t: &Tile| tables(t) + 4 * (kernel.pixels + entries(t));
+        let shared = |t: &Tile| tables(t) + 4 * (kernel.size.pixels + entries(t));
         let count = [0, 1].map(|i| most(&|p| p.count[i]));
-        let tile = Tile::choose(kernel.pixels, count, halo, |t| shared(t) <= self.shared)?;
+        let tile = Tile::choose(kernel.size.pixels, count, halo, |t| shared(t) <= self.shared)?;
         let (channels, [h, w]) = self.operands[0].output(self.pass);
         let channels = padded(channels);
-        let (columns, rows) = (channels.div_ceil(kernel.channels), channels.next_multiple_of(ROWS));
-        if columns * kernel.channels > rows {
+        let (columns, rows) = (channels.div_ceil(kernel.size.channels), channels.next_multiple_of(ROWS));
+        if columns * kernel.size.channels > rows {
             return None;
         }
         let mut dims = ConvDims {
@@ -274,24 +244,24 @@ impl Problem<'_> {
         }
         let grid = [tile.count(self.capacity) * columns, 1, self.plans.len()];
         let shared = shared(&tile);
-        let time = self.taps_in_a_row(kernel, &grid, self.shared / shared)
-            * (kernel.pixels * kernel.channels) as f64
-            * kernel.cost;
-        Some(Choice { kernel, dims, grid, shared, time })
+        Some(Choice { kernel, dims, grid, shared })
     }
 
-    /// How many taps the busiest multiprocessor adds, and more where it has but one block at a time.
-    fn taps_in_a_row(&self, kernel: &Kernel, grid: &[usize; 3], resident: usize) -> f64 {
-        let taps = |plan: &Plan| plan.parts.iter().flat_map(|part| self.taps(part)).sum::<usize>().max(1);
-        let (most, all) = (self.plans.iter().map(taps).max(), self.plans.iter().map(taps).sum::<usize>());
-        let most = most.unwrap_or(0) as f64;
-        let in_a_row = match grid[2] {
-            1 => most * grid[0].div_ceil(SMS) as f64,
-            // Phases differ, and the long ones come first: they fill the multiprocessors evenly.
-            _ => most.max((grid[0] * all) as f64 / SMS as f64),
-        };
-        let alone = resident == 1 || grid[0] * grid[2] <= SMS;
-        if alone && kernel.threads == 32 * WARPS { in_a_row * ALONE } else { in_a_row }
+    /// The launch by the tile `forced`, or the one that the table says.
+    fn choose(&self, forced: Option<TileSize>) -> Option<Choice<'static>> {
+        let kernels = kernels(self.precision);
+        let by = |size: &TileSize| kernels.iter().find(|k| k.size == *size).and_then(|k| self.choice(k));
+        if let Some(size) = forced {
+            return by(&size);
+        }
+        let ranked = tiles::ranked(&self.problem());
+        ranked.iter().find_map(by).or_else(|| kernels.iter().find_map(|k| self.choice(k)))
+    }
+
+    /// As the table has it.
+    fn problem(&self) -> tiles::Problem {
+        let Operand { conv, .. } = &self.operands[0];
+        super::problem(self.precision, self.capacity, self.pass, conv, self.operands.len() > 1)
     }
 
     /// Bytes of a pixel of a part's input.
@@ -334,46 +304,69 @@ impl Problem<'_> {
     }
 }
 
-/// Launches the sum over the operands, and what finishes it.
-pub(super) fn walk(cx: &mut Recorder, pass: Pass, operands: &[Operand], finish: &Finish) -> Result<()> {
+/// How a tile covers a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fit {
+    /// Images that have tiles together.
+    pub images: usize,
+    /// Blocks of the launch.
+    pub blocks: usize,
+}
+
+/// How that tile covers a batch of a convolution and perhaps a shortcut; None if it does not suit.
+pub fn fit(
+    precision: Precision,
+    shared: usize,
+    capacity: usize,
+    pass: Pass,
+    convs: &[Option<Conv>],
+    size: TileSize,
+) -> Option<Fit> {
+    let operands: Vec<Operand> = convs.iter().flatten().map(|c| Operand { conv: *c, map: 0, filter: 0 }).collect();
+    let plans = plans(pass, &operands, false);
+    let problem = Problem { precision, shared, capacity, pass, operands: &operands, plans };
+    let choice = problem.choose(Some(size))?;
+    Some(Fit { images: choice.dims.tile.group().0, blocks: choice.grid.iter().product() })
+}
+
+/// Launches the sum over the operands, and what finishes it; says where the moments are, if they are wanted.
+pub(super) fn walk(cx: &mut Recorder, pass: Pass, operands: &[Operand], finish: &Finish) -> Result<Option<Moments>> {
     let (precision, shared, capacity) = (cx.precision, cx.shared, cx.capacity());
     let problem =
         Problem { precision, shared, capacity, pass, operands, plans: plans(pass, operands, finish.in_place) };
     if problem.plans.is_empty() {
-        return Ok(());
+        return Ok(None);
     }
     let (channels, [h, w]) = operands[0].output(pass);
-    let refuse = |why: &str| -> Result<()> { Err(unsupported("conv", format!("{:?}: {why}", operands[0].conv))) };
+    let refuse = |why: &str| Err(unsupported("conv", format!("{:?}: {why}", operands[0].conv)));
     if capacity * h * w >= u32::MAX as usize {
         return refuse("more than 2^32 pixels in a batch; a smaller batch would do");
     }
-    let kernels = match precision {
-        Precision::Fp32 => F32,
-        Precision::Bf16 => BF16,
-    };
-    let choices = kernels.iter().filter_map(|k| problem.choice(k));
-    let Some(c) = choices.min_by(|a, b| a.time.total_cmp(&b.time)) else {
-        return refuse("rows too wide for a patch in shared memory; smaller images would do");
+    let Some(c) = problem.choose(cx.tile) else {
+        return refuse(match cx.tile {
+            Some(_) => "the tile that was asked for does not suit it",
+            None => "rows too wide for a patch in shared memory; smaller images would do",
+        });
     };
     let second = operands.get(1);
-    let args = [
-        Arg::Out(finish.y),
-        Arg::Out(finish.a),
-        Arg::Out(finish.bits),
-        Arg::In(operands[0].map),
-        Arg::In(operands[0].filter),
-        Arg::In(second.map_or(0, |o| o.map)),
-        Arg::In(second.map_or(0, |o| o.filter)),
-        Arg::In(finish.bias),
-        Arg::In(finish.affine[0]),
-        Arg::In(finish.affine[1]),
-        Arg::In(finish.mask),
-        Arg::In(finish.residual),
-        cx.live(),
-        bytes(&c.dims),
-    ];
-    let name = format!("conv_walk_{}x{}", c.kernel.pixels, c.kernel.channels);
     let conv = operands[0].conv;
+    let moments = finish.moments.then(|| {
+        let (group, tiles) = c.dims.tile.group();
+        Moments::new(cx, padded(channels), group, tiles)
+    });
+    let mut args = vec![Arg::Out(finish.y)];
+    match &moments {
+        Some(moments) => args.extend(moments.args()),
+        None => args.extend([finish.a, finish.bits].map(Arg::Out)),
+    }
+    args.extend([operands[0].map, operands[0].filter].map(Arg::In));
+    args.extend([second.map_or(0, |o| o.map), second.map_or(0, |o| o.filter), finish.bias].map(Arg::In));
+    if moments.is_none() {
+        args.extend([finish.affine[0], finish.affine[1], finish.mask].map(Arg::In));
+    }
+    args.extend([Arg::In(finish.residual), cx.live(), bytes(&c.dims)]);
+    let kind = if moments.is_some() { "_moments" } else { "" };
+    let name = format!("conv_walk{kind}_{}", c.kernel.size);
     let shape = format!(
         "{pass:?} {h}x{w}x{channels}, {0}x{0}/{1} of {2}{3}",
         conv.filter,
@@ -381,5 +374,6 @@ pub(super) fn walk(cx: &mut Recorder, pass: Pass, operands: &[Operand], finish: 
         operands[0].input(pass).0,
         if second.is_some() { ", and a shortcut" } else { "" }
     );
-    cx.launch_typed(&name, c.grid, c.kernel.threads, c.shared, args, shape)
+    cx.launch_typed(&name, c.grid, c.kernel.threads, c.shared, args, shape)?;
+    Ok(moments)
 }

@@ -1,7 +1,7 @@
 //! Launcher of the kernels in `kernels/conv_wgrad.cu`.
 
 use super::patch::{CHUNK, PITCH, Patch, Tile};
-use super::walk::{Line, SMS, fprop_lines};
+use super::walk::{Line, fprop_lines};
 use crate::Result;
 use crate::gpu::driver::Arg;
 use crate::gpu::record::{GpuOp, Recorder, bytes, padded};
@@ -9,6 +9,8 @@ use crate::gpu::{Precision, unsupported};
 use crate::ops::conv::{Conv, ConvWgrad};
 use bytemuck::{Pod, Zeroable};
 
+/// Multiprocessors that a grid should fill.
+const SMS: usize = 132;
 /// Pixels of a tile at most, and what their number is rounded up to: the depth of an mma.
 const PIXELS: [usize; 4] = [64, 48, 32, 16];
 const DEPTH: usize = 16;
