@@ -70,7 +70,7 @@ fn options_out_of_range() {
         ("--std 0.5", "--mean and --std belong together"),
         ("--mean 0.5,0.5 --std 0.2,0.2", "the images have 1 channels"),
         ("--mean 0.5 --std 0", "stds positive"),
-        ("--method magic", "possible values: ham, pgd-at, standard"),
+        ("--method magic", "possible values: ham, ham-trades, pgd-at"),
         ("--weights magic", "possible values"),
         ("--arch magic", "possible values"),
         ("--lr-schedule magic", "possible values"),
