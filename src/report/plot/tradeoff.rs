@@ -27,7 +27,7 @@ fn overlap(a: Box4, b: Box4) -> i32 {
 
 fn percent(s: Spread) -> Option<Spread> {
     let values = [s.mean, s.sd].iter().all(|v| v.is_finite());
-    values.then(|| Spread { mean: 100.0 * s.mean, sd: 100.0 * s.sd, ..s })
+    values.then_some(Spread { mean: 100.0 * s.mean, sd: 100.0 * s.sd, ..s })
 }
 
 pub(super) fn write_tradeoff(path: &Path, comparison: &Comparison, attack: &str) -> Result<()> {
