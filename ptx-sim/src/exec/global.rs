@@ -1,10 +1,11 @@
 //! Requests of a warp to global memory: which sectors they touch, the checks of each, and the data.
 
-use super::{Buf, Request, Worker, copy, lanes};
+use super::{Ahead, Buf, Request, Values, Worker, copy, each, lanes};
 use crate::error::FaultKind;
 use crate::memory::{Alloc, MemFault, SECTOR, mask};
 use crate::races::{Access, Race};
 use crate::shared::LaneFault;
+use std::ops::Range;
 use std::sync::atomic::Ordering::Relaxed;
 
 /// The sectors of a request whose lanes lie anywhere, with the bytes of each.
@@ -139,6 +140,80 @@ impl Worker<'_> {
         Ok(a)
     }
 
+    /// Enters an access to the bytes of lanes that follow each other, from `lane` on. Returns the host's address of the
+    /// first one, and the number of sectors.
+    #[inline(always)]
+    fn enter_span(
+        &mut self,
+        at: Request,
+        (lane, lanes): (usize, usize),
+        mode: Mode,
+        strong: bool,
+    ) -> Result<(*mut u8, u64), LaneFault> {
+        let (start, n) = (at.addrs[lane], at.n as u64);
+        let end = start + lanes as u64 * n;
+        let a = match self.locate(start, end - start, mode) {
+            Ok(a) => a,
+            // Which lane is it?
+            Err(all) => {
+                for i in lane..lane + lanes {
+                    self.locate(at.addrs[i], n, mode).map_err(|f| (i, f))?;
+                }
+                return Err((lane, all));
+            }
+        };
+        let global = self.global;
+        let alloc = &global.allocs[a];
+        let (low, high) = ((start - alloc.base) as usize, (end - alloc.base) as usize);
+        let (first, last) = (low / SECTOR, (high - 1) / SECTOR);
+        // The data arrives while the checks run.
+        alloc.prefetch_data(first, last);
+        let whole = (low | high).is_multiple_of(SECTOR) && self.order.is_none();
+        if !(whole && self.enter_whole(alloc, (a, first..last + 1), mode)) {
+            for index in first..=last {
+                let (low, high) = (low.max(index * SECTOR), high.min((index + 1) * SECTOR));
+                let sector = alloc.base / SECTOR as u64 + index as u64;
+                let entered = self.enter(a, index, mask(low % SECTOR, high - low), mode, strong);
+                entered.map_err(|(bytes, f)| (lane_of(at.addrs, at.mask, at.n, sector, bytes), f))?;
+            }
+        }
+        Ok((alloc.host(first).wrapping_add(low % SECTOR), (last - first + 1) as u64))
+    }
+
+    /// `enter` of whole sectors that follow each other; false, and nothing entered, where one of them needs a closer look.
+    #[inline(always)]
+    fn enter_whole(&mut self, alloc: &Alloc, (a, sectors): (usize, Range<usize>), mode: Mode) -> bool {
+        let (init, write) = (&alloc.init[sectors.clone()], mode == Mode::Store);
+        let written = init.iter().fold(u32::MAX, |all, i| all & i.load(Relaxed)) == u32::MAX;
+        if !(written || write || !self.global.check_init) {
+            return false;
+        }
+        let touched = self.global.touch_whole((a, sectors.clone()), (self.block, write), &mut self.seen, self.alone);
+        match touched {
+            None => return false,
+            Some(first) if first => self.look_ahead(alloc, sectors),
+            Some(_) => {}
+        }
+        if write && !written {
+            init.iter().for_each(|i| i.store(u32::MAX, Relaxed));
+        }
+        true
+    }
+
+    /// Asks for what comes next where an instruction accesses memory that has not been accessed yet. It goes on as it did
+    /// last time, or else the next block accesses what lies behind this block's part.
+    #[inline(always)]
+    fn look_ahead(&mut self, alloc: &Alloc, sectors: Range<usize>) {
+        let Ahead { last, step } = &mut self.ahead[self.slot];
+        let (first, count) = (sectors.start as isize, sectors.len());
+        let moved = first - *last;
+        let next = if moved == *step { first + moved } else { first + self.next_block * (count * self.warps) as isize };
+        (*last, *step) = (first, moved);
+        if next >= 0 && (next as usize).saturating_add(count) <= alloc.init.len() {
+            alloc.prefetch(next as usize, next as usize + count - 1);
+        }
+    }
+
     /// Enters a request whose lanes follow each other in runs, each behind the one before, and calls `f` with the first
     /// lane of each run, its lanes and the host's address of its bytes. Returns the number of sectors; None if it is not
     /// such a request, of which a part may have been entered then.
@@ -150,57 +225,23 @@ impl Worker<'_> {
         strong: bool,
         mut f: impl FnMut(usize, usize, *mut u8),
     ) -> Result<Option<u64>, LaneFault> {
-        let (n, mut lane, mut count, mut behind) = (at.n as u64, 0, 0, 0);
-        while lane < 32 {
-            if at.mask >> lane & 1 == 0 {
-                lane += 1;
-                continue;
-            }
-            let start = at.addrs[lane];
-            let mut lanes = 1;
-            if at.run {
-                lanes = 32;
-            } else {
-                while lane + lanes < 32
-                    && at.mask >> (lane + lanes) & 1 == 1
-                    && at.addrs[lane + lanes] == start + lanes as u64 * n
-                {
-                    lanes += 1;
-                }
-            }
-            let end = start + lanes as u64 * n;
+        let n = at.n as u64;
+        // Lanes that go on where the one before them ends.
+        let next: [u32; 32] = each(|i| ((at.addrs[i] == at.addrs[i.saturating_sub(1)].wrapping_add(n)) as u32) << i);
+        let next = next.iter().fold(0, |all, i| all | i) & at.mask & at.mask << 1;
+        let (mut starts, mut count, mut behind) = (at.mask & !next, 0, 0);
+        while starts != 0 {
+            let lane = starts.trailing_zeros() as usize;
+            starts &= starts - 1;
+            let lanes = 1 + (!(next as u64 >> (lane + 1))).trailing_zeros() as usize;
+            let (start, end) = (at.addrs[lane], at.addrs[lane] + lanes as u64 * n);
             if start / (SECTOR as u64) < behind || lanes == 1 && n < 8 {
                 return Ok(None);
             }
             behind = (end - 1) / SECTOR as u64 + 1;
-            let a = match self.locate(start, end - start, mode) {
-                Ok(a) => a,
-                // Which lane is it?
-                Err(all) => {
-                    for i in lane..lane + lanes {
-                        self.locate(at.addrs[i], n, mode).map_err(|f| (i, f))?;
-                    }
-                    return Err((lane, all));
-                }
-            };
-            let alloc = &self.global.allocs[a];
-            let (low, high) = ((start - alloc.base) as usize, (end - alloc.base) as usize);
-            let (first, last) = (low / SECTOR, (high - 1) / SECTOR);
-            // The data arrives while the checks run.
-            let mut ahead = first;
-            while ahead <= last {
-                prefetch(alloc.host(ahead));
-                ahead += 2;
-            }
-            for index in first..=last {
-                let (low, high) = (low.max(index * SECTOR), high.min((index + 1) * SECTOR));
-                let sector = alloc.base / SECTOR as u64 + index as u64;
-                let entered = self.enter(a, index, mask(low % SECTOR, high - low), mode, strong);
-                entered.map_err(|(bytes, f)| (lane_of(at.addrs, at.mask, at.n, sector, bytes), f))?;
-            }
-            f(lane, lanes, alloc.host(first).wrapping_add(low % SECTOR));
-            count += (last - first + 1) as u64;
-            lane += lanes;
+            let (host, sectors) = self.enter_span(at, (lane, lanes), mode, strong)?;
+            f(lane, lanes, host);
+            count += sectors;
         }
         Ok(Some(count))
     }
@@ -237,17 +278,27 @@ impl Worker<'_> {
         Ok((std::array::from_fn(host), s.count as u64))
     }
 
-    /// Reads `n` bytes a lane.
+    /// Reads `n` bytes a lane. Returns those of all lanes, one lane's after the other's: where they lie, or in `out`.
     #[inline(always)]
-    pub(super) fn global_load(&mut self, at: Request, strong: bool, out: &mut Buf) -> Result<(), LaneFault> {
+    pub(super) fn global_load<'b>(
+        &mut self,
+        at: Request,
+        strong: bool,
+        out: &'b mut Buf,
+    ) -> Result<&'b [u8], LaneFault> {
         aligned(at)?;
-        let Request { addrs, mask: active, n, .. } = at;
+        let Request { addrs, mask: active, n, run } = at;
         self.counters.global_load_requests += 1;
         self.counters.global_load_bytes += n as u64 * active.count_ones() as u64;
         // SAFETY: entering has checked that all bytes lie in an allocation, and has refused the request where another
-        // block writes them. All bytes of a run lie in one allocation.
+        // block writes them. All bytes of a run lie in one allocation, which outlives the launch.
         #[allow(unsafe_code)]
         unsafe {
+            if run {
+                let (host, count) = self.enter_span(at, (0, 32), Mode::Load, strong)?;
+                self.counters.global_load_sectors += count;
+                return Ok(std::slice::from_raw_parts(host, 32 * n));
+            }
             let runs = self.enter_runs(at, Mode::Load, strong, |lane, lanes, host| {
                 copy_run(
                     &mut out.all_mut(n)[lane * n..(lane + lanes) * n],
@@ -256,7 +307,7 @@ impl Worker<'_> {
             })?;
             if let Some(count) = runs {
                 self.counters.global_load_sectors += count;
-                return Ok(());
+                return Ok(out.all(n));
             }
             let (hosts, count) = self.enter_lanes((addrs, active, n), Mode::Load, strong)?;
             self.counters.global_load_sectors += count;
@@ -264,19 +315,32 @@ impl Worker<'_> {
                 copy(out.lane_mut(lane, n), std::slice::from_raw_parts(hosts[lane], n));
             }
         }
-        Ok(())
+        Ok(out.all(n))
     }
 
-    /// Writes `n` bytes a lane.
+    /// Writes `n` bytes a lane, straight to where they belong or by way of `from`.
     #[inline(always)]
-    pub(super) fn global_store(&mut self, at: Request, strong: bool, from: &Buf) -> Result<(), LaneFault> {
+    pub(super) fn global_store(
+        &mut self,
+        at: Request,
+        strong: bool,
+        from: &mut Buf,
+        values: &Values,
+    ) -> Result<(), LaneFault> {
         aligned(at)?;
-        let Request { addrs, mask: active, n, .. } = at;
+        let Request { addrs, mask: active, n, run } = at;
         self.counters.global_store_requests += 1;
         self.counters.global_store_bytes += n as u64 * active.count_ones() as u64;
         // SAFETY: as in `global_load`; the request is refused where another block accesses the bytes.
         #[allow(unsafe_code)]
         unsafe {
+            if run {
+                let (host, count) = self.enter_span(at, (0, 32), Mode::Store, strong)?;
+                self.counters.global_store_sectors += count;
+                values.put(std::slice::from_raw_parts_mut(host, 32 * n));
+                return Ok(());
+            }
+            values.put(from.all_mut(n));
             let runs = self.enter_runs(at, Mode::Store, strong, |lane, lanes, host| {
                 copy_run(std::slice::from_raw_parts_mut(host, lanes * n), &from.all(n)[lane * n..(lane + lanes) * n]);
             })?;
@@ -309,20 +373,6 @@ impl Worker<'_> {
         }
         Ok(())
     }
-}
-
-/// Asks for a cache line.
-#[inline(always)]
-fn prefetch(at: *const u8) {
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: SSE is part of every x86-64; a prefetch of any address is harmless.
-    #[allow(unsafe_code)]
-    unsafe {
-        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        _mm_prefetch::<_MM_HINT_T0>(at.cast());
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = at;
 }
 
 /// Copies without a call: runs of lanes are short.

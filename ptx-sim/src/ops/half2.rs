@@ -50,9 +50,8 @@ impl Half for H {
     }
     #[inline(always)]
     fn fma(a: f32, b: f32, c: f32) -> f32 {
-        // The product is exact, and the sum in f64 errs only where it does not matter: more than 53 bits apart stand a
-        // product above 2^28, where the result is infinite, or one below 2^-30 of c, which is no midpoint itself.
-        odd(a as f64 * b as f64 + c as f64)
+        // The product has at most 22 bits, and neither overflows nor underflows.
+        odd_sum32(a * b, c)
     }
     #[inline(always)]
     fn flush(a: u32) -> u32 {
@@ -77,6 +76,39 @@ impl Half for B {
     #[inline(always)]
     fn flush(a: u32) -> u32 {
         pick(a & 0x7f80 == 0, a & 0x8000, a)
+    }
+}
+
+/// `p + c` rounded to odd, as `odd_sum` does in f64.
+#[inline(always)]
+fn odd_sum32(p: f32, c: f32) -> f32 {
+    let s = p + c;
+    let t = s - p;
+    let err = (p - (s - t)) + (c - t);
+    // The comparisons are false for infinities and NaN, whose error is NaN.
+    let fix = ((err > 0.0) | (err < 0.0)) & (s.to_bits() & 1 == 0);
+    let grow = (err > 0.0) == (s > 0.0);
+    f32::from_bits(s.to_bits().wrapping_add(pick(fix, pick(grow, 1, !0), 0)))
+}
+
+/// `a * b + c` of packed bf16. Where no product of a warp overflows or underflows, f32 is wide enough for all of it.
+#[inline(always)]
+pub(crate) fn fma_bf16x2(out: &mut [u32; 32], a: &[u32; 32], b: &[u32; 32], c: &[u32; 32]) {
+    let mut plain = true;
+    for i in 0..32 {
+        let mut half = |at: u32| {
+            let (x, y) = (B::wide(a[i] >> at), B::wide(b[i] >> at));
+            let p = x * y;
+            let inside = (p.to_bits() & 0x7fff_ffff).wrapping_sub(0x0080_0000) < 0x7e80_0000;
+            plain &= inside | (x == 0.0) | (y == 0.0);
+            B::bits(odd_sum32(p, B::wide(c[i] >> at)))
+        };
+        out[i] = half(0) | half(16) << 16;
+    }
+    if !plain {
+        for i in 0..32 {
+            out[i] = x3(a[i], b[i], c[i], fma::<B>);
+        }
     }
 }
 
