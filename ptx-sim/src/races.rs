@@ -139,13 +139,14 @@ impl Global {
         let tags = &self.allocs[alloc].tags[sectors.clone()];
         let (stamp, bit) = ((self.stamp as u64) << 32, if write { WRITTEN } else { READ });
         let (mine, many) = (stamp | block as u64, if write { !0 } else { stamp | MANY });
-        let (mut known, mut own) = (true, true);
-        for tag in tags {
-            let tag = tag.load(Acquire);
-            let by = tag & !(READ | WRITTEN);
-            known &= (tag & bit != 0) & ((by == mine) | (by & !LOW == many));
-            own &= (tag >> 32 != self.stamp as u64) | (by == mine);
-        }
+        let by = |tag: u64| tag & !(READ | WRITTEN);
+        let is_known = |tag: u64| (tag & bit != 0) & ((by(tag) == mine) | (by(tag) & !LOW == many));
+        let is_own = |tag: u64| (tag >> 32 != self.stamp as u64) | (by(tag) == mine);
+        // Mostly all are the same.
+        let one = tags[0].load(Acquire);
+        let same = tags.iter().fold(0, |off, tag| off | tag.load(Acquire) ^ one) == 0;
+        let all = |f: &dyn Fn(u64) -> bool| tags.iter().all(|tag| f(tag.load(Acquire)));
+        let (known, own) = if same { (is_known(one), is_own(one)) } else { (all(&is_known), all(&is_own)) };
         if known || !own {
             return known.then_some(false);
         }

@@ -20,7 +20,7 @@ pub(crate) fn blend<T: Copy>(out: &mut [T; 32], new: &[T; 32], mask: u32) {
         return;
     }
     for i in 0..32 {
-        out[i] = if mask & 1 << i != 0 { new[i] } else { out[i] };
+        out[i] = select(mask & 1 << i != 0, new[i], out[i]);
     }
 }
 

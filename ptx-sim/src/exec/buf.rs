@@ -3,6 +3,7 @@
 // Loops over lanes index several registers at once.
 #![allow(clippy::needless_range_loop)]
 
+use super::permute::{join, split};
 use super::{Regs, each, lanes};
 use crate::inst::Reg;
 
@@ -98,37 +99,25 @@ impl Buf {
     }
 }
 
-/// `N` words of each lane, into registers.
+/// Two words of each lane, those of one lane side by side: the first ones of all lanes, and the second ones.
 #[inline(always)]
-fn put_words<const N: usize>(bytes: &[u8], regs: &[Option<Reg>], w: &mut Regs, mask: u32) {
-    let words: &[[u8; 4]] = bytemuck::cast_slice(&bytes[..128 * N]);
-    let mut out = [[0; 32]; N];
-    // In one loop, all of them become shuffles of vectors.
+fn pairs(bytes: &[u8]) -> [[u32; 32]; 2] {
+    let words: &[[u8; 4]] = bytemuck::cast_slice(&bytes[..256]);
+    let mut out = [[0; 32]; 2];
+    // In one loop, both become shuffles of vectors.
     for i in 0..32 {
-        for k in 0..N {
-            out[k][i] = u32::from_le_bytes(words[i * N + k]);
+        for k in 0..2 {
+            out[k][i] = u32::from_le_bytes(words[2 * i + k]);
         }
     }
-    for (reg, out) in regs.iter().zip(&out) {
-        if let Some(Reg::R(slot)) = *reg {
-            super::blend(&mut w.r[slot as usize], out, mask);
-        }
-    }
+    out
 }
 
-/// `N` words of each lane, from registers; none stands for zero.
 #[inline(always)]
-fn take_words<const N: usize>(bytes: &mut [u8], regs: &[Option<Reg>], w: &Regs) {
-    let words: &mut [[u8; 4]] = bytemuck::cast_slice_mut(&mut bytes[..128 * N]);
-    let mut from = [&[0; 32]; N];
-    for (from, reg) in from.iter_mut().zip(regs) {
+fn put_words(words: &[[u32; 32]], regs: &[Option<Reg>], w: &mut Regs, mask: u32) {
+    for (reg, words) in regs.iter().zip(words) {
         if let Some(Reg::R(slot)) = *reg {
-            *from = &w.r[slot as usize];
-        }
-    }
-    for i in 0..32 {
-        for k in 0..N {
-            words[i * N + k] = from[k][i].to_le_bytes();
+            super::blend(&mut w.r[slot as usize], words, mask);
         }
     }
 }
@@ -149,9 +138,9 @@ pub(super) fn put(bytes: &[u8], regs: &[Option<Reg>], e: usize, signed: bool, w:
     let n = e * regs.len();
     if e == 4 && regs.iter().all(|r| !matches!(r, Some(Reg::D(_)))) {
         return match regs.len() {
-            1 => put_words::<1>(bytes, regs, w, mask),
-            2 => put_words::<2>(bytes, regs, w, mask),
-            _ => put_words::<4>(bytes, regs, w, mask),
+            1 => put_words(&[bytemuck::pod_read_unaligned(&bytes[..128])], regs, w, mask),
+            2 => put_words(&pairs(bytes), regs, w, mask),
+            _ => put_words(&split(bytes[..512].try_into().expect("512 bytes"), w.fast), regs, w, mask),
         };
     }
     for (k, reg) in regs.iter().enumerate() {
@@ -182,17 +171,37 @@ pub(crate) struct Values<'a> {
 }
 
 impl Values<'_> {
+    /// Bytes of a lane.
+    #[inline(always)]
+    pub fn bytes(&self) -> usize {
+        self.e * self.regs.len()
+    }
+
     /// Puts the bytes of all lanes, one lane's after the other's, into `to`; no register stands for zero.
     #[inline(always)]
     pub fn put(&self, to: &mut [u8]) {
         let Values { regs, e, file } = *self;
         let n = e * regs.len();
         if e == 4 && regs.iter().all(|r| !matches!(r, Some(Reg::D(_)))) {
-            return match regs.len() {
-                1 => take_words::<1>(to, regs, file),
-                2 => take_words::<2>(to, regs, file),
-                _ => take_words::<4>(to, regs, file),
-            };
+            let mut from = [&[0; 32]; 4];
+            for (from, reg) in from.iter_mut().zip(regs) {
+                if let Some(Reg::R(slot)) = *reg {
+                    *from = &file.r[slot as usize];
+                }
+            }
+            match regs.len() {
+                1 => to[..128].copy_from_slice(bytemuck::bytes_of(from[0])),
+                2 => {
+                    let words: &mut [[u8; 4]] = bytemuck::cast_slice_mut(&mut to[..256]);
+                    for i in 0..32 {
+                        for k in 0..2 {
+                            words[2 * i + k] = from[k][i].to_le_bytes();
+                        }
+                    }
+                }
+                _ => join(from, (&mut to[..512]).try_into().expect("512 bytes"), file.fast),
+            }
+            return;
         }
         for (k, reg) in regs.iter().enumerate() {
             for i in 0..32 {

@@ -41,12 +41,17 @@ impl Launch<'_> {
     #[inline(always)]
     pub(super) fn pattern<'m>(
         &self,
-        (addrs, n): (Option<[u32; 32]>, usize),
+        (addr, n): (Addr, usize),
+        w: &Warp,
         m: &'m mut Worker,
         at: Issued,
     ) -> Option<(&'m Rc<Pattern>, u32, &'m mut Counters)> {
         let place = &mut m.patterns[at.pc as usize];
-        let base = recognise(place, addrs?, (at.mask, n, self.kernel.traits.shared_shift))?;
+        let kind = (at.mask, n, self.kernel.traits.shared_shift);
+        let base = match addr.base {
+            Some(Reg::R(s)) => recognise(place, (&w.regs.r[s as usize], addr.offset as u32), kind),
+            _ => recognise(place, (&w.narrow_addresses(addr)?, 0), kind),
+        }?;
         Some((place.pattern.as_ref()?, base, &mut m.counters))
     }
 
@@ -55,8 +60,8 @@ impl Launch<'_> {
         let (n, mask) = (a.bytes as usize * a.regs.len(), at.mask);
         match a.space {
             Space::Shared => {
-                let (addrs, who) = (w.narrow_addresses(a.addr), w.who(a.strong && !a.volatile));
-                if let Some((p, base, counters)) = self.pattern((addrs, n), m, at)
+                let who = w.who(a.strong && !a.volatile);
+                if let Some((p, base, counters)) = self.pattern((a.addr, n), w, m, at)
                     && let Some(bytes) = b.load_plain(p, base, who, &mut w.buf)
                 {
                     shared_request(counters, p, false);
@@ -65,11 +70,15 @@ impl Launch<'_> {
                 }
             }
             Space::Global | Space::Const => {
+                if let Some(start) = w.run(a, mask) {
+                    let bytes = m.load_run(start, n, a.strong).map_err(at_lane)?;
+                    put(bytes, &a.regs, a.bytes as usize, a.signed, &mut w.regs, mask);
+                    return Ok(());
+                }
                 let addrs = w.addresses(a.addr);
                 m.order_load(a, &addrs, mask);
-                let at = Request::new(&addrs, mask, n);
-                let bytes = m.global_load(at, a.strong, &mut w.buf).map_err(at_lane)?;
-                put(bytes, &a.regs, a.bytes as usize, a.signed, &mut w.regs, mask);
+                m.global_load(Request { addrs: &addrs, mask, n, run: false }, a.strong, &mut w.buf).map_err(at_lane)?;
+                put(w.buf.all(n), &a.regs, a.bytes as usize, a.signed, &mut w.regs, mask);
                 return Ok(());
             }
             Space::Param => return self.load_param(a, w, mask),
@@ -87,12 +96,11 @@ impl Launch<'_> {
             if part == 0 {
                 continue;
             }
-            // Even of a run, the bytes go to the buffer, where those of other parts may be.
-            let at = Request { run: false, ..Request::new(&addrs, part, n) };
+            let at = Request::new(&addrs, part, n);
             match space {
                 Space::Global => {
                     m.order_load(a, &addrs, part);
-                    m.global_load(at, a.strong, &mut w.buf).map(|_| ())
+                    m.global_load(at, a.strong, &mut w.buf)
                 }
                 Space::Shared => {
                     shared_counts(&mut m.counters, at, false);
@@ -146,8 +154,8 @@ impl Launch<'_> {
         let values = Values { regs: &a.regs, e: a.bytes as usize, file: &w.regs };
         match a.space {
             Space::Shared => {
-                let (addrs, who) = (w.narrow_addresses(a.addr), w.who(a.strong && !a.volatile));
-                if let Some((p, base, counters)) = self.pattern((addrs, n), m, at)
+                let who = w.who(a.strong && !a.volatile);
+                if let Some((p, base, counters)) = self.pattern((a.addr, n), w, m, at)
                     && b.store_plain(p, base, who, &mut w.buf, &values)
                 {
                     shared_request(counters, p, true);
@@ -155,10 +163,14 @@ impl Launch<'_> {
                 }
             }
             Space::Global => {
+                if let Some(start) = w.run(a, mask) {
+                    return m.store_run(start, a.strong, &values).map_err(at_lane);
+                }
                 let addrs = w.addresses(a.addr);
                 m.order_store(a, &addrs, mask);
-                let at = Request::new(&addrs, mask, n);
-                return m.global_store(at, a.strong, &mut w.buf, &values).map_err(at_lane);
+                values.put(w.buf.all_mut(n));
+                let at = Request { addrs: &addrs, mask, n, run: false };
+                return m.global_store(at, a.strong, &w.buf).map_err(at_lane);
             }
             _ => {}
         }
@@ -180,7 +192,7 @@ impl Launch<'_> {
             match space {
                 Space::Global => {
                     m.order_store(a, &addrs, part);
-                    m.global_store(at, a.strong, &mut w.buf, &values)
+                    m.global_store(at, a.strong, &w.buf)
                 }
                 Space::Shared => {
                     shared_counts(&mut m.counters, at, true);
@@ -258,12 +270,11 @@ impl Launch<'_> {
             }
         }
         if whole != 0 {
-            // No matter whether it is a run, the bytes go to the copy's own place.
             let request = Request { addrs: &from, mask: whole, n, run: false };
             m.global_load(request, false, &mut copies.data).map_err(at_lane)?;
         }
-        let (addrs, who) = (w.narrow_addresses(cp.dst), w.who(false));
-        if let Some((p, base, counters)) = self.pattern((addrs, n), m, at)
+        let who = w.who(false);
+        if let Some((p, base, counters)) = self.pattern((cp.dst, n), w, m, at)
             && b.begin_plain(p, base, who)
         {
             shared_request(counters, p, true);
@@ -306,6 +317,7 @@ impl Launch<'_> {
             let who = Who { warp: w.index, time: w.time, atomic: false };
             match &mut c.plain {
                 Some((p, base)) if done == p.mask => b.end_plain(p, *base, who, &c.data),
+                _ if done == 0 => {}
                 plain => {
                     // Some of the lanes only.
                     if let Some((p, base)) = plain.take() {

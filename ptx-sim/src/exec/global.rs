@@ -69,14 +69,21 @@ fn race_fault(block: u32, write: bool, race: Race) -> MemFault {
     MemFault(FaultKind::GlobalRace, what)
 }
 
+#[cold]
+fn misaligned(lane: usize, address: u64, n: usize) -> LaneFault {
+    (lane, MemFault(FaultKind::Misaligned, format!("address {address:#x} is no multiple of {n}")))
+}
+
+#[inline(always)]
+fn aligned_run(start: u64, n: usize) -> Result<(), LaneFault> {
+    if start & (n as u64 - 1) == 0 { Ok(()) } else { Err(misaligned(0, start, n)) }
+}
+
 #[inline(always)]
 fn aligned(at: Request) -> Result<(), LaneFault> {
     match at.misaligned() {
         None => Ok(()),
-        Some(i) => {
-            let what = format!("address {:#x} is no multiple of {}", at.addrs[i], at.n);
-            Err((i, MemFault(FaultKind::Misaligned, what)))
-        }
+        Some(i) => Err(misaligned(i, at.addrs[i], at.n)),
     }
 }
 
@@ -140,24 +147,24 @@ impl Worker<'_> {
         Ok(a)
     }
 
-    /// Enters an access to the bytes of lanes that follow each other, from `lane` on. Returns the host's address of the
-    /// first one, and the number of sectors.
+    /// Enters an access to the `n` bytes each of lanes that follow each other, from `lane` on. Returns the host's address
+    /// of the first one, and the number of sectors.
     #[inline(always)]
     fn enter_span(
         &mut self,
-        at: Request,
+        (start, n): (u64, usize),
         (lane, lanes): (usize, usize),
         mode: Mode,
         strong: bool,
     ) -> Result<(*mut u8, u64), LaneFault> {
-        let (start, n) = (at.addrs[lane], at.n as u64);
+        let n = n as u64;
         let end = start + lanes as u64 * n;
         let a = match self.locate(start, end - start, mode) {
             Ok(a) => a,
             // Which lane is it?
             Err(all) => {
-                for i in lane..lane + lanes {
-                    self.locate(at.addrs[i], n, mode).map_err(|f| (i, f))?;
+                for i in 0..lanes {
+                    self.locate(start + i as u64 * n, n, mode).map_err(|f| (lane + i, f))?;
                 }
                 return Err((lane, all));
             }
@@ -171,10 +178,10 @@ impl Worker<'_> {
         let whole = (low | high).is_multiple_of(SECTOR) && self.order.is_none();
         if !(whole && self.enter_whole(alloc, (a, first..last + 1), mode)) {
             for index in first..=last {
-                let (low, high) = (low.max(index * SECTOR), high.min((index + 1) * SECTOR));
-                let sector = alloc.base / SECTOR as u64 + index as u64;
-                let entered = self.enter(a, index, mask(low % SECTOR, high - low), mode, strong);
-                entered.map_err(|(bytes, f)| (lane_of(at.addrs, at.mask, at.n, sector, bytes), f))?;
+                let (from, to) = (low.max(index * SECTOR), high.min((index + 1) * SECTOR));
+                let entered = self.enter(a, index, mask(from % SECTOR, to - from), mode, strong);
+                let at = |bytes: u32| index * SECTOR + bytes.trailing_zeros() as usize - low;
+                entered.map_err(|(bytes, f)| (lane + at(bytes) / n as usize, f))?;
             }
         }
         Ok((alloc.host(first).wrapping_add(low % SECTOR), (last - first + 1) as u64))
@@ -239,7 +246,7 @@ impl Worker<'_> {
                 return Ok(None);
             }
             behind = (end - 1) / SECTOR as u64 + 1;
-            let (host, sectors) = self.enter_span(at, (lane, lanes), mode, strong)?;
+            let (host, sectors) = self.enter_span((start, at.n), (lane, lanes), mode, strong)?;
             f(lane, lanes, host);
             count += sectors;
         }
@@ -278,27 +285,45 @@ impl Worker<'_> {
         Ok((std::array::from_fn(host), s.count as u64))
     }
 
-    /// Reads `n` bytes a lane. Returns those of all lanes, one lane's after the other's: where they lie, or in `out`.
+    /// Reads `n` bytes a lane of a whole warp, each lane's behind those of the one before. Returns them where they lie.
     #[inline(always)]
-    pub(super) fn global_load<'b>(
-        &mut self,
-        at: Request,
-        strong: bool,
-        out: &'b mut Buf,
-    ) -> Result<&'b [u8], LaneFault> {
+    pub(super) fn load_run(&mut self, start: u64, n: usize, strong: bool) -> Result<&[u8], LaneFault> {
+        aligned_run(start, n)?;
+        self.counters.global_load_requests += 1;
+        self.counters.global_load_bytes += 32 * n as u64;
+        let (host, count) = self.enter_span((start, n), (0, 32), Mode::Load, strong)?;
+        self.counters.global_load_sectors += count;
+        // SAFETY: as in `global_load`; all bytes lie in one allocation, which outlives the launch.
+        #[allow(unsafe_code)]
+        Ok(unsafe { std::slice::from_raw_parts(host, 32 * n) })
+    }
+
+    /// Writes `n` bytes a lane of a whole warp, each lane's behind those of the one before.
+    #[inline(always)]
+    pub(super) fn store_run(&mut self, start: u64, strong: bool, values: &Values) -> Result<(), LaneFault> {
+        let n = values.bytes();
+        aligned_run(start, n)?;
+        self.counters.global_store_requests += 1;
+        self.counters.global_store_bytes += 32 * n as u64;
+        let (host, count) = self.enter_span((start, n), (0, 32), Mode::Store, strong)?;
+        self.counters.global_store_sectors += count;
+        // SAFETY: as in `global_store`.
+        #[allow(unsafe_code)]
+        values.put(unsafe { std::slice::from_raw_parts_mut(host, 32 * n) });
+        Ok(())
+    }
+
+    /// Reads `n` bytes a lane into `out`.
+    #[inline(always)]
+    pub(super) fn global_load(&mut self, at: Request, strong: bool, out: &mut Buf) -> Result<(), LaneFault> {
         aligned(at)?;
-        let Request { addrs, mask: active, n, run } = at;
+        let Request { addrs, mask: active, n, .. } = at;
         self.counters.global_load_requests += 1;
         self.counters.global_load_bytes += n as u64 * active.count_ones() as u64;
         // SAFETY: entering has checked that all bytes lie in an allocation, and has refused the request where another
-        // block writes them. All bytes of a run lie in one allocation, which outlives the launch.
+        // block writes them.
         #[allow(unsafe_code)]
         unsafe {
-            if run {
-                let (host, count) = self.enter_span(at, (0, 32), Mode::Load, strong)?;
-                self.counters.global_load_sectors += count;
-                return Ok(std::slice::from_raw_parts(host, 32 * n));
-            }
             let runs = self.enter_runs(at, Mode::Load, strong, |lane, lanes, host| {
                 copy_run(
                     &mut out.all_mut(n)[lane * n..(lane + lanes) * n],
@@ -307,7 +332,7 @@ impl Worker<'_> {
             })?;
             if let Some(count) = runs {
                 self.counters.global_load_sectors += count;
-                return Ok(out.all(n));
+                return Ok(());
             }
             let (hosts, count) = self.enter_lanes((addrs, active, n), Mode::Load, strong)?;
             self.counters.global_load_sectors += count;
@@ -315,32 +340,19 @@ impl Worker<'_> {
                 copy(out.lane_mut(lane, n), std::slice::from_raw_parts(hosts[lane], n));
             }
         }
-        Ok(out.all(n))
+        Ok(())
     }
 
-    /// Writes `n` bytes a lane, straight to where they belong or by way of `from`.
+    /// Writes `n` bytes a lane from `from`.
     #[inline(always)]
-    pub(super) fn global_store(
-        &mut self,
-        at: Request,
-        strong: bool,
-        from: &mut Buf,
-        values: &Values,
-    ) -> Result<(), LaneFault> {
+    pub(super) fn global_store(&mut self, at: Request, strong: bool, from: &Buf) -> Result<(), LaneFault> {
         aligned(at)?;
-        let Request { addrs, mask: active, n, run } = at;
+        let Request { addrs, mask: active, n, .. } = at;
         self.counters.global_store_requests += 1;
         self.counters.global_store_bytes += n as u64 * active.count_ones() as u64;
         // SAFETY: as in `global_load`; the request is refused where another block accesses the bytes.
         #[allow(unsafe_code)]
         unsafe {
-            if run {
-                let (host, count) = self.enter_span(at, (0, 32), Mode::Store, strong)?;
-                self.counters.global_store_sectors += count;
-                values.put(std::slice::from_raw_parts_mut(host, 32 * n));
-                return Ok(());
-            }
-            values.put(from.all_mut(n));
             let runs = self.enter_runs(at, Mode::Store, strong, |lane, lanes, host| {
                 copy_run(std::slice::from_raw_parts_mut(host, lanes * n), &from.all(n)[lane * n..(lane + lanes) * n]);
             })?;
@@ -378,7 +390,13 @@ impl Worker<'_> {
 /// Copies without a call: runs of lanes are short.
 #[inline(always)]
 fn copy_run(to: &mut [u8], from: &[u8]) {
-    let (mut to, mut from) = (to.chunks_exact_mut(16), from.chunks_exact(16));
+    // What is read by vectors soon is best written by vectors.
+    let (mut to, mut from) = (to.chunks_exact_mut(32), from.chunks_exact(32));
+    for (to, from) in to.by_ref().zip(from.by_ref()) {
+        let to: &mut [u8; 32] = to.try_into().expect("32 bytes");
+        *to = from.try_into().expect("32 bytes");
+    }
+    let (mut to, mut from) = (to.into_remainder().chunks_exact_mut(16), from.remainder().chunks_exact(16));
     for (to, from) in to.by_ref().zip(from.by_ref()) {
         let to: &mut [u8; 16] = to.try_into().expect("16 bytes");
         *to = from.try_into().expect("16 bytes");

@@ -21,29 +21,29 @@ impl Launch<'_> {
     ) -> Step<()> {
         // Lanes 8k to 8k + 7 point to the rows of matrix k.
         let (mask, who) = (!0 >> (32 - 8 * regs.len()), w.who(false));
-        let (addrs, at) = (w.narrow_addresses(addr), Issued { pc, mask });
-        let wide = w.addresses(addr);
-        let file = &mut w.regs.r;
-        let mut put = |bytes: &[u8]| {
-            for (&reg, rows) in regs.iter().zip(bytes.chunks_exact(128)) {
-                let words = bytemuck::pod_read_unaligned(rows);
-                file[reg as usize] = if trans { transposed(&words) } else { words };
-            }
-        };
-        if let Some((p, base, counters)) = self.pattern((addrs, 16), m, at)
+        if let Some((p, base, counters)) = self.pattern((addr, 16), w, m, Issued { pc, mask })
             && let Some(bytes) = b.load_plain(p, base, who, &mut w.buf)
         {
             shared_request(counters, p, false);
-            put(bytes);
-        } else {
-            let mut addrs = wide;
-            addrs.iter_mut().for_each(|a| *a &= (1 << 56) - 1);
-            let at = Request { addrs: &addrs, mask, n: 16, run: false };
-            shared_counts(&mut m.counters, at, false);
-            b.load(at, who, &mut w.buf).map_err(at_lane)?;
-            put(w.buf.all(16));
+            put_rows(bytes, regs, trans, &mut w.regs);
+            return Ok(());
         }
+        let mut addrs = w.addresses(addr);
+        addrs.iter_mut().for_each(|a| *a &= (1 << 56) - 1);
+        let at = Request { addrs: &addrs, mask, n: 16, run: false };
+        shared_counts(&mut m.counters, at, false);
+        b.load(at, who, &mut w.buf).map_err(at_lane)?;
+        put_rows(w.buf.all(16), regs, trans, &mut w.regs);
         Ok(())
+    }
+}
+
+/// Puts the rows of each matrix into a register.
+#[inline(always)]
+fn put_rows(bytes: &[u8], regs: &[u16], trans: bool, file: &mut Regs) {
+    for (&reg, rows) in regs.iter().zip(bytes.chunks_exact(128)) {
+        let words = bytemuck::pod_read_unaligned(rows);
+        file.r[reg as usize] = if trans { transposed(&words) } else { words };
     }
 }
 
@@ -267,7 +267,7 @@ mod tests {
                 let a = if b == 2 { vec![0, 1, 2, 3] } else { vec![0, 1] };
                 // The sums are overwritten, as compilers like to do.
                 let op = Mma { kind, d: [10, 11, 12, 13], a, b: (4..4 + b).collect(), c: [10, 11, 12, 13] };
-                let file = || Regs { r: registers(seed), d: Vec::new(), p: Vec::new() };
+                let file = || Regs { fast: false, r: registers(seed), d: Vec::new(), p: Vec::new() };
                 let (mut plain, mut fast) = (file(), file());
                 let flops = plain.mma(&op);
                 assert_eq!(flops, 2 * 16 * 8 * 8 * b as u64);

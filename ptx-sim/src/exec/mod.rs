@@ -39,6 +39,8 @@ pub(crate) use schedule::{fast, run_launch};
 
 /// Register file of a warp. The last place of `r` and of `d` is a spare one, for results on their way.
 pub(crate) struct Regs {
+    /// As in `Launch`.
+    pub fast: bool,
     pub r: Vec<[u32; 32]>,
     pub d: Vec<[u64; 32]>,
     pub p: Vec<u32>,

@@ -2,7 +2,7 @@
 //! that what follows from it alone is worked out once.
 
 use super::requests::wavefronts;
-use super::{Request, lanes};
+use super::{Request, each, lanes};
 use std::rc::Rc;
 
 /// The addresses of a request to shared memory, relative to the first lane's, and what follows from them.
@@ -44,28 +44,30 @@ pub(crate) struct Place {
     misses: u32,
 }
 
-/// The first active lane's address. The other lanes get it, too, so that they don't matter.
-#[inline(always)]
-fn settle(addrs: &mut [u32; 32], mask: u32) -> u32 {
-    if mask == !0 {
-        return addrs[0];
-    }
-    let base = addrs[mask.trailing_zeros() as usize & 31];
-    for (i, a) in addrs.iter_mut().enumerate() {
-        *a = if mask >> i & 1 == 1 { *a } else { base };
-    }
-    base
-}
-
 /// Finds a request's pattern in its instruction's place for one, or else puts it there. None where the instruction's
-/// requests differ too often for that to pay; else the first active lane's address. Cells have 2^shift bytes.
+/// requests differ too often for that to pay; else the first active lane's address. The lanes' addresses are `values` and
+/// `more`; cells have 2^shift bytes.
 #[inline(always)]
-pub(super) fn recognise(place: &mut Place, mut addrs: [u32; 32], (mask, n, shift): (u32, usize, u32)) -> Option<u32> {
-    let base = settle(&mut addrs, mask);
+pub(super) fn recognise(
+    place: &mut Place,
+    (values, more): (&[u32; 32], u32),
+    (mask, n, shift): (u32, usize, u32),
+) -> Option<u32> {
+    let first = values[mask.trailing_zeros() as usize & 31];
+    let base = first.wrapping_add(more);
+    // Lanes that are not active get the address of one, so that they don't matter.
+    let settled;
+    let values = match mask {
+        u32::MAX => values,
+        _ => {
+            settled = each(|i| if mask & 1 << i != 0 { values[i] } else { first });
+            &settled
+        }
+    };
     if let Some(p) = &place.pattern {
         let mut off = (p.mask ^ mask) | (p.start ^ base & 3);
-        for (address, offset) in addrs.iter().zip(&p.offsets) {
-            off |= address.wrapping_sub(base) ^ offset;
+        for (value, offset) in values.iter().zip(&p.offsets) {
+            off |= value.wrapping_sub(first) ^ offset;
         }
         if off == 0 {
             place.misses = 0;
@@ -76,7 +78,7 @@ pub(super) fn recognise(place: &mut Place, mut addrs: [u32; 32], (mask, n, shift
             return None;
         }
     }
-    place.pattern = Some(Rc::new(learn(addrs, (mask, n, shift))));
+    place.pattern = Some(Rc::new(learn(values.map(|v| v.wrapping_add(more)), (mask, n, shift))));
     Some(base)
 }
 

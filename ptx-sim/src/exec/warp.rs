@@ -43,7 +43,8 @@ impl Launch<'_> {
     /// A warp whose read-only registers are filled; those that depend on the block come with `restart`.
     fn fresh_warp(&self, index: u32) -> Warp {
         let k = self.kernel;
-        let mut regs = Regs { r: vec![[0; 32]; k.n32 + 1], d: vec![[0; 32]; k.n64 + 1], p: vec![0; k.np] };
+        let mut regs =
+            Regs { fast: self.fast, r: vec![[0; 32]; k.n32 + 1], d: vec![[0; 32]; k.n64 + 1], p: vec![0; k.np] };
         for &(slot, v) in &k.const32 {
             regs.r[slot as usize] = [v; 32];
         }
@@ -159,6 +160,22 @@ impl Warp {
             Some(Reg::P(_)) => unreachable!("decoding takes no predicate as an address"),
         }
         out
+    }
+
+    /// The first lane's address where all lanes access global memory, each behind the one before, and nothing else needs
+    /// their addresses.
+    #[inline(always)]
+    pub(super) fn run(&self, a: &Access, mask: u32) -> Option<u64> {
+        let Some(Reg::D(s)) = a.addr.base.filter(|_| mask == !0 && !a.strong) else { return None };
+        let (d, n) = (&self.regs.d[s as usize], a.bytes as u64 * a.regs.len() as u64);
+        let mut off = 0;
+        for i in 1..4 {
+            off |= d[i].wrapping_sub(d[i - 1]) ^ n;
+        }
+        for i in 4..32 {
+            off |= d[i].wrapping_sub(d[i - 4]) ^ (4 * n);
+        }
+        (off == 0).then(|| d[0].wrapping_add(a.addr.offset as u64))
     }
 
     /// The same in 32 bits, for shared memory; None where they need more.

@@ -217,3 +217,38 @@ pub(crate) fn most_nan<T: Half>(a: u32, b: u32) -> u32 {
 pub(crate) fn fma_relu<T: Half>(a: u32, b: u32, c: u32) -> u32 {
     relu::<T>(fma::<T>(a, b, c))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fma_of_packed_bf16_rounds_once() {
+        let mut state = 1u64;
+        let mut random = move || {
+            state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            (state >> 33) as u32
+        };
+        // Exponents of the addend that lie below, at and above those of the products, so that there are ties; at last any
+        // bits, so that products overflow and vanish.
+        for round in 0..3000 {
+            let mut register = |addend: bool| -> [u32; 32] {
+                std::array::from_fn(|_| {
+                    let mut half = || match (round % 10, addend) {
+                        (9, _) => random() & 0xffff,
+                        (k, true) => (random() & 0x80ff) + ((0x3f80 + 0x80 * (random() % 20)) - 0x400) + k % 2,
+                        _ => (random() & 0x80ff) + 0x3f80,
+                    };
+                    half() | half() << 16
+                })
+            };
+            let (a, b, c) = (register(false), register(false), register(true));
+            let mut out = [0; 32];
+            fma_bf16x2(&mut out, &a, &b, &c);
+            for i in 0..32 {
+                let expected = x3(a[i], b[i], c[i], fma::<B>);
+                assert_eq!(out[i], expected, "{:#x} * {:#x} + {:#x}", a[i], b[i], c[i]);
+            }
+        }
+    }
+}
