@@ -18,6 +18,13 @@ pub(crate) enum Reg {
     P(u16),
 }
 
+/// A slot of an instruction, to be changed.
+pub(crate) enum Slot<'a> {
+    R(&'a mut u16),
+    D(&'a mut u16),
+    P(&'a mut u16),
+}
+
 /// A predicate slot, negated or not. Slot 0 is always true.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Pred(pub u16, pub bool);
@@ -216,6 +223,9 @@ pub(crate) enum Op {
         lane: u16,
         clamp: u16,
         members: u16,
+        /// Where each lane takes its value from, and the lanes where that is inside, if all lanes take part and the same
+        /// is true each time.
+        route: Option<Box<([u32; 32], u32)>>,
     },
     Vote(VoteMode, Reg, Pred, u16),
     /// match.any of 32 bits: d, a, members.
@@ -318,13 +328,15 @@ pub(crate) struct Traits {
     pub partial_warp_barriers: bool,
 }
 
-/// An address that the launch decides.
+/// A value that the launch decides.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Address {
+pub(crate) enum Given {
     /// Offset from the start of dynamic shared memory.
     DynamicShared(i64),
     /// Index of a variable of the module, and offset.
     Variable(usize, i64),
+    /// Offset and bytes of a parameter, and whether it has a sign.
+    Param(usize, u8, bool),
 }
 
 /// A kernel ready to run.
@@ -337,8 +349,8 @@ pub(crate) struct Kernel {
     pub np: usize,
     pub const32: Vec<(u16, u32)>,
     pub const64: Vec<(u16, u64)>,
-    /// Registers that hold addresses which are known at the launch.
-    pub addresses: Vec<(Reg, Address)>,
+    /// Registers that hold what is known at the launch.
+    pub given: Vec<(Reg, Given)>,
     pub specials: Vec<(u16, Special)>,
     /// Registers that may be read before they are written.
     pub cleared: Vec<Reg>,

@@ -49,6 +49,20 @@ macro_rules! zeroed_atomics {
 zeroed_atomics!(zeroed32, u32, AtomicU32);
 zeroed_atomics!(zeroed64, u64, AtomicU64);
 
+/// Asks for a cache line.
+#[inline(always)]
+fn prefetch(at: *const u8) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: SSE is part of every x86-64; a prefetch of any address is harmless.
+    #[allow(unsafe_code)]
+    unsafe {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        _mm_prefetch::<_MM_HINT_T0>(at.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = at;
+}
+
 pub(crate) struct Alloc {
     pub base: u64,
     pub len: u64,
@@ -92,6 +106,24 @@ impl Alloc {
     /// The bytes of a sector.
     pub fn host(&self, sector: usize) -> *mut u8 {
         self.data.0[sector * SECTOR..(sector + 1) * SECTOR].as_ptr() as *mut u8
+    }
+
+    /// Asks for the bytes of sectors.
+    #[inline(always)]
+    pub fn prefetch_data(&self, first: usize, last: usize) {
+        for sector in (first..last + 1).step_by(2) {
+            prefetch(self.host(sector));
+        }
+    }
+
+    /// Asks for the bytes of sectors and for what is known of them.
+    #[inline(always)]
+    pub fn prefetch(&self, first: usize, last: usize) {
+        self.prefetch_data(first, last);
+        for sector in (first..last + 1).step_by(8) {
+            prefetch(self.tags[sector].as_ptr().cast());
+        }
+        prefetch(self.init[first].as_ptr().cast());
     }
 
     /// The bytes, for the host, who has the device to itself.

@@ -14,6 +14,7 @@
 use crate::memory::{Global, SECTOR};
 use crate::order::Order;
 use smallvec::{SmallVec, smallvec};
+use std::ops::Range;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
 
 /// Locks that the details are spread over.
@@ -109,14 +110,60 @@ impl Global {
             if known & bit != 0 && (by == mine || !access.write && by & !LOW == stamp | MANY) {
                 return Ok(());
             }
-            if alone && known >> 32 != self.stamp as u64 && access.bytes == u32::MAX {
-                tag.store(mine | bit, Relaxed);
+            if known >> 32 != self.stamp as u64
+                && access.bytes == u32::MAX
+                && (alone || tag.compare_exchange(known, mine | bit, AcqRel, Relaxed).is_ok())
+            {
+                if alone {
+                    tag.store(mine | bit, Relaxed);
+                }
                 seen.bytes = seen.bytes.wrapping_add(SECTOR as u64);
                 self.first((alloc, sector), bit, seen);
                 return Ok(());
             }
         }
         self.touch_closely((alloc, sector), access, order, seen, alone)
+    }
+
+    /// `touch` of whole sectors that follow each other, by a block without an order. None where one of them needs a
+    /// closer look, and what has been entered may be entered again; else whether the block accesses them for the first
+    /// time. Mostly all have been accessed by this block, or none by any.
+    #[inline(always)]
+    pub fn touch_whole(
+        &self,
+        (alloc, sectors): (usize, Range<usize>),
+        (block, write): (u32, bool),
+        seen: &mut Footprint,
+        alone: bool,
+    ) -> Option<bool> {
+        let tags = &self.allocs[alloc].tags[sectors.clone()];
+        let (stamp, bit) = ((self.stamp as u64) << 32, if write { WRITTEN } else { READ });
+        let (mine, many) = (stamp | block as u64, if write { !0 } else { stamp | MANY });
+        let by = |tag: u64| tag & !(READ | WRITTEN);
+        let is_known = |tag: u64| (tag & bit != 0) & ((by(tag) == mine) | (by(tag) & !LOW == many));
+        let is_own = |tag: u64| (tag >> 32 != self.stamp as u64) | (by(tag) == mine);
+        // Mostly all are the same.
+        let one = tags[0].load(Acquire);
+        let same = tags.iter().fold(0, |off, tag| off | tag.load(Acquire) ^ one) == 0;
+        let all = |f: &dyn Fn(u64) -> bool| tags.iter().all(|tag| f(tag.load(Acquire)));
+        let (known, own) = if same { (is_known(one), is_own(one)) } else { (all(&is_known), all(&is_own)) };
+        if known || !own {
+            return known.then_some(false);
+        }
+        for (tag, sector) in tags.iter().zip(sectors) {
+            let old = tag.load(Acquire);
+            let fresh = old >> 32 != self.stamp as u64;
+            let had = if fresh { 0 } else { old };
+            let new = mine | had | bit;
+            if alone {
+                tag.store(new, Relaxed);
+            } else if tag.compare_exchange(old, new, AcqRel, Relaxed).is_err() {
+                return None;
+            }
+            seen.bytes = seen.bytes.wrapping_add(if fresh { SECTOR as u64 } else { 0 });
+            self.first((alloc, sector), bit & !had, seen);
+        }
+        Some(true)
     }
 
     /// `touch`, of an access that may change the tag.

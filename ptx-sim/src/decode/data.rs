@@ -1,8 +1,11 @@
 //! Decoding of loads, stores, atomics and asynchronous copies.
 
 use super::{Decoder, Symbol};
+use crate::counters::Class;
 use crate::error::Result;
 use crate::inst::*;
+use crate::ops::table32::Un32;
+use crate::ops::table64::Un64;
 use crate::parse::ast::{Imm, Operand, Ty};
 
 impl<'a> Decoder<'a> {
@@ -99,9 +102,28 @@ impl<'a> Decoder<'a> {
             (s, _) => s,
         };
         let signed = ty.starts_with('s');
+        if let (Space::Param, [Some(reg)]) = (space, &out[..]) {
+            let end = (addr.offset as usize).saturating_add(bytes as usize);
+            if addr.base.is_none() && end <= self.kernel.param_bytes {
+                return self.parameter(*reg, Given::Param(addr.offset as usize, bytes, signed));
+            }
+        }
         let (acquire, release) = (acquire && !narrow, release && !narrow);
         let access = Access { space, bytes, signed, regs: out, addr, strong, volatile, acquire, release };
         self.emit(if load { Op::Ld(Box::new(access)) } else { Op::St(Box::new(access)) })?;
+        Ok(true)
+    }
+
+    /// A load of a parameter: a move from a register that the launch fills.
+    fn parameter(&mut self, to: Reg, value: Given) -> Result<bool> {
+        let from = self.fresh(Ty::Bits(if matches!(to, Reg::D(_)) { 8 } else { 4 }))?;
+        self.kernel.given.push((from, value));
+        self.emit(match (to, from) {
+            (Reg::R(to), Reg::R(from)) => Op::A32(Un32::Mov, to, from),
+            (Reg::D(to), Reg::D(from)) => Op::A64(Un64::Mov, to, from),
+            _ => unreachable!("registers of one class"),
+        })?;
+        self.kernel.code.last_mut().expect("just emitted").class = Class::Memory;
         Ok(true)
     }
 

@@ -52,12 +52,5 @@ pub(super) fn analyse(kernel: &mut Kernel) {
         behind = if guarded { 0 } else { inst.straight };
     }
     kernel.reach = (0..n).map(|_| OnceLock::new()).collect();
-    let fixed32: Vec<u16> = kernel.const32.iter().map(|c| c.0).chain(kernel.specials.iter().map(|s| s.0)).collect();
-    let fixed64: Vec<u16> = kernel.const64.iter().map(|c| c.0).collect();
-    let unwritten = super::live::unwritten(kernel);
-    let address = |r: Reg| kernel.addresses.iter().any(|a| a.0 == r);
-    let r = (0..kernel.n32 as u16).filter(|s| !fixed32.contains(s)).map(Reg::R);
-    let d = (0..kernel.n64 as u16).filter(|s| !fixed64.contains(s)).map(Reg::D);
-    kernel.cleared =
-        r.chain(d).chain((1..kernel.np as u16).map(Reg::P)).filter(|&r| !address(r) && unwritten(r)).collect();
+    super::live::analyse(kernel);
 }

@@ -5,6 +5,7 @@ mod data;
 mod flow;
 mod live;
 mod operand;
+mod registers;
 mod sync;
 
 use crate::device::Param;
@@ -65,7 +66,7 @@ pub(crate) fn decode<'a>(ast: &'a Ast, func: &'a ast::Func) -> Result<Kernel> {
         np: 1,
         const32: Vec::new(),
         const64: Vec::new(),
-        addresses: Vec::new(),
+        given: Vec::new(),
         specials: Vec::new(),
         cleared: Vec::new(),
         reach: Vec::new(),
@@ -348,7 +349,8 @@ impl<'a> Decoder<'a> {
         };
         *count += 1;
         let slot = *count - 1;
-        if slot > u16::MAX as usize { self.err("too many registers, calls inlined") } else { Ok(make(slot as u16)) }
+        // The place after the last one is spare.
+        if slot >= u16::MAX as usize { self.err("too many registers, calls inlined") } else { Ok(make(slot as u16)) }
     }
 
     fn lookup(&mut self, name: &str) -> Result<Option<Symbol>> {

@@ -119,7 +119,7 @@ impl Decoder<'_> {
             Symbol::Shared(at) | Symbol::Local(at) => at,
             Symbol::Global(i) if bytes == 8 => {
                 let Reg::D(slot) = self.fresh(Ty::Bits(8))? else { unreachable!() };
-                self.kernel.addresses.push((Reg::D(slot), Address::Variable(i, offset)));
+                self.kernel.given.push((Reg::D(slot), Given::Variable(i, offset)));
                 return Ok(Reg::D(slot));
             }
             Symbol::Global(_) => return self.err("a global address takes 64 bits"),
@@ -134,7 +134,7 @@ impl Decoder<'_> {
     /// Dynamic shared memory starts where the static one ends, which only the end of decoding knows.
     pub(super) fn dynamic_shared(&mut self, offset: i64, bytes: u8) -> Result<Reg> {
         let reg = self.fresh(Ty::Bits(bytes.max(4)))?;
-        self.kernel.addresses.push((reg, Address::DynamicShared(offset)));
+        self.kernel.given.push((reg, Given::DynamicShared(offset)));
         Ok(reg)
     }
 

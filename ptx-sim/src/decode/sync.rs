@@ -2,6 +2,7 @@
 
 use super::Decoder;
 use crate::error::Result;
+use crate::exec::route;
 use crate::inst::*;
 use crate::ops::cmp::Cmp;
 use crate::parse::ast::{Operand, Ty};
@@ -133,7 +134,12 @@ impl<'a> Decoder<'a> {
             d => (self.r(d)?, None),
         };
         let (a, lane, clamp, members) = (self.r(a)?, self.r(b)?, self.r(c)?, self.r(m)?);
-        self.emit(Op::Shfl { mode, dst, ok, a, lane, clamp, members })?;
+        let fixed = |slot: u16| self.kernel.const32.iter().find(|c| c.0 == slot).map(|c| c.1);
+        let route = match (fixed(lane), fixed(clamp), fixed(members)) {
+            (Some(lane), Some(clamp), Some(u32::MAX)) => Some(Box::new(route(mode, &[lane; 32], &[clamp; 32]))),
+            _ => None,
+        };
+        self.emit(Op::Shfl { mode, dst, ok, a, lane, clamp, members, route })?;
         Ok(true)
     }
 

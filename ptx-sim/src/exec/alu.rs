@@ -5,11 +5,14 @@
 
 use super::{Regs, each};
 use crate::inst::*;
+use crate::ops::all_lanes;
 use crate::ops::cmp::Cmp;
 use crate::ops::cvt::Cvt;
+use crate::ops::half2::fma_bf16x2;
 use crate::ops::rare::Rare;
-use crate::ops::table32::{bfi, lop3};
+use crate::ops::table32::{Tri32, bfi, lop3};
 
+/// Puts new values into the lanes of a mask.
 #[inline(always)]
 pub(crate) fn blend<T: Copy>(out: &mut [T; 32], new: &[T; 32], mask: u32) {
     if mask == !0 {
@@ -17,10 +20,60 @@ pub(crate) fn blend<T: Copy>(out: &mut [T; 32], new: &[T; 32], mask: u32) {
         return;
     }
     for i in 0..32 {
-        if mask >> i & 1 == 1 {
-            out[i] = new[i];
-        }
+        out[i] = select(mask & 1 << i != 0, new[i], out[i]);
     }
+}
+
+/// The place of a result, and those of the operands, none of which is the result's.
+#[inline(always)]
+fn places<T, const N: usize>(file: &mut [[T; 32]], out: u16, from: [u16; N]) -> (&mut [T; 32], [&[T; 32]; N]) {
+    debug_assert!(from.iter().all(|&s| s != out && (s as usize) < file.len()) && (out as usize) < file.len());
+    let file = file.as_mut_ptr();
+    // SAFETY: decoding numbers the registers, and so the places of a file, from zero on. Operands are other places than
+    // the result; those that are one place are only read.
+    #[allow(unsafe_code)]
+    unsafe {
+        (&mut *file.add(out as usize), from.map(|s| &*file.add(s as usize)))
+    }
+}
+
+/// Executes an operation of registers of one class. Its result goes straight to its place, unless lanes are missing or
+/// that is an operand's place, too: then it takes the way through the spare one.
+macro_rules! within {
+    ($w:ident.$file:ident, $mask:ident, $d:expr, [$($a:ident),*], |$out:ident| $e:expr) => {{
+        let (d, spare) = (*$d, $w.$file.len() as u16 - 1);
+        let direct = $mask == !0 $(&& d != *$a)*;
+        {
+            let ($out, [$($a),*]) = places(&mut $w.$file, if direct { d } else { spare }, [$(*$a),*]);
+            $e;
+        }
+        if !direct {
+            let (out, [new]) = places(&mut $w.$file, d, [spare]);
+            blend(out, new, $mask);
+        }
+    }};
+}
+
+/// The same of a result of one class and operands of others.
+macro_rules! across {
+    ($w:ident.$file:ident, $mask:ident, $d:expr, |$out:ident| $e:expr) => {{
+        let (d, spare) = (*$d, $w.$file.len() as u16 - 1);
+        let direct = $mask == !0;
+        {
+            let $out = &mut $w.$file[if direct { d } else { spare } as usize];
+            $e;
+        }
+        if !direct {
+            let (out, [new]) = places(&mut $w.$file, d, [spare]);
+            blend(out, new, $mask);
+        }
+    }};
+}
+
+/// Of two values that are at hand already, so that no branch and no choice of addresses comes of it.
+#[inline(always)]
+fn select<T>(yes: bool, a: T, b: T) -> T {
+    if yes { a } else { b }
 }
 
 macro_rules! lanes32 {
@@ -88,15 +141,18 @@ fn run<const FAST: bool>(op: &Op, w: &mut Regs, mask: u32) {
         }};
     }
     match op {
-        Op::A32(f, d, a) => put32!(d, f.run::<FAST>(r!(a))),
-        Op::B32(f, d, a, b) => put32!(d, f.run::<FAST>(r!(a), r!(b))),
-        Op::C32(f, d, a, b, c) => put32!(d, f.run::<FAST>(r!(a), r!(b), r!(c))),
-        Op::A64(f, d, a) => put64!(d, f.run::<FAST>(d!(a))),
-        Op::B64(f, d, a, b) => put64!(d, f.run::<FAST>(d!(a), d!(b))),
-        Op::C64(f, d, a, b, c) => put64!(d, f.run::<FAST>(d!(a), d!(b), d!(c))),
-        Op::Shift64(f, d, a, b) => put64!(d, f.run::<FAST>(d!(a), r!(b))),
-        Op::Count64(f, d, a) => put32!(d, f.run::<FAST>(d!(a))),
-        Op::Wide1(f, d, a) => put64!(d, f.run::<FAST>(r!(a))),
+        Op::A32(f, d, a) => within!(w.r, mask, d, [a], |out| f.run::<FAST>(out, a)),
+        Op::B32(f, d, a, b) => within!(w.r, mask, d, [a, b], |out| f.run::<FAST>(out, a, b)),
+        Op::C32(Tri32::FmaB2, d, a, b, c) if FAST => {
+            within!(w.r, mask, d, [a, b, c], |out| fma_bf16x2(out, a, b, c))
+        }
+        Op::C32(f, d, a, b, c) => within!(w.r, mask, d, [a, b, c], |out| f.run::<FAST>(out, a, b, c)),
+        Op::A64(f, d, a) => within!(w.d, mask, d, [a], |out| f.run::<FAST>(out, a)),
+        Op::B64(f, d, a, b) => within!(w.d, mask, d, [a, b], |out| f.run::<FAST>(out, a, b)),
+        Op::C64(f, d, a, b, c) => within!(w.d, mask, d, [a, b, c], |out| f.run::<FAST>(out, a, b, c)),
+        Op::Shift64(f, d, a, b) => within!(w.d, mask, d, [a], |out| f.run::<FAST>(out, a, r!(b))),
+        Op::Count64(f, d, a) => across!(w.r, mask, d, |out| f.run::<FAST>(out, d!(a))),
+        Op::Wide1(f, d, a) => across!(w.d, mask, d, |out| f.run::<FAST>(out, r!(a))),
         Op::Rare(f, d, a, b, c) => {
             let t = rare(*f, r!(a), r!(b), r!(c));
             put32!(d, t);
@@ -119,12 +175,9 @@ fn run<const FAST: bool>(op: &Op, w: &mut Regs, mask: u32) {
                 w.set(Reg::P(*p), i, yes as u64);
             }
         }
-        Op::Wide2(f, d, a, b) => put64!(d, f.run::<FAST>(r!(a), r!(b))),
-        Op::Wide3(f, d, a, b, c) => put64!(d, f.run::<FAST>(r!(a), r!(b), d!(c))),
-        Op::Lop3(table, d, a, b, c) => {
-            let (a, b, c) = (*r!(a), *r!(b), *r!(c));
-            put32!(d, lop3(&a, &b, &c, *table));
-        }
+        Op::Wide2(f, d, a, b) => across!(w.d, mask, d, |out| f.run::<FAST>(out, r!(a), r!(b))),
+        Op::Wide3(f, d, a, b, c) => within!(w.d, mask, d, [c], |out| f.run::<FAST>(out, r!(a), r!(b), c)),
+        Op::Lop3(table, d, a, b, c) => within!(w.r, mask, d, [a, b, c], |out| lop3(out, a, b, c, *table)),
         Op::Bfi32(d, a, b, pos, len) => {
             let (a, b, pos, len) = (*r!(a), *r!(b), *r!(pos), *r!(len));
             lanes32!(w, mask, d, |i| bfi(a[i] as u64, b[i] as u64, pos[i], len[i], 32) as u32);
@@ -161,14 +214,14 @@ fn run<const FAST: bool>(op: &Op, w: &mut Regs, mask: u32) {
                 _ => unreachable!("decoding compares registers of one class"),
             };
             let m = combine(*op, m, w.pred(*with));
-            lanes32!(w, mask, d, |i| if m >> i & 1 == 1 { *yes } else { 0 });
+            across!(w.r, mask, d, |out| all_lanes!(out, |i| if m & 1 << i != 0 { *yes } else { 0 }));
         }
         Op::SetHalf2(cmp, yes, d, a, b, op, with) => {
             let (low, high) = halves(*cmp, r!(a), r!(b));
             let with = w.pred(*with);
             let (low, high) = (combine(*op, low, with), combine(*op, high, with));
-            let half = |m: u32, i: usize| if m >> i & 1 == 1 { *yes } else { 0 };
-            lanes32!(w, mask, d, |i| half(low, i) | half(high, i) << 16);
+            let half = |m: u32, i: usize| if m & 1 << i != 0 { *yes } else { 0 };
+            across!(w.r, mask, d, |out| all_lanes!(out, |i| half(low, i) | half(high, i) << 16));
         }
         Op::SetpHalf2(cmp, p, q, a, b, op, with) => {
             let (low, high) = halves(*cmp, r!(a), r!(b));
@@ -177,16 +230,20 @@ fn run<const FAST: bool>(op: &Op, w: &mut Regs, mask: u32) {
             w.set_pred(*q, combine(*op, high, with), mask);
         }
         Op::Sel32(d, a, b, p) => {
-            let (a, b, m) = (*r!(a), *r!(b), w.pred(*p));
-            lanes32!(w, mask, d, |i| if m >> i & 1 == 1 { a[i] } else { b[i] });
+            let m = w.pred(*p);
+            within!(w.r, mask, d, [a, b], |out| all_lanes!(out, |i| select(m & 1 << i != 0, a[i], b[i])));
         }
         Op::Sel64(d, a, b, p) => {
             let m = w.pred(*p);
-            put64!(d, each(|i| if m >> i & 1 == 1 { d!(a)[i] } else { d!(b)[i] }));
+            within!(w.d, mask, d, [a, b], |out| all_lanes!(out, |i| select(m & 1 << i != 0, a[i], b[i])));
         }
         Op::Logic(op, d, a, b) => {
             let v = combine(*op, w.pred(*a), w.pred(*b));
             w.set_pred(*d, v, mask);
+        }
+        Op::Pack(Reg::R(d), from) => {
+            let [Reg::R(a), Reg::R(b)] = &from[..] else { unreachable!("decoding joins two halves") };
+            within!(w.r, mask, d, [a, b], |out| all_lanes!(out, |i| a[i] & 0xffff | b[i] << 16));
         }
         Op::Pack(to, from) => {
             let bits = if matches!(to, Reg::D(_)) { 64 } else { 32 } / from.len() as u32;
@@ -198,6 +255,13 @@ fn run<const FAST: bool>(op: &Op, w: &mut Regs, mask: u32) {
                 }
             }
             write(w, *to, &all, mask);
+        }
+        Op::Unpack(to, Reg::R(a)) => {
+            let a = *r!(a);
+            for (k, reg) in to.iter().enumerate() {
+                let Some(Reg::R(d)) = reg else { continue };
+                across!(w.r, mask, d, |out| all_lanes!(out, |i| a[i] >> (16 * k) & 0xffff));
+            }
         }
         Op::Unpack(to, from) => {
             let bits = if matches!(from, Reg::D(_)) { 64 } else { 32 } / to.len() as u32;

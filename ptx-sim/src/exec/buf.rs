@@ -3,6 +3,7 @@
 // Loops over lanes index several registers at once.
 #![allow(clippy::needless_range_loop)]
 
+use super::permute::{join, split};
 use super::{Regs, each, lanes};
 use crate::inst::Reg;
 
@@ -55,6 +56,12 @@ impl Buf {
         &self.0[..32 * n]
     }
 
+    /// A word of each lane.
+    #[inline(always)]
+    pub fn words_mut(&mut self) -> &mut [u32; 32] {
+        bytemuck::from_bytes_mut(&mut self.0[..128])
+    }
+
     /// All lanes' bytes in a row.
     #[inline(always)]
     pub fn all_mut(&mut self, n: usize) -> &mut [u8] {
@@ -74,88 +81,6 @@ impl Buf {
         }
     }
 
-    /// The 128 bytes of eight lanes' 16, as the 32 words of a register.
-    #[inline(always)]
-    pub fn matrix(&self, index: usize) -> &[u32; 32] {
-        bytemuck::from_bytes(&self.0[index * 128..(index + 1) * 128])
-    }
-
-    /// Puts `N` words of each lane into registers.
-    #[inline(always)]
-    fn put_words<const N: usize>(&self, regs: &[Option<Reg>], w: &mut Regs, mask: u32) {
-        let words: &[u32; 128] = bytemuck::cast_ref(&self.0);
-        let mut out = [[0; 32]; N];
-        // In one loop, all of them become shuffles of vectors.
-        for i in 0..32 {
-            for k in 0..N {
-                out[k][i] = words[i * N + k];
-            }
-        }
-        for (reg, out) in regs.iter().zip(&out) {
-            if let Some(Reg::R(slot)) = *reg {
-                super::blend(&mut w.r[slot as usize], out, mask);
-            }
-        }
-    }
-
-    /// Takes `N` words of each lane from registers; none stands for zero.
-    #[inline(always)]
-    fn take_words<const N: usize>(&mut self, regs: &[Option<Reg>], w: &Regs) {
-        let mut from = [[0; 32]; N];
-        for (from, reg) in from.iter_mut().zip(regs) {
-            if let Some(Reg::R(slot)) = *reg {
-                *from = w.r[slot as usize];
-            }
-        }
-        let words: &mut [u32; 128] = bytemuck::cast_mut(&mut self.0);
-        for i in 0..32 {
-            for k in 0..N {
-                words[i * N + k] = from[k][i];
-            }
-        }
-    }
-
-    /// One element of `E` bytes of each lane, at an offset in the `n` bytes of the lane.
-    #[inline(always)]
-    fn elements<const E: usize>(&self, at: usize, n: usize) -> [u64; 32] {
-        each(|i| {
-            let mut raw = [0; 8];
-            raw[..E].copy_from_slice(&self.0[i * n + at..i * n + at + E]);
-            u64::from_le_bytes(raw)
-        })
-    }
-
-    /// Puts the elements of `e` bytes each into registers.
-    #[inline(always)]
-    pub fn put(&self, regs: &[Option<Reg>], e: usize, signed: bool, w: &mut Regs, mask: u32) {
-        let n = e * regs.len();
-        if e == 4 && regs.iter().all(|r| !matches!(r, Some(Reg::D(_)))) {
-            return match regs.len() {
-                1 => self.put_words::<1>(regs, w, mask),
-                2 => self.put_words::<2>(regs, w, mask),
-                _ => self.put_words::<4>(regs, w, mask),
-            };
-        }
-        for (k, reg) in regs.iter().enumerate() {
-            let t = match *reg {
-                None => continue,
-                _ => match e {
-                    1 => self.elements::<1>(k, n),
-                    2 => self.elements::<2>(2 * k, n),
-                    4 => self.elements::<4>(4 * k, n),
-                    _ => self.elements::<8>(8 * k, n),
-                },
-            };
-            let shift = if signed { 64 - 8 * e as u32 } else { 0 };
-            let t: [u64; 32] = each(|i| ((t[i] << shift) as i64 >> shift) as u64);
-            match *reg {
-                Some(Reg::R(slot)) => super::blend(&mut w.r[slot as usize], &each(|i| t[i] as u32), mask),
-                Some(Reg::D(slot)) => super::blend(&mut w.d[slot as usize], &t, mask),
-                _ => unreachable!("decoding loads no predicate"),
-            }
-        }
-    }
-
     /// Puts the elements of the first lane into the registers of all.
     #[inline(always)]
     pub fn splat(&self, regs: &[Option<Reg>], e: usize, signed: bool, w: &mut Regs, mask: u32) {
@@ -172,22 +97,116 @@ impl Buf {
             }
         }
     }
+}
 
-    /// Takes the elements from registers; none stands for zero.
+/// Two words of each lane, those of one lane side by side: the first ones of all lanes, and the second ones.
+#[inline(always)]
+fn pairs(bytes: &[u8]) -> [[u32; 32]; 2] {
+    let words: &[[u8; 4]] = bytemuck::cast_slice(&bytes[..256]);
+    let mut out = [[0; 32]; 2];
+    // In one loop, both become shuffles of vectors.
+    for i in 0..32 {
+        for k in 0..2 {
+            out[k][i] = u32::from_le_bytes(words[2 * i + k]);
+        }
+    }
+    out
+}
+
+#[inline(always)]
+fn put_words(words: &[[u32; 32]], regs: &[Option<Reg>], w: &mut Regs, mask: u32) {
+    for (reg, words) in regs.iter().zip(words) {
+        if let Some(Reg::R(slot)) = *reg {
+            super::blend(&mut w.r[slot as usize], words, mask);
+        }
+    }
+}
+
+/// One element of `E` bytes of each lane, at an offset in the `n` bytes of the lane.
+#[inline(always)]
+fn elements<const E: usize>(bytes: &[u8], at: usize, n: usize) -> [u64; 32] {
+    each(|i| {
+        let mut raw = [0; 8];
+        raw[..E].copy_from_slice(&bytes[i * n + at..i * n + at + E]);
+        u64::from_le_bytes(raw)
+    })
+}
+
+/// Puts the bytes of all lanes, one lane's after the other's, into registers: elements of `e` bytes each.
+#[inline(always)]
+pub(super) fn put(bytes: &[u8], regs: &[Option<Reg>], e: usize, signed: bool, w: &mut Regs, mask: u32) {
+    let n = e * regs.len();
+    if e == 4 && regs.iter().all(|r| !matches!(r, Some(Reg::D(_)))) {
+        return match regs.len() {
+            1 => put_words(&[bytemuck::pod_read_unaligned(&bytes[..128])], regs, w, mask),
+            2 => put_words(&pairs(bytes), regs, w, mask),
+            _ => put_words(&split(bytes[..512].try_into().expect("512 bytes"), w.fast), regs, w, mask),
+        };
+    }
+    for (k, reg) in regs.iter().enumerate() {
+        let t = match *reg {
+            None => continue,
+            _ => match e {
+                1 => elements::<1>(bytes, k, n),
+                2 => elements::<2>(bytes, 2 * k, n),
+                4 => elements::<4>(bytes, 4 * k, n),
+                _ => elements::<8>(bytes, 8 * k, n),
+            },
+        };
+        let shift = if signed { 64 - 8 * e as u32 } else { 0 };
+        let t: [u64; 32] = each(|i| ((t[i] << shift) as i64 >> shift) as u64);
+        match *reg {
+            Some(Reg::R(slot)) => super::blend(&mut w.r[slot as usize], &each(|i| t[i] as u32), mask),
+            Some(Reg::D(slot)) => super::blend(&mut w.d[slot as usize], &t, mask),
+            _ => unreachable!("decoding loads no predicate"),
+        }
+    }
+}
+
+/// The values of a store: elements of `e` bytes each. No closure, for those are not always inlined.
+pub(crate) struct Values<'a> {
+    pub regs: &'a [Option<Reg>],
+    pub e: usize,
+    pub file: &'a Regs,
+}
+
+impl Values<'_> {
+    /// Bytes of a lane.
     #[inline(always)]
-    pub fn take(&mut self, regs: &[Option<Reg>], e: usize, w: &Regs) {
+    pub fn bytes(&self) -> usize {
+        self.e * self.regs.len()
+    }
+
+    /// Puts the bytes of all lanes, one lane's after the other's, into `to`; no register stands for zero.
+    #[inline(always)]
+    pub fn put(&self, to: &mut [u8]) {
+        let Values { regs, e, file } = *self;
         let n = e * regs.len();
         if e == 4 && regs.iter().all(|r| !matches!(r, Some(Reg::D(_)))) {
-            return match regs.len() {
-                1 => self.take_words::<1>(regs, w),
-                2 => self.take_words::<2>(regs, w),
-                _ => self.take_words::<4>(regs, w),
-            };
+            let mut from = [&[0; 32]; 4];
+            for (from, reg) in from.iter_mut().zip(regs) {
+                if let Some(Reg::R(slot)) = *reg {
+                    *from = &file.r[slot as usize];
+                }
+            }
+            match regs.len() {
+                1 => to[..128].copy_from_slice(bytemuck::bytes_of(from[0])),
+                2 => {
+                    let words: &mut [[u8; 4]] = bytemuck::cast_slice_mut(&mut to[..256]);
+                    for i in 0..32 {
+                        for k in 0..2 {
+                            words[2 * i + k] = from[k][i].to_le_bytes();
+                        }
+                    }
+                }
+                _ => join(from, (&mut to[..512]).try_into().expect("512 bytes"), file.fast),
+            }
+            return;
         }
         for (k, reg) in regs.iter().enumerate() {
             for i in 0..32 {
-                let v = reg.map_or(0, |reg| w.get(reg, i)).to_le_bytes();
-                copy(&mut self.0[i * n + k * e..i * n + (k + 1) * e], &v[..e]);
+                let v = reg.map_or(0, |reg| file.get(reg, i)).to_le_bytes();
+                copy(&mut to[i * n + k * e..i * n + (k + 1) * e], &v[..e]);
             }
         }
     }

@@ -13,7 +13,7 @@ impl Launch<'_> {
     #[inline(always)]
     pub(super) fn gather(&self, w: &Warp, g: Group, members: u16, mask: u32) -> Step<Gathered> {
         let masks = &w.regs.r[members as usize];
-        if mask == !0 && masks.iter().all(|&m| m == !0) {
+        if mask == !0 && masks.iter().fold(!0, |all, m| all & m) == !0 {
             return Ok(Gathered::Yes);
         }
         let mut all = 0;
@@ -47,6 +47,32 @@ impl Launch<'_> {
     }
 }
 
+/// The lane that each lane of a shuffle takes its value from, by its lane and clamp operands, and the lanes where that
+/// is inside.
+#[inline(always)]
+pub(crate) fn route(mode: ShflMode, b: &[u32; 32], c: &[u32; 32]) -> ([u32; 32], u32) {
+    let (mut source, mut inside) = ([0u32; 32], [0u32; 32]);
+    // One loop per mode, so that each is plain arithmetic on all lanes.
+    let mut find = |up: bool, from: fn(i32, i32, i32, i32) -> i32| {
+        for i in 0..32 {
+            let (lane, by) = (i as i32, (b[i] & 31) as i32);
+            let (limit, seg) = ((c[i] & 31) as i32, (c[i] >> 8 & 31) as i32);
+            let (min, max) = (lane & seg, (lane & seg) | (limit & !seg));
+            let at = from(lane, by, min, seg);
+            let fits = if up { at >= max } else { at <= max };
+            source[i] = if fits { at as u32 & 31 } else { i as u32 };
+            inside[i] = (fits as u32) << i;
+        }
+    };
+    match mode {
+        ShflMode::Up => find(true, |lane, by, _, _| lane - by),
+        ShflMode::Down => find(false, |lane, by, _, _| lane + by),
+        ShflMode::Bfly => find(false, |lane, by, _, _| lane ^ by),
+        ShflMode::Idx => find(false, |_, by, min, seg| min | (by & !seg)),
+    }
+    (source, inside.iter().fold(0, |v, i| v | i))
+}
+
 impl Warp {
     #[inline(always)]
     pub(super) fn shuffle(
@@ -57,30 +83,11 @@ impl Warp {
         mask: u32,
         strict: bool,
     ) -> Step<()> {
-        let (values, b, c) = (&self.regs.r[a as usize], &self.regs.r[lane as usize], &self.regs.r[clamp as usize]);
-        let (mut source, mut inside) = ([0u32; 32], [0u32; 32]);
-        // One loop per mode, so that each is plain arithmetic on all lanes.
-        let mut find = |up: bool, from: fn(i32, i32, i32, i32) -> i32| {
-            for i in 0..32 {
-                let (lane, by) = (i as i32, (b[i] & 31) as i32);
-                let (limit, seg) = ((c[i] & 31) as i32, (c[i] >> 8 & 31) as i32);
-                let (min, max) = (lane & seg, (lane & seg) | (limit & !seg));
-                let at = from(lane, by, min, seg);
-                let fits = if up { at >= max } else { at <= max };
-                source[i] = if fits { at as u32 & 31 } else { i as u32 };
-                inside[i] = (fits as u32) << i;
-            }
-        };
-        match mode {
-            ShflMode::Up => find(true, |lane, by, _, _| lane - by),
-            ShflMode::Down => find(false, |lane, by, _, _| lane + by),
-            ShflMode::Bfly => find(false, |lane, by, _, _| lane ^ by),
-            ShflMode::Idx => find(false, |_, by, min, seg| min | (by & !seg)),
-        }
+        let (source, valid) = route(mode, &self.regs.r[lane as usize], &self.regs.r[clamp as usize]);
+        let values = &self.regs.r[a as usize];
         let out: [u32; 32] = each(|i| values[source[i] as usize & 31]);
-        let valid = inside.iter().fold(0, |v, i| v | i);
         let masks = &self.regs.r[members as usize];
-        let all = mask == !0 && masks.iter().all(|&m| m == !0);
+        let all = mask == !0 && masks.iter().fold(!0, |all, m| all & m) == !0;
         for i in lanes(if strict && !all { valid & mask } else { 0 }) {
             if mask & masks[i] & 1 << source[i] == 0 {
                 return Err(Trouble {

@@ -1,5 +1,6 @@
 //! Loads, stores, atomics and asynchronous copies.
 
+use super::buf::put;
 use super::pattern::recognise;
 use super::requests::{busiest, shared_counts, shared_request};
 use super::*;
@@ -35,35 +36,61 @@ pub(super) struct Issued {
     pub mask: u32,
 }
 
-/// The pattern of a request to shared memory of `n` bytes a lane, the first active lane's address, and the counters.
-#[inline(always)]
-pub(super) fn pattern<'m>(
-    (addrs, n): (Option<[u32; 32]>, usize),
-    m: &'m mut Worker,
-    at: Issued,
-) -> Option<(&'m Pattern, u32, &'m mut Counters)> {
-    let place = &mut m.patterns[at.pc as usize];
-    let base = recognise(place, addrs?, at.mask, n)?;
-    Some((place.as_deref()?, base, &mut m.counters))
-}
-
 impl Launch<'_> {
+    /// The pattern of a request to shared memory of `n` bytes a lane, the first active lane's address, and the counters.
+    #[inline(always)]
+    pub(super) fn pattern<'m>(
+        &self,
+        (addr, n): (Addr, usize),
+        w: &Warp,
+        m: &'m mut Worker,
+        at: Issued,
+    ) -> Option<(&'m Rc<Pattern>, u32, &'m mut Counters)> {
+        let place = &mut m.patterns[at.pc as usize];
+        let kind = (at.mask, n, self.kernel.traits.shared_shift);
+        let base = match addr.base {
+            Some(Reg::R(s)) => recognise(place, (&w.regs.r[s as usize], addr.offset as u32), kind),
+            _ => recognise(place, (&w.narrow_addresses(addr)?, 0), kind),
+        }?;
+        Some((place.pattern.as_ref()?, base, &mut m.counters))
+    }
+
     #[inline(always)]
     pub(super) fn load(&self, a: &Access, w: &mut Warp, b: &mut Shared, m: &mut Worker, at: Issued) -> Step<()> {
         let (n, mask) = (a.bytes as usize * a.regs.len(), at.mask);
-        if a.space == Space::Param {
-            return self.load_param(a, w, mask);
-        }
-        if a.space == Space::Shared {
-            let (addrs, who) = (w.narrow_addresses(a.addr), w.who(a.strong && !a.volatile));
-            if let Some((p, base, counters)) = pattern((addrs, n), m, at)
-                && b.load_plain(p, base, who, &mut w.buf)
-            {
-                shared_request(counters, p, false);
-                w.buf.put(&a.regs, a.bytes as usize, a.signed, &mut w.regs, mask);
+        match a.space {
+            Space::Shared => {
+                let who = w.who(a.strong && !a.volatile);
+                if let Some((p, base, counters)) = self.pattern((a.addr, n), w, m, at)
+                    && let Some(bytes) = b.load_plain(p, base, who, &mut w.buf)
+                {
+                    shared_request(counters, p, false);
+                    put(bytes, &a.regs, a.bytes as usize, a.signed, &mut w.regs, mask);
+                    return Ok(());
+                }
+            }
+            Space::Global | Space::Const => {
+                if let Some(start) = w.run(a, mask) {
+                    let bytes = m.load_run(start, n, a.strong).map_err(at_lane)?;
+                    put(bytes, &a.regs, a.bytes as usize, a.signed, &mut w.regs, mask);
+                    return Ok(());
+                }
+                let addrs = w.addresses(a.addr);
+                m.order_load(a, &addrs, mask);
+                m.global_load(Request { addrs: &addrs, mask, n, run: false }, a.strong, &mut w.buf).map_err(at_lane)?;
+                put(w.buf.all(n), &a.regs, a.bytes as usize, a.signed, &mut w.regs, mask);
                 return Ok(());
             }
+            Space::Param => return self.load_param(a, w, mask),
+            _ => {}
         }
+        self.load_parts(a, w, b, m, mask)
+    }
+
+    /// A load of which nothing is known yet.
+    #[inline(never)]
+    fn load_parts(&self, a: &Access, w: &mut Warp, b: &mut Shared, m: &mut Worker, mask: u32) -> Step<()> {
+        let n = a.bytes as usize * a.regs.len();
         let (mut addrs, who) = (w.addresses(a.addr), w.who(a.strong && !a.volatile));
         for (space, part) in by_space(a.space, &mut addrs, mask) {
             if part == 0 {
@@ -72,9 +99,7 @@ impl Launch<'_> {
             let at = Request::new(&addrs, part, n);
             match space {
                 Space::Global => {
-                    if let Some(order) = m.order.as_mut().filter(|_| a.strong) {
-                        lanes(part).for_each(|i| order.load(m.block, addrs[i], a.acquire));
-                    }
+                    m.order_load(a, &addrs, part);
                     m.global_load(at, a.strong, &mut w.buf)
                 }
                 Space::Shared => {
@@ -88,11 +113,12 @@ impl Launch<'_> {
             }
             .map_err(at_lane)?;
         }
-        w.buf.put(&a.regs, a.bytes as usize, a.signed, &mut w.regs, mask);
+        put(w.buf.all(n), &a.regs, a.bytes as usize, a.signed, &mut w.regs, mask);
         Ok(())
     }
 
-    #[inline(always)]
+    /// Of several elements, or where each lane has an address.
+    #[inline(never)]
     fn load_param(&self, a: &Access, w: &mut Warp, mask: u32) -> Step<()> {
         let e = a.bytes as usize;
         let n = e * a.regs.len();
@@ -100,19 +126,6 @@ impl Launch<'_> {
             // All lanes read the same.
             let bytes =
                 self.param(a.addr.offset as u64, n).map_err(|f| at_lane((mask.trailing_zeros() as usize, f)))?;
-            match a.regs[..] {
-                [Some(Reg::R(s))] if e == 4 => {
-                    let v = u32::from_le_bytes(bytes.try_into().expect("4 bytes"));
-                    blend(&mut w.regs.r[s as usize], &[v; 32], mask);
-                    return Ok(());
-                }
-                [Some(Reg::D(s))] if e == 8 => {
-                    let v = u64::from_le_bytes(bytes.try_into().expect("8 bytes"));
-                    blend(&mut w.regs.d[s as usize], &[v; 32], mask);
-                    return Ok(());
-                }
-                _ => {}
-            }
             copy(w.buf.lane_mut(0, n), bytes);
             w.buf.splat(&a.regs, e, a.signed, &mut w.regs, mask);
             return Ok(());
@@ -122,7 +135,7 @@ impl Launch<'_> {
             let bytes = self.param(addrs[i], n).map_err(|f| at_lane((i, f)))?;
             copy(w.buf.lane_mut(i, n), bytes);
         }
-        w.buf.put(&a.regs, e, a.signed, &mut w.regs, mask);
+        put(w.buf.all(n), &a.regs, e, a.signed, &mut w.regs, mask);
         Ok(())
     }
 
@@ -138,17 +151,39 @@ impl Launch<'_> {
     #[inline(always)]
     pub(super) fn store(&self, a: &Access, w: &mut Warp, b: &mut Shared, m: &mut Worker, at: Issued) -> Step<()> {
         let (n, mask) = (a.bytes as usize * a.regs.len(), at.mask);
-        w.buf.take(&a.regs, a.bytes as usize, &w.regs);
-        if a.space == Space::Shared {
-            let (addrs, who) = (w.narrow_addresses(a.addr), w.who(a.strong && !a.volatile));
-            if let Some((p, base, counters)) = pattern((addrs, n), m, at)
-                && b.store_plain(p, base, who, &w.buf)
-            {
-                shared_request(counters, p, true);
-                return Ok(());
+        let values = Values { regs: &a.regs, e: a.bytes as usize, file: &w.regs };
+        match a.space {
+            Space::Shared => {
+                let who = w.who(a.strong && !a.volatile);
+                if let Some((p, base, counters)) = self.pattern((a.addr, n), w, m, at)
+                    && b.store_plain(p, base, who, &mut w.buf, &values)
+                {
+                    shared_request(counters, p, true);
+                    return Ok(());
+                }
             }
+            Space::Global => {
+                if let Some(start) = w.run(a, mask) {
+                    return m.store_run(start, a.strong, &values).map_err(at_lane);
+                }
+                let addrs = w.addresses(a.addr);
+                m.order_store(a, &addrs, mask);
+                values.put(w.buf.all_mut(n));
+                let at = Request { addrs: &addrs, mask, n, run: false };
+                return m.global_store(at, a.strong, &w.buf).map_err(at_lane);
+            }
+            _ => {}
         }
+        self.store_parts(a, w, b, m, mask)
+    }
+
+    /// A store of which nothing is known yet.
+    #[inline(never)]
+    fn store_parts(&self, a: &Access, w: &mut Warp, b: &mut Shared, m: &mut Worker, mask: u32) -> Step<()> {
+        let n = a.bytes as usize * a.regs.len();
+        let values = Values { regs: &a.regs, e: a.bytes as usize, file: &w.regs };
         let (mut addrs, who) = (w.addresses(a.addr), w.who(a.strong && !a.volatile));
+        values.put(w.buf.all_mut(n));
         for (space, part) in by_space(a.space, &mut addrs, mask) {
             if part == 0 {
                 continue;
@@ -156,9 +191,7 @@ impl Launch<'_> {
             let at = Request::new(&addrs, part, n);
             match space {
                 Space::Global => {
-                    if let Some(order) = m.order.as_mut().filter(|_| a.strong) {
-                        lanes(part).for_each(|i| order.store(m.block, addrs[i], a.release, false));
-                    }
+                    m.order_store(a, &addrs, part);
                     m.global_store(at, a.strong, &w.buf)
                 }
                 Space::Shared => {
@@ -219,10 +252,9 @@ impl Launch<'_> {
     #[inline(always)]
     pub(super) fn cp_async(&self, cp: &CpAsync, w: &mut Warp, b: &mut Shared, m: &mut Worker, at: Issued) -> Step<()> {
         let (n, mask) = (cp.bytes as usize, at.mask);
-        let (mut to, mut from) = (w.addresses(cp.dst), w.addresses(cp.src));
-        to.iter_mut().chain(&mut from).for_each(|a| *a &= (1 << 56) - 1);
+        let in_window: fn(u64) -> u64 = |a| a & ((1 << 56) - 1);
+        let from = w.addresses(cp.src).map(in_window);
         let mut copies = w.spare.pop().unwrap_or_default();
-        copies.data.all_mut(n).fill(0);
         let mut whole = mask;
         if let Some(size) = cp.size {
             let other: [u32; 32] = each(|i| ((w.regs.get(size, i) as u32 as usize != n) as u32) << i);
@@ -232,25 +264,29 @@ impl Launch<'_> {
                     let detail = format!("cp.async reads {count} bytes for a copy of {n}");
                     return Err(Trouble { kind: FaultKind::Undefined, detail, lane: Some(i as u32) });
                 }
-                // The rest stays zero.
                 whole &= !(1 << i);
+                copies.data.lane_mut(i, n).fill(0);
                 self.copy_part(&from, i, count, m, copies.data.lane_mut(i, n))?;
             }
         }
         if whole != 0 {
-            m.global_load(Request::new(&from, whole, n), false, &mut copies.data).map_err(at_lane)?;
+            let request = Request { addrs: &from, mask: whole, n, run: false };
+            m.global_load(request, false, &mut copies.data).map_err(at_lane)?;
         }
-        let (addrs, who) = (w.narrow_addresses(cp.dst), w.who(false));
-        if let Some((p, base, counters)) = pattern((addrs, n), m, at)
+        let who = w.who(false);
+        if let Some((p, base, counters)) = self.pattern((cp.dst, n), w, m, at)
             && b.begin_plain(p, base, who)
         {
             shared_request(counters, p, true);
+            copies.plain = Some((p.clone(), base));
         } else {
-            let request = Request::new(&to, mask, n);
+            copies.plain = None;
+            copies.addrs = w.addresses(cp.dst).map(in_window);
+            let request = Request::new(&copies.addrs, mask, n);
             shared_counts(&mut m.counters, request, true);
             b.begin_async(request, who).map_err(at_lane)?;
         }
-        (copies.mask, copies.group, copies.addrs, copies.bytes) = (mask, w.committed, to, n);
+        (copies.mask, copies.group, copies.bytes) = (mask, w.committed, n);
         w.copies.push(copies);
         Ok(())
     }
@@ -279,7 +315,17 @@ impl Launch<'_> {
                 done &= !waits.iter().fold(0, |all, w| all | w);
             }
             let who = Who { warp: w.index, time: w.time, atomic: false };
-            b.end_async(Request { addrs: &c.addrs, mask: done, n: c.bytes, run: false }, who, &c.data);
+            match &mut c.plain {
+                Some((p, base)) if done == p.mask => b.end_plain(p, *base, who, &c.data),
+                _ if done == 0 => {}
+                plain => {
+                    // Some of the lanes only.
+                    if let Some((p, base)) = plain.take() {
+                        lanes(c.mask).for_each(|i| c.addrs[i] = p.address(base, i) as u64);
+                    }
+                    b.end_async(Request { addrs: &c.addrs, mask: done, n: c.bytes, run: false }, who, &c.data)
+                }
+            }
             c.mask &= !done;
             if c.mask != 0 {
                 w.copies.swap(kept, k);

@@ -1,10 +1,11 @@
 //! Requests of a warp to global memory: which sectors they touch, the checks of each, and the data.
 
-use super::{Buf, Request, Worker, copy, lanes};
+use super::{Ahead, Buf, Request, Values, Worker, copy, each, lanes};
 use crate::error::FaultKind;
 use crate::memory::{Alloc, MemFault, SECTOR, mask};
 use crate::races::{Access, Race};
 use crate::shared::LaneFault;
+use std::ops::Range;
 use std::sync::atomic::Ordering::Relaxed;
 
 /// The sectors of a request whose lanes lie anywhere, with the bytes of each.
@@ -68,14 +69,21 @@ fn race_fault(block: u32, write: bool, race: Race) -> MemFault {
     MemFault(FaultKind::GlobalRace, what)
 }
 
+#[cold]
+fn misaligned(lane: usize, address: u64, n: usize) -> LaneFault {
+    (lane, MemFault(FaultKind::Misaligned, format!("address {address:#x} is no multiple of {n}")))
+}
+
+#[inline(always)]
+fn aligned_run(start: u64, n: usize) -> Result<(), LaneFault> {
+    if start & (n as u64 - 1) == 0 { Ok(()) } else { Err(misaligned(0, start, n)) }
+}
+
 #[inline(always)]
 fn aligned(at: Request) -> Result<(), LaneFault> {
     match at.misaligned() {
         None => Ok(()),
-        Some(i) => {
-            let what = format!("address {:#x} is no multiple of {}", at.addrs[i], at.n);
-            Err((i, MemFault(FaultKind::Misaligned, what)))
-        }
+        Some(i) => Err(misaligned(i, at.addrs[i], at.n)),
     }
 }
 
@@ -139,6 +147,80 @@ impl Worker<'_> {
         Ok(a)
     }
 
+    /// Enters an access to the `n` bytes each of lanes that follow each other, from `lane` on. Returns the host's address
+    /// of the first one, and the number of sectors.
+    #[inline(always)]
+    fn enter_span(
+        &mut self,
+        (start, n): (u64, usize),
+        (lane, lanes): (usize, usize),
+        mode: Mode,
+        strong: bool,
+    ) -> Result<(*mut u8, u64), LaneFault> {
+        let n = n as u64;
+        let end = start + lanes as u64 * n;
+        let a = match self.locate(start, end - start, mode) {
+            Ok(a) => a,
+            // Which lane is it?
+            Err(all) => {
+                for i in 0..lanes {
+                    self.locate(start + i as u64 * n, n, mode).map_err(|f| (lane + i, f))?;
+                }
+                return Err((lane, all));
+            }
+        };
+        let global = self.global;
+        let alloc = &global.allocs[a];
+        let (low, high) = ((start - alloc.base) as usize, (end - alloc.base) as usize);
+        let (first, last) = (low / SECTOR, (high - 1) / SECTOR);
+        // The data arrives while the checks run.
+        alloc.prefetch_data(first, last);
+        let whole = (low | high).is_multiple_of(SECTOR) && self.order.is_none();
+        if !(whole && self.enter_whole(alloc, (a, first..last + 1), mode)) {
+            for index in first..=last {
+                let (from, to) = (low.max(index * SECTOR), high.min((index + 1) * SECTOR));
+                let entered = self.enter(a, index, mask(from % SECTOR, to - from), mode, strong);
+                let at = |bytes: u32| index * SECTOR + bytes.trailing_zeros() as usize - low;
+                entered.map_err(|(bytes, f)| (lane + at(bytes) / n as usize, f))?;
+            }
+        }
+        Ok((alloc.host(first).wrapping_add(low % SECTOR), (last - first + 1) as u64))
+    }
+
+    /// `enter` of whole sectors that follow each other; false, and nothing entered, where one of them needs a closer look.
+    #[inline(always)]
+    fn enter_whole(&mut self, alloc: &Alloc, (a, sectors): (usize, Range<usize>), mode: Mode) -> bool {
+        let (init, write) = (&alloc.init[sectors.clone()], mode == Mode::Store);
+        let written = init.iter().fold(u32::MAX, |all, i| all & i.load(Relaxed)) == u32::MAX;
+        if !(written || write || !self.global.check_init) {
+            return false;
+        }
+        let touched = self.global.touch_whole((a, sectors.clone()), (self.block, write), &mut self.seen, self.alone);
+        match touched {
+            None => return false,
+            Some(first) if first => self.look_ahead(alloc, sectors),
+            Some(_) => {}
+        }
+        if write && !written {
+            init.iter().for_each(|i| i.store(u32::MAX, Relaxed));
+        }
+        true
+    }
+
+    /// Asks for what comes next where an instruction accesses memory that has not been accessed yet. It goes on as it did
+    /// last time, or else the next block accesses what lies behind this block's part.
+    #[inline(always)]
+    fn look_ahead(&mut self, alloc: &Alloc, sectors: Range<usize>) {
+        let Ahead { last, step } = &mut self.ahead[self.slot];
+        let (first, count) = (sectors.start as isize, sectors.len());
+        let moved = first - *last;
+        let next = if moved == *step { first + moved } else { first + self.next_block * (count * self.warps) as isize };
+        (*last, *step) = (first, moved);
+        if next >= 0 && (next as usize).saturating_add(count) <= alloc.init.len() {
+            alloc.prefetch(next as usize, next as usize + count - 1);
+        }
+    }
+
     /// Enters a request whose lanes follow each other in runs, each behind the one before, and calls `f` with the first
     /// lane of each run, its lanes and the host's address of its bytes. Returns the number of sectors; None if it is not
     /// such a request, of which a part may have been entered then.
@@ -150,57 +232,23 @@ impl Worker<'_> {
         strong: bool,
         mut f: impl FnMut(usize, usize, *mut u8),
     ) -> Result<Option<u64>, LaneFault> {
-        let (n, mut lane, mut count, mut behind) = (at.n as u64, 0, 0, 0);
-        while lane < 32 {
-            if at.mask >> lane & 1 == 0 {
-                lane += 1;
-                continue;
-            }
-            let start = at.addrs[lane];
-            let mut lanes = 1;
-            if at.run {
-                lanes = 32;
-            } else {
-                while lane + lanes < 32
-                    && at.mask >> (lane + lanes) & 1 == 1
-                    && at.addrs[lane + lanes] == start + lanes as u64 * n
-                {
-                    lanes += 1;
-                }
-            }
-            let end = start + lanes as u64 * n;
+        let n = at.n as u64;
+        // Lanes that go on where the one before them ends.
+        let next: [u32; 32] = each(|i| ((at.addrs[i] == at.addrs[i.saturating_sub(1)].wrapping_add(n)) as u32) << i);
+        let next = next.iter().fold(0, |all, i| all | i) & at.mask & at.mask << 1;
+        let (mut starts, mut count, mut behind) = (at.mask & !next, 0, 0);
+        while starts != 0 {
+            let lane = starts.trailing_zeros() as usize;
+            starts &= starts - 1;
+            let lanes = 1 + (!(next as u64 >> (lane + 1))).trailing_zeros() as usize;
+            let (start, end) = (at.addrs[lane], at.addrs[lane] + lanes as u64 * n);
             if start / (SECTOR as u64) < behind || lanes == 1 && n < 8 {
                 return Ok(None);
             }
             behind = (end - 1) / SECTOR as u64 + 1;
-            let a = match self.locate(start, end - start, mode) {
-                Ok(a) => a,
-                // Which lane is it?
-                Err(all) => {
-                    for i in lane..lane + lanes {
-                        self.locate(at.addrs[i], n, mode).map_err(|f| (i, f))?;
-                    }
-                    return Err((lane, all));
-                }
-            };
-            let alloc = &self.global.allocs[a];
-            let (low, high) = ((start - alloc.base) as usize, (end - alloc.base) as usize);
-            let (first, last) = (low / SECTOR, (high - 1) / SECTOR);
-            // The data arrives while the checks run.
-            let mut ahead = first;
-            while ahead <= last {
-                prefetch(alloc.host(ahead));
-                ahead += 2;
-            }
-            for index in first..=last {
-                let (low, high) = (low.max(index * SECTOR), high.min((index + 1) * SECTOR));
-                let sector = alloc.base / SECTOR as u64 + index as u64;
-                let entered = self.enter(a, index, mask(low % SECTOR, high - low), mode, strong);
-                entered.map_err(|(bytes, f)| (lane_of(at.addrs, at.mask, at.n, sector, bytes), f))?;
-            }
-            f(lane, lanes, alloc.host(first).wrapping_add(low % SECTOR));
-            count += (last - first + 1) as u64;
-            lane += lanes;
+            let (host, sectors) = self.enter_span((start, at.n), (lane, lanes), mode, strong)?;
+            f(lane, lanes, host);
+            count += sectors;
         }
         Ok(Some(count))
     }
@@ -237,7 +285,35 @@ impl Worker<'_> {
         Ok((std::array::from_fn(host), s.count as u64))
     }
 
-    /// Reads `n` bytes a lane.
+    /// Reads `n` bytes a lane of a whole warp, each lane's behind those of the one before. Returns them where they lie.
+    #[inline(always)]
+    pub(super) fn load_run(&mut self, start: u64, n: usize, strong: bool) -> Result<&[u8], LaneFault> {
+        aligned_run(start, n)?;
+        self.counters.global_load_requests += 1;
+        self.counters.global_load_bytes += 32 * n as u64;
+        let (host, count) = self.enter_span((start, n), (0, 32), Mode::Load, strong)?;
+        self.counters.global_load_sectors += count;
+        // SAFETY: as in `global_load`; all bytes lie in one allocation, which outlives the launch.
+        #[allow(unsafe_code)]
+        Ok(unsafe { std::slice::from_raw_parts(host, 32 * n) })
+    }
+
+    /// Writes `n` bytes a lane of a whole warp, each lane's behind those of the one before.
+    #[inline(always)]
+    pub(super) fn store_run(&mut self, start: u64, strong: bool, values: &Values) -> Result<(), LaneFault> {
+        let n = values.bytes();
+        aligned_run(start, n)?;
+        self.counters.global_store_requests += 1;
+        self.counters.global_store_bytes += 32 * n as u64;
+        let (host, count) = self.enter_span((start, n), (0, 32), Mode::Store, strong)?;
+        self.counters.global_store_sectors += count;
+        // SAFETY: as in `global_store`.
+        #[allow(unsafe_code)]
+        values.put(unsafe { std::slice::from_raw_parts_mut(host, 32 * n) });
+        Ok(())
+    }
+
+    /// Reads `n` bytes a lane into `out`.
     #[inline(always)]
     pub(super) fn global_load(&mut self, at: Request, strong: bool, out: &mut Buf) -> Result<(), LaneFault> {
         aligned(at)?;
@@ -245,7 +321,7 @@ impl Worker<'_> {
         self.counters.global_load_requests += 1;
         self.counters.global_load_bytes += n as u64 * active.count_ones() as u64;
         // SAFETY: entering has checked that all bytes lie in an allocation, and has refused the request where another
-        // block writes them. All bytes of a run lie in one allocation.
+        // block writes them.
         #[allow(unsafe_code)]
         unsafe {
             let runs = self.enter_runs(at, Mode::Load, strong, |lane, lanes, host| {
@@ -267,7 +343,7 @@ impl Worker<'_> {
         Ok(())
     }
 
-    /// Writes `n` bytes a lane.
+    /// Writes `n` bytes a lane from `from`.
     #[inline(always)]
     pub(super) fn global_store(&mut self, at: Request, strong: bool, from: &Buf) -> Result<(), LaneFault> {
         aligned(at)?;
@@ -311,24 +387,16 @@ impl Worker<'_> {
     }
 }
 
-/// Asks for a cache line.
-#[inline(always)]
-fn prefetch(at: *const u8) {
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: SSE is part of every x86-64; a prefetch of any address is harmless.
-    #[allow(unsafe_code)]
-    unsafe {
-        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        _mm_prefetch::<_MM_HINT_T0>(at.cast());
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = at;
-}
-
 /// Copies without a call: runs of lanes are short.
 #[inline(always)]
 fn copy_run(to: &mut [u8], from: &[u8]) {
-    let (mut to, mut from) = (to.chunks_exact_mut(16), from.chunks_exact(16));
+    // What is read by vectors soon is best written by vectors.
+    let (mut to, mut from) = (to.chunks_exact_mut(32), from.chunks_exact(32));
+    for (to, from) in to.by_ref().zip(from.by_ref()) {
+        let to: &mut [u8; 32] = to.try_into().expect("32 bytes");
+        *to = from.try_into().expect("32 bytes");
+    }
+    let (mut to, mut from) = (to.into_remainder().chunks_exact_mut(16), from.remainder().chunks_exact(16));
     for (to, from) in to.by_ref().zip(from.by_ref()) {
         let to: &mut [u8; 16] = to.try_into().expect("16 bytes");
         *to = from.try_into().expect("16 bytes");

@@ -4,7 +4,7 @@
 //! So the 32 words of one register, seen as bytes, are a row-major 8x8 block of 16-bit elements: of A (i even: rows 0 to
 //! 7, i odd: rows 8 to 15; i / 2: columns), and of B transposed.
 
-use super::data::{Issued, at_lane, pattern};
+use super::data::{Issued, at_lane};
 use super::requests::{shared_counts, shared_request};
 use super::*;
 use crate::ops::half2::{B, H, Half};
@@ -21,34 +21,65 @@ impl Launch<'_> {
     ) -> Step<()> {
         // Lanes 8k to 8k + 7 point to the rows of matrix k.
         let (mask, who) = (!0 >> (32 - 8 * regs.len()), w.who(false));
-        let (addrs, at) = (w.narrow_addresses(addr), Issued { pc, mask });
-        if let Some((p, base, counters)) = pattern((addrs, 16), m, at)
-            && b.load_plain(p, base, who, &mut w.buf)
+        if let Some((p, base, counters)) = self.pattern((addr, 16), w, m, Issued { pc, mask })
+            && let Some(bytes) = b.load_plain(p, base, who, &mut w.buf)
         {
             shared_request(counters, p, false);
-        } else {
-            let mut addrs = w.addresses(addr);
-            addrs.iter_mut().for_each(|a| *a &= (1 << 56) - 1);
-            let at = Request { addrs: &addrs, mask, n: 16, run: false };
-            shared_counts(&mut m.counters, at, false);
-            b.load(at, who, &mut w.buf).map_err(at_lane)?;
+            put_rows(bytes, regs, trans, &mut w.regs);
+            return Ok(());
         }
-        for (k, &reg) in regs.iter().enumerate() {
-            let words = w.buf.matrix(k);
-            w.regs.r[reg as usize] = if trans { transposed(words) } else { *words };
-        }
+        let mut addrs = w.addresses(addr);
+        addrs.iter_mut().for_each(|a| *a &= (1 << 56) - 1);
+        let at = Request { addrs: &addrs, mask, n: 16, run: false };
+        shared_counts(&mut m.counters, at, false);
+        b.load(at, who, &mut w.buf).map_err(at_lane)?;
+        put_rows(w.buf.all(16), regs, trans, &mut w.regs);
         Ok(())
     }
 }
 
-/// An 8x8 block of 16-bit elements, transposed.
+/// Puts the rows of each matrix into a register.
 #[inline(always)]
+fn put_rows(bytes: &[u8], regs: &[u16], trans: bool, file: &mut Regs) {
+    for (&reg, rows) in regs.iter().zip(bytes.chunks_exact(128)) {
+        let words = bytemuck::pod_read_unaligned(rows);
+        file.r[reg as usize] = if trans { transposed(&words) } else { words };
+    }
+}
+
+/// An 8x8 block of 16-bit elements, transposed.
+#[cfg(not(target_arch = "x86_64"))]
 fn transposed(words: &[u32; 32]) -> [u32; 32] {
     let element = |r: usize, c: usize| words[r * 4 + c / 2] >> (16 * (c % 2)) & 0xffff;
     each(|i| {
         let (row, col) = (i / 4, i % 4 * 2);
         element(col, row) | element(col + 1, row) << 16
     })
+}
+
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+fn transposed(words: &[u32; 32]) -> [u32; 32] {
+    // SAFETY: SSE2 is part of every x86-64.
+    #[allow(unsafe_code)]
+    unsafe {
+        transposed_sse2(words)
+    }
+}
+
+/// As `transposed`: pairs of rows are interleaved by elements, then by pairs, then by fours.
+#[cfg(target_arch = "x86_64")]
+#[inline]
+#[target_feature(enable = "sse2")]
+fn transposed_sse2(words: &[u32; 32]) -> [u32; 32] {
+    use std::arch::x86_64::*;
+    let r: [__m128i; 8] = bytemuck::cast(*words);
+    let pair = |k: usize| (_mm_unpacklo_epi16(r[k], r[k + 1]), _mm_unpackhi_epi16(r[k], r[k + 1]));
+    let four = |a: __m128i, b: __m128i| (_mm_unpacklo_epi32(a, b), _mm_unpackhi_epi32(a, b));
+    let ((a0, a1), (b0, b1), (c0, c1), (d0, d1)) = (pair(0), pair(2), pair(4), pair(6));
+    let ((e0, e1), (f0, f1), (g0, g1), (h0, h1)) = (four(a0, b0), four(c0, d0), four(a1, b1), four(c1, d1));
+    let rows = [(e0, f0), (e1, f1), (g0, h0), (g1, h1)];
+    bytemuck::cast(rows.map(|(a, b)| [_mm_unpacklo_epi64(a, b), _mm_unpackhi_epi64(a, b)]))
 }
 
 /// Elements of an mma's inputs: two to a register, or one.
@@ -236,7 +267,7 @@ mod tests {
                 let a = if b == 2 { vec![0, 1, 2, 3] } else { vec![0, 1] };
                 // The sums are overwritten, as compilers like to do.
                 let op = Mma { kind, d: [10, 11, 12, 13], a, b: (4..4 + b).collect(), c: [10, 11, 12, 13] };
-                let file = || Regs { r: registers(seed), d: Vec::new(), p: Vec::new() };
+                let file = || Regs { fast: false, r: registers(seed), d: Vec::new(), p: Vec::new() };
                 let (mut plain, mut fast) = (file(), file());
                 let flops = plain.mma(&op);
                 assert_eq!(flops, 2 * 16 * 8 * 8 * b as u64);

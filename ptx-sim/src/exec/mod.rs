@@ -10,6 +10,7 @@ mod matrix;
 #[cfg(target_arch = "x86_64")]
 mod mma_avx2;
 mod pattern;
+mod permute;
 mod requests;
 mod schedule;
 mod step;
@@ -26,15 +27,20 @@ use crate::parse::ast::Loc;
 use crate::races::{Footprint, Saved};
 use crate::shared::{LaneFault, Shared, Who};
 use std::collections::HashMap;
+use std::rc::Rc;
 
 pub(crate) use alu::blend;
-pub(crate) use buf::{Buf, copy};
-pub(crate) use pattern::Pattern;
+pub(crate) use buf::{Buf, Values, copy};
+pub(crate) use collective::route;
+pub(crate) use pattern::{Pattern, Place};
+pub(crate) use permute::permute;
 pub(crate) use requests::Request;
 pub(crate) use schedule::{fast, run_launch};
 
-/// Register file of a warp.
+/// Register file of a warp. The last place of `r` and of `d` is a spare one, for results on their way.
 pub(crate) struct Regs {
+    /// As in `Launch`.
+    pub fast: bool,
     pub r: Vec<[u32; 32]>,
     pub d: Vec<[u64; 32]>,
     pub p: Vec<u32>,
@@ -58,6 +64,8 @@ struct Copies {
     addrs: [u64; 32],
     data: Buf,
     bytes: usize,
+    /// Where all of it was plainly right, its pattern and the first active lane's address in shared memory.
+    plain: Option<(Rc<Pattern>, u32)>,
 }
 
 /// Boxed, for they are large and move.
@@ -125,6 +133,13 @@ pub(crate) struct Launch<'a> {
 /// Guesses of which allocation an instruction accesses.
 const RECENT: usize = 64;
 
+/// The first sector of an instruction's last request, and how far it was from the one before.
+#[derive(Clone, Copy, Default)]
+struct Ahead {
+    last: isize,
+    step: isize,
+}
+
 /// A host thread that runs blocks, and what it has counted.
 struct Worker<'a> {
     global: &'a Global,
@@ -139,13 +154,17 @@ struct Worker<'a> {
     /// Index of the block that runs.
     block: u32,
     recent: [usize; RECENT],
+    /// Warps of a block, and how much further on the next block of this thread is, for guesses of what it accesses.
+    warps: usize,
+    next_block: isize,
+    ahead: [Ahead; RECENT],
     slot: usize,
     /// Per instruction, how the lanes of its last request to shared memory lay.
-    patterns: Vec<Option<Box<Pattern>>>,
+    patterns: Vec<Place>,
     /// Atomic operations at each address.
     atomics: HashMap<u64, u64>,
     /// Blocks that have ended, to be used again.
-    pool: Vec<Block>,
+    pool: Vec<Box<Block>>,
 }
 
 impl Worker<'_> {

@@ -1,137 +1,147 @@
 //! How the lanes of a request lie to each other. An instruction's requests mostly repeat one pattern at other places, so
 //! that what follows from it alone is worked out once.
 
-use super::Request;
 use super::requests::wavefronts;
+use super::{Request, each, lanes};
+use std::rc::Rc;
 
 /// The addresses of a request to shared memory, relative to the first lane's, and what follows from them.
 #[repr(align(32))]
 pub(crate) struct Pattern {
     offsets: [u32; 32],
-    /// Where the lanes' different places are, ascending: their number, and of each the offset, the lanes there, and the
-    /// first of these.
-    pub at: [u32; 32],
-    pub bits: [u32; 32],
-    pub lane: [u32; 32],
-    pub count: usize,
+    /// Of requests for words that lie close to each other, the number of each lane's word from the lowest one on.
+    pub words: Option<[u32; 32]>,
+    /// The cells in groups of `width` that follow each other, ascending: the offset of each group, and of each cell the
+    /// lanes there and the first of these.
+    pub width: usize,
+    pub groups: Vec<u32>,
+    pub bits: Vec<u32>,
+    pub lane: Vec<u32>,
+    /// No two lanes share a place.
+    pub apart: bool,
+    /// The lowest and the highest offset.
+    low: u32,
+    high: u32,
     pub mask: u32,
     /// Bytes of a lane.
     pub n: usize,
     /// All lanes are active, and their bytes follow each other.
     pub run: bool,
-    /// The different places follow each other in groups of eight.
-    pub eights: bool,
     /// All offsets are multiples of the width.
     aligned: bool,
     /// The lower two bits of the first address, on which the wavefronts of narrow requests depend.
-    low: u32,
+    start: u32,
     /// Wavefronts of the request, and how many there would be without conflicts.
     pub waves: u64,
     pub ideal: u64,
-    /// Requests since the last one that was as said here.
+}
+
+/// An instruction's place for a pattern.
+#[derive(Default)]
+pub(crate) struct Place {
+    pub pattern: Option<Rc<Pattern>>,
+    /// Requests since the last one of the pattern.
     misses: u32,
 }
 
-/// The first active lane's address. The other lanes get it, too, so that they don't matter.
-#[inline(always)]
-fn settle(addrs: &mut [u32; 32], mask: u32) -> u32 {
-    if mask == !0 {
-        return addrs[0];
-    }
-    let base = addrs[mask.trailing_zeros() as usize & 31];
-    for (i, a) in addrs.iter_mut().enumerate() {
-        *a = if mask >> i & 1 == 1 { *a } else { base };
-    }
-    base
-}
-
 /// Finds a request's pattern in its instruction's place for one, or else puts it there. None where the instruction's
-/// requests differ too often for that to pay; else the first active lane's address.
+/// requests differ too often for that to pay; else the first active lane's address. The lanes' addresses are `values` and
+/// `more`; cells have 2^shift bytes.
 #[inline(always)]
-pub(super) fn recognise(place: &mut Option<Box<Pattern>>, mut addrs: [u32; 32], mask: u32, n: usize) -> Option<u32> {
-    let base = settle(&mut addrs, mask);
-    if let Some(p) = place {
-        let mut off = (p.mask ^ mask) | (p.low ^ base & 3);
-        for (address, offset) in addrs.iter().zip(&p.offsets) {
-            off |= address.wrapping_sub(base) ^ offset;
+pub(super) fn recognise(
+    place: &mut Place,
+    (values, more): (&[u32; 32], u32),
+    (mask, n, shift): (u32, usize, u32),
+) -> Option<u32> {
+    let first = values[mask.trailing_zeros() as usize & 31];
+    let base = first.wrapping_add(more);
+    // Lanes that are not active get the address of one, so that they don't matter.
+    let settled;
+    let values = match mask {
+        u32::MAX => values,
+        _ => {
+            settled = each(|i| if mask & 1 << i != 0 { values[i] } else { first });
+            &settled
+        }
+    };
+    if let Some(p) = &place.pattern {
+        let mut off = (p.mask ^ mask) | (p.start ^ base & 3);
+        for (value, offset) in values.iter().zip(&p.offsets) {
+            off |= value.wrapping_sub(first) ^ offset;
         }
         if off == 0 {
-            p.misses = 0;
+            place.misses = 0;
             return Some(base);
         }
-        p.misses += 1;
-        if p.misses > 4 && !p.misses.is_multiple_of(16) {
+        place.misses += 1;
+        if place.misses > 4 && !place.misses.is_multiple_of(16) {
             return None;
         }
     }
-    learn(place, addrs, mask, n);
+    place.pattern = Some(Rc::new(learn(values.map(|v| v.wrapping_add(more)), (mask, n, shift))));
     Some(base)
 }
 
 #[cold]
 #[inline(never)]
-fn learn(place: &mut Option<Box<Pattern>>, addrs: [u32; 32], mask: u32, n: usize) {
+fn learn(addrs: [u32; 32], (mask, n, shift): (u32, usize, u32)) -> Pattern {
     let base = addrs[mask.trailing_zeros() as usize];
     let wide = addrs.map(u64::from);
     let request = Request::new(&wide, mask, n);
     let (waves, ideal) = wavefronts(request);
-    let mut order: [(u32, u32); 32] = std::array::from_fn(|i| (addrs[i], i as u32));
+    let offsets = addrs.map(|a| a.wrapping_sub(base));
+    let mut order: Vec<(u32, usize)> = lanes(mask).map(|i| (addrs[i], i)).collect();
     order.sort_unstable();
-    let mut p = Pattern {
-        offsets: addrs.map(|a| a.wrapping_sub(base)),
-        at: [0; 32],
-        bits: [0; 32],
-        lane: [0; 32],
-        count: 0,
+    let places: Vec<&[(u32, usize)]> = order.chunk_by(|a, b| a.0 == b.0).collect();
+    // Each place's cells, with the lanes there.
+    let (mut cells, mut bits, mut lane) = (Vec::new(), Vec::new(), Vec::new());
+    for place in &places {
+        for k in 0..(n as u32 >> shift) {
+            cells.push(place[0].0.wrapping_sub(base).wrapping_add(k << shift));
+            bits.push(place.iter().fold(0, |all, p| all | 1 << p.1));
+            lane.push(place[0].1 as u32);
+        }
+    }
+    let follow = |group: &[u32]| group.windows(2).all(|w| w[0].wrapping_add(1 << shift) == w[1]);
+    let width =
+        [8, 4, 2].into_iter().find(|&w| cells.len().is_multiple_of(w) && cells.chunks(w).all(follow)).unwrap_or(1);
+    let (low, high) = (order[0].0.wrapping_sub(base), order[order.len() - 1].0.wrapping_sub(base));
+    let aligned = offsets.iter().all(|a| a.is_multiple_of(n as u32));
+    let near = n == 4 && aligned && high.wrapping_sub(low) < 128;
+    Pattern {
+        offsets,
+        words: near.then(|| offsets.map(|o| o.wrapping_sub(low) / 4)),
+        width,
+        groups: cells.iter().copied().step_by(width).collect(),
+        bits,
+        lane,
+        apart: places.len() == order.len(),
+        low,
+        high,
         mask,
         n,
         run: request.run,
-        eights: false,
-        aligned: addrs.iter().all(|a| a.wrapping_sub(base).is_multiple_of(n as u32)),
-        low: base & 3,
+        aligned,
+        start: base & 3,
         waves,
         ideal,
-        misses: place.as_ref().map_or(0, |p| p.misses),
-    };
-    for (address, lane) in order.into_iter().filter(|o| mask >> o.1 & 1 == 1) {
-        let at = address.wrapping_sub(base);
-        if p.count == 0 || p.at[p.count - 1] != at {
-            (p.at[p.count], p.lane[p.count]) = (at, lane);
-            p.count += 1;
-        }
-        p.bits[p.count - 1] |= 1 << lane;
-    }
-    let follow = |eight: &[u32]| eight.windows(2).all(|w| w[0].wrapping_add(n as u32) == w[1]);
-    p.eights = p.count.is_multiple_of(8) && p.at[..p.count].chunks(8).all(follow);
-    match place {
-        Some(old) => **old = p,
-        None => *place = Some(Box::new(p)),
     }
 }
 
 impl Pattern {
-    /// Whether a request of this pattern whose first active lane accesses `base` lies in `size` bytes and is aligned.
+    /// The lowest address of a request of this pattern whose first active lane accesses `base`, if it lies in `size`
+    /// bytes and is aligned.
     #[inline(always)]
-    pub fn fits(&self, base: u32, size: usize) -> bool {
+    pub fn lowest(&self, base: u32, size: usize) -> Option<usize> {
         // In ascending order, addresses that wrap around come last.
-        let (low, high) = (base.wrapping_add(self.at[0]), base.wrapping_add(self.at[self.count - 1]));
-        self.aligned && base.is_multiple_of(self.n as u32) && low <= high && high as usize + self.n <= size
-    }
-
-    /// Each place is one lane's.
-    pub fn apart(&self) -> bool {
-        self.count == self.mask.count_ones() as usize
+        let (low, high) = (base.wrapping_add(self.low), base.wrapping_add(self.high));
+        let fits = self.aligned && base.is_multiple_of(self.n as u32) && low <= high && high as usize + self.n <= size;
+        fits.then_some(low as usize)
     }
 
     /// The address of an active lane.
     #[inline(always)]
     pub fn address(&self, base: u32, lane: usize) -> usize {
         base.wrapping_add(self.offsets[lane]) as usize
-    }
-
-    /// The first cell of 2^shift bytes of a place.
-    #[inline(always)]
-    pub fn cell(&self, base: u32, place: usize, shift: u32) -> usize {
-        (base.wrapping_add(self.at[place]) >> shift) as usize
     }
 }

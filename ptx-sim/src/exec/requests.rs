@@ -2,7 +2,7 @@
 
 use super::{Pattern, Worker, lanes};
 use crate::counters::Counters;
-use crate::inst::Space;
+use crate::inst::{Access, Space};
 
 /// `n` bytes of each lane of a mask, at addresses of one memory.
 #[derive(Clone, Copy)]
@@ -18,10 +18,8 @@ impl Request<'_> {
     #[inline(always)]
     pub fn new(addrs: &[u64; 32], mask: u32, n: usize) -> Request<'_> {
         let mut off = 0;
-        let mut next = addrs[0];
-        for &a in addrs {
-            off |= a ^ next;
-            next = next.wrapping_add(n as u64);
+        for (i, &a) in addrs.iter().enumerate() {
+            off |= a.wrapping_sub(addrs[0]) ^ (i * n) as u64;
         }
         Request { addrs, mask, n, run: mask == !0 && off == 0 }
     }
@@ -117,6 +115,22 @@ pub(super) fn busiest(addrs: &[u64; 32], mask: u32) -> u64 {
 }
 
 impl Worker<'_> {
+    /// What a strong load from global memory lets the block know.
+    #[inline(always)]
+    pub(super) fn order_load(&mut self, a: &Access, addrs: &[u64; 32], mask: u32) {
+        if let Some(order) = self.order.as_mut().filter(|_| a.strong) {
+            lanes(mask).for_each(|i| order.load(self.block, addrs[i], a.acquire));
+        }
+    }
+
+    /// What a strong store to global memory lets others know.
+    #[inline(always)]
+    pub(super) fn order_store(&mut self, a: &Access, addrs: &[u64; 32], mask: u32) {
+        if let Some(order) = self.order.as_mut().filter(|_| a.strong) {
+            lanes(mask).for_each(|i| order.store(self.block, addrs[i], a.release, false));
+        }
+    }
+
     pub(super) fn count_local(&mut self, space: Space, mask: u32, n: usize, store: bool) {
         // The parameters of inlined calls are registers on a GPU.
         if space == Space::CallParam {

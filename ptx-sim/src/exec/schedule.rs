@@ -103,8 +103,11 @@ impl Worker<'_> {
             alone,
             block: 0,
             recent: [0; RECENT],
+            warps: launch.threads().div_ceil(32) as usize,
+            next_block: 0,
+            ahead: [Ahead::default(); RECENT],
             slot: 0,
-            patterns: launch.kernel.code.iter().map(|_| None).collect(),
+            patterns: launch.kernel.code.iter().map(|_| Place::default()).collect(),
             atomics: HashMap::new(),
             pool: Vec::new(),
         }
@@ -136,7 +139,9 @@ impl Launch<'_> {
         let run = || {
             let mut m = Worker::new(self, shared, false);
             while !failed.load(Relaxed) {
-                let Some(&index) = order.get(next.fetch_add(1, Relaxed)) else { break };
+                let at = next.fetch_add(1, Relaxed);
+                let Some(&index) = order.get(at) else { break };
+                m.next_block = order.get(at + threads).map_or(0, |&next| next as isize - index as isize);
                 let mut block = self.new_block(index, &mut m);
                 loop {
                     match self.run_block(&mut block, &mut m) {
@@ -178,13 +183,14 @@ impl Launch<'_> {
 
     fn run_serial(&self, order: &[u32], m: &mut Worker) -> Result<(), Box<Fault>> {
         let mut waiting = order.iter();
-        let mut resident: VecDeque<Block> = VecDeque::new();
+        let mut resident: VecDeque<Box<Block>> = VecDeque::new();
         loop {
             // A block that gave way lets another one start; when all places are taken, the oldest goes on.
             let room = resident.len() < self.options.resident_blocks.max(1);
             let mut block = match waiting.as_slice().first() {
                 Some(&index) if room => {
                     waiting.next();
+                    m.next_block = waiting.as_slice().first().map_or(0, |&next| next as isize - index as isize);
                     self.new_block(index, m)
                 }
                 _ => match resident.pop_front() {

@@ -108,13 +108,19 @@ impl Launch<'_> {
                     w.time += 1;
                 }
             },
+            Op::Shfl { dst, ok, a, route: Some(route), .. } if mask == !0 => {
+                w.regs.r[*dst as usize] = permute(&w.regs.r[*a as usize], &route.0, self.fast);
+                if let Some(ok) = ok {
+                    w.regs.p[*ok as usize] = route.1;
+                }
+            }
             Op::Shfl { members, .. } | Op::Vote(.., members) | Op::MatchAny(.., members) | Op::Redux(.., members) => {
                 if let Gathered::Wait = self.gather(w, g, *members, mask)? {
                     return Ok(Flow::Wait);
                 }
                 let strict = self.options.checks.has(FaultKind::InactiveLane);
                 match op {
-                    Op::Shfl { mode, dst, ok, a, lane, clamp, members } => {
+                    Op::Shfl { mode, dst, ok, a, lane, clamp, members, .. } => {
                         w.shuffle(*mode, (*dst, *ok), (*a, *lane, *clamp, *members), mask, strict)?
                     }
                     Op::Vote(mode, dst, p, members) => w.vote(*mode, *dst, *p, *members, mask),

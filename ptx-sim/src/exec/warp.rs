@@ -13,16 +13,16 @@ impl Launch<'_> {
     }
 
     /// A block at its first instruction, in memory that an earlier one has used where there is such.
-    pub(super) fn new_block(&self, index: u32, m: &mut Worker) -> Block {
+    pub(super) fn new_block(&self, index: u32, m: &mut Worker) -> Box<Block> {
         let [gx, gy, _] = self.grid;
         let id = [index % gx, index / gx % gy, index / gx / gy];
         let threads = self.threads();
-        let mut block = m.pool.pop().unwrap_or_else(|| self.fresh_block(threads));
+        let mut block = m.pool.pop().unwrap_or_else(|| Box::new(self.fresh_block(threads)));
         m.counters.blocks += 1;
         m.counters.warps += block.warps.len() as u64;
         m.counters.threads += threads as u64;
         (block.index, block.id) = (index, id);
-        block.shared.restart();
+        block.shared.restart(block.warps.iter().any(|w| !w.copies.is_empty()));
         for w in &mut block.warps {
             self.restart(w, id, live_lanes(w.index, threads));
         }
@@ -35,6 +35,7 @@ impl Launch<'_> {
         shared.check_races = checks.has(FaultKind::SharedRace);
         shared.check_init = checks.has(FaultKind::Uninitialised);
         shared.check_async = checks.has(FaultKind::AsyncPending);
+        shared.fast = self.fast;
         let warps = (0..threads.div_ceil(32)).map(|i| self.fresh_warp(i)).collect();
         Block { index: 0, id: [0; 3], shared, warps }
     }
@@ -42,17 +43,24 @@ impl Launch<'_> {
     /// A warp whose read-only registers are filled; those that depend on the block come with `restart`.
     fn fresh_warp(&self, index: u32) -> Warp {
         let k = self.kernel;
-        let mut regs = Regs { r: vec![[0; 32]; k.n32], d: vec![[0; 32]; k.n64], p: vec![0; k.np] };
+        let mut regs =
+            Regs { fast: self.fast, r: vec![[0; 32]; k.n32 + 1], d: vec![[0; 32]; k.n64 + 1], p: vec![0; k.np] };
         for &(slot, v) in &k.const32 {
             regs.r[slot as usize] = [v; 32];
         }
         for &(slot, v) in &k.const64 {
             regs.d[slot as usize] = [v; 32];
         }
-        for &(reg, address) in &k.addresses {
-            let v = match address {
-                Address::DynamicShared(offset) => (k.static_shared as u64).wrapping_add(offset as u64),
-                Address::Variable(i, offset) => self.globals[i].wrapping_add(offset as u64),
+        for &(reg, given) in &k.given {
+            let v = match given {
+                Given::DynamicShared(offset) => (k.static_shared as u64).wrapping_add(offset as u64),
+                Given::Variable(i, offset) => self.globals[i].wrapping_add(offset as u64),
+                Given::Param(at, bytes, signed) => {
+                    let mut raw = [0; 8];
+                    raw[..bytes as usize].copy_from_slice(&self.params[at..at + bytes as usize]);
+                    let (v, shift) = (u64::from_le_bytes(raw), 64 - 8 * bytes as u32);
+                    if signed { ((v << shift) as i64 >> shift) as u64 } else { v }
+                }
             };
             match reg {
                 Reg::D(slot) => regs.d[slot as usize] = [v; 32],
@@ -152,6 +160,22 @@ impl Warp {
             Some(Reg::P(_)) => unreachable!("decoding takes no predicate as an address"),
         }
         out
+    }
+
+    /// The first lane's address where all lanes access global memory, each behind the one before, and nothing else needs
+    /// their addresses.
+    #[inline(always)]
+    pub(super) fn run(&self, a: &Access, mask: u32) -> Option<u64> {
+        let Some(Reg::D(s)) = a.addr.base.filter(|_| mask == !0 && !a.strong) else { return None };
+        let (d, n) = (&self.regs.d[s as usize], a.bytes as u64 * a.regs.len() as u64);
+        let mut off = 0;
+        for i in 1..4 {
+            off |= d[i].wrapping_sub(d[i - 1]) ^ n;
+        }
+        for i in 4..32 {
+            off |= d[i].wrapping_sub(d[i - 4]) ^ (4 * n);
+        }
+        (off == 0).then(|| d[0].wrapping_add(a.addr.offset as u64))
     }
 
     /// The same in 32 bits, for shared memory; None where they need more.

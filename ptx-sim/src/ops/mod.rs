@@ -10,16 +10,15 @@ pub(crate) mod rare;
 pub(crate) mod table32;
 pub(crate) mod table64;
 
-/// An array of an expression for each lane. No closure, which would be inlined only where that seems worth it: without, no
-/// loop over the lanes becomes vector instructions.
+/// Sets each lane to an expression. No closure, which would be inlined only where that seems worth it: without, no loop
+/// over the lanes becomes vector instructions. The result goes straight to its place, for what is returned passes through
+/// the stack.
 macro_rules! all_lanes {
-    ($r:ty, |$i:ident| $e:expr) => {{
-        let mut out = [<$r>::default(); 32];
+    ($out:ident, |$i:ident| $e:expr) => {{
         #[allow(clippy::needless_range_loop, reason = "indexes several registers")]
         for $i in 0..32 {
-            out[$i] = $e;
+            $out[$i] = $e;
         }
-        out
     }};
 }
 pub(crate) use all_lanes;
@@ -42,18 +41,18 @@ macro_rules! lane_ops {
     (@run $name:ident ($a0:ident: $t0:ty) -> $r:ty { $($v:ident => $e:expr;)+ }) => {
         impl $name {
             #[inline(always)]
-            pub fn run<const FAST: bool>(self, $a0: &[$t0; 32]) -> [$r; 32] {
+            pub fn run<const FAST: bool>(self, out: &mut [$r; 32], $a0: &[$t0; 32]) {
                 if !FAST {
-                    return self.one_by_one($a0);
+                    return self.one_by_one(out, $a0);
                 }
                 match self {
-                    $(Self::$v => all_lanes!($r, |i| { let $a0 = $a0[i]; $e }),)+
+                    $(Self::$v => all_lanes!(out, |i| { let $a0 = $a0[i]; $e }),)+
                 }
             }
 
             #[inline(never)]
-            fn one_by_one(self, $a0: &[$t0; 32]) -> [$r; 32] {
-                all_lanes!($r, |i| self.one($a0[i]))
+            fn one_by_one(self, out: &mut [$r; 32], $a0: &[$t0; 32]) {
+                all_lanes!(out, |i| self.one($a0[i]))
             }
 
             #[inline(never)]
@@ -67,18 +66,18 @@ macro_rules! lane_ops {
     (@run $name:ident ($a0:ident: $t0:ty, $a1:ident: $t1:ty) -> $r:ty { $($v:ident => $e:expr;)+ }) => {
         impl $name {
             #[inline(always)]
-            pub fn run<const FAST: bool>(self, $a0: &[$t0; 32], $a1: &[$t1; 32]) -> [$r; 32] {
+            pub fn run<const FAST: bool>(self, out: &mut [$r; 32], $a0: &[$t0; 32], $a1: &[$t1; 32]) {
                 if !FAST {
-                    return self.one_by_one($a0, $a1);
+                    return self.one_by_one(out, $a0, $a1);
                 }
                 match self {
-                    $(Self::$v => all_lanes!($r, |i| { let ($a0, $a1) = ($a0[i], $a1[i]); $e }),)+
+                    $(Self::$v => all_lanes!(out, |i| { let ($a0, $a1) = ($a0[i], $a1[i]); $e }),)+
                 }
             }
 
             #[inline(never)]
-            fn one_by_one(self, $a0: &[$t0; 32], $a1: &[$t1; 32]) -> [$r; 32] {
-                all_lanes!($r, |i| self.one($a0[i], $a1[i]))
+            fn one_by_one(self, out: &mut [$r; 32], $a0: &[$t0; 32], $a1: &[$t1; 32]) {
+                all_lanes!(out, |i| self.one($a0[i], $a1[i]))
             }
 
             #[inline(never)]
@@ -92,18 +91,18 @@ macro_rules! lane_ops {
     (@run $name:ident ($a0:ident: $t0:ty, $a1:ident: $t1:ty, $a2:ident: $t2:ty) -> $r:ty { $($v:ident => $e:expr;)+ }) => {
         impl $name {
             #[inline(always)]
-            pub fn run<const FAST: bool>(self, $a0: &[$t0; 32], $a1: &[$t1; 32], $a2: &[$t2; 32]) -> [$r; 32] {
+            pub fn run<const FAST: bool>(self, out: &mut [$r; 32], $a0: &[$t0; 32], $a1: &[$t1; 32], $a2: &[$t2; 32]) {
                 if !FAST {
-                    return self.one_by_one($a0, $a1, $a2);
+                    return self.one_by_one(out, $a0, $a1, $a2);
                 }
                 match self {
-                    $(Self::$v => all_lanes!($r, |i| { let ($a0, $a1, $a2) = ($a0[i], $a1[i], $a2[i]); $e }),)+
+                    $(Self::$v => all_lanes!(out, |i| { let ($a0, $a1, $a2) = ($a0[i], $a1[i], $a2[i]); $e }),)+
                 }
             }
 
             #[inline(never)]
-            fn one_by_one(self, $a0: &[$t0; 32], $a1: &[$t1; 32], $a2: &[$t2; 32]) -> [$r; 32] {
-                all_lanes!($r, |i| self.one($a0[i], $a1[i], $a2[i]))
+            fn one_by_one(self, out: &mut [$r; 32], $a0: &[$t0; 32], $a1: &[$t1; 32], $a2: &[$t2; 32]) {
+                all_lanes!(out, |i| self.one($a0[i], $a1[i], $a2[i]))
             }
 
             #[inline(never)]

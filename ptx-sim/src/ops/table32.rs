@@ -33,6 +33,7 @@ fn bfind(a: u32) -> u32 {
     if a == 0 { !0 } else { 31 - a.leading_zeros() }
 }
 
+#[inline(always)]
 fn prmt(a: u32, b: u32, c: u32) -> u32 {
     let all = (b as u64) << 32 | a as u64;
     let one = |i: u32| {
@@ -334,13 +335,13 @@ lane_ops! { Tri32(a: u32, b: u32, d: u32) -> u32 {
 /// lop3: any function of three bits, by its truth table. Bit by bit: `c` chooses within pairs of the table's entries, `b`
 /// between the chosen, `a` between those.
 #[inline(always)]
-pub(crate) fn lop3(a: &[u32; 32], b: &[u32; 32], c: &[u32; 32], table: u8) -> [u32; 32] {
+pub(crate) fn lop3(out: &mut [u32; 32], a: &[u32; 32], b: &[u32; 32], c: &[u32; 32], table: u8) {
     let t: [u32; 8] = each(|i| 0u32.wrapping_sub((table >> i & 1) as u32));
     let mux = |s: u32, one: u32, zero: u32| zero ^ s & (one ^ zero);
-    each(|i| {
+    for i in 0..32 {
         let pair = |k: usize| mux(c[i], t[k + 1], t[k]);
-        mux(a[i], mux(b[i], pair(6), pair(4)), mux(b[i], pair(2), pair(0)))
-    })
+        out[i] = mux(a[i], mux(b[i], pair(6), pair(4)), mux(b[i], pair(2), pair(0)));
+    }
 }
 
 /// bfi: `len` bits of `a` put at `pos` of `b`.

@@ -98,6 +98,8 @@ pub(crate) struct Shared {
     pub check_races: bool,
     pub check_init: bool,
     pub check_async: bool,
+    /// As in `Launch`.
+    pub fast: bool,
 }
 
 impl Shared {
@@ -105,7 +107,7 @@ impl Shared {
     pub fn new(size: usize, kernel: &Traits) -> Shared {
         let cells = size.div_ceil(1 << kernel.shared_shift);
         Shared {
-            data: vec![0; cells << kernel.shared_shift],
+            data: vec![0; (cells << kernel.shared_shift) + plain::BEHIND],
             size,
             shift: kernel.shared_shift,
             cells: Cells::new(cells),
@@ -119,22 +121,24 @@ impl Shared {
             check_races: true,
             check_init: true,
             check_async: true,
+            fast: false,
         }
     }
 
-    /// Starts a new block, which has written nothing yet.
-    pub fn restart(&mut self) {
+    /// Starts a new block, which has written nothing yet. `unfinished`: the one before ended with copies under way.
+    pub fn restart(&mut self, unfinished: bool) {
         if self.now > u32::MAX / 2 {
             self.cells = Cells::new(self.cells.written.len());
             self.now = 0;
         }
-        // A block may end with copies under way.
-        for w in self.cells.written.iter_mut().filter(|w| **w == PENDING) {
-            *w = 0;
+        if unfinished {
+            self.cells.written.iter_mut().filter(|w| **w == PENDING).for_each(|w| *w = 0);
         }
         self.now += 1;
         self.first = self.now;
-        self.clocks = [[0; 32]; 32];
+        if self.timed {
+            self.clocks = [[0; 32]; 32];
+        }
         self.lane_clocks.fill([[0; 32]; 32]);
     }
 
