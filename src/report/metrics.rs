@@ -82,9 +82,9 @@ impl Epoch {
         (self.examples > 0).then(|| self.units / self.examples as f64)
     }
 
-    /// Whether this epoch ran HAM.
+    /// Whether this epoch ran HAM, on PGD-AT or TRADES.
     pub fn is_ham(&self) -> bool {
-        self.method.eq_ignore_ascii_case("ham")
+        ["ham", "ham-trades"].iter().any(|name| self.method.eq_ignore_ascii_case(name))
     }
 
     /// What contradicts itself in this epoch, if anything does.

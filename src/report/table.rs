@@ -30,7 +30,7 @@ pub struct EpochTable {
 /// Width, the two header lines, and whether it is text (left-aligned) of each column of [`EpochTable`].
 const COLUMNS: [(usize, &str, &str, bool); 12] = [
     (7, "", "epoch", false),
-    (8, "", "method", true),
+    (10, "", "method", true),
     (6, "", "loss", false),
     (7, "", "lr", false),
     (5, "kept", "%", false),

@@ -131,7 +131,7 @@ fn problem(fields: [&str; 5]) -> Option<Problem> {
 /// Reads a table.
 ///
 /// # Errors
-/// The line that isn't as [`write`] writes it.
+/// The line that isn't as [`write()`] writes it.
 pub fn read(text: &str) -> Result<Vec<Line>, String> {
     let (mut batches, mut lines) = (Vec::new(), Vec::new());
     for line in text.lines().filter(|l| !l.starts_with('#') && !l.trim().is_empty()) {
