@@ -85,7 +85,7 @@ fn tiles_are_told_apart_by_what_they_do() {
         let mut times = |channels| {
             let predicted = predictor.predict(&mut backend, &subject, TileSize { pixels: 128, channels }).unwrap();
             // BATCHES is descending.
-            assert!(predicted.iter().flatten().is_sorted_by(|a, b| a >= b && *b > 0.0), "{predicted:?}");
+            assert!(predicted.iter().flatten().is_sorted_by(|a, b| a >= b && **b > 0.0), "{predicted:?}");
             predicted.map(|seconds| seconds[0])
         };
         assert_eq!(times(128), None, "the filter has rows for 64 channels");
