@@ -204,6 +204,8 @@ pub(crate) enum Op {
     Sel32(u16, u16, u16, Pred),
     Sel64(u16, u16, u16, Pred),
     Logic(BoolOp, u16, Pred, Pred),
+    /// Moves between registers of one class: to, from.
+    Moves(Vec<(Reg, Reg)>),
     /// Joins 2 or 4 registers into one of twice or four times the width.
     Pack(Reg, Vec<Reg>),
     Unpack(Vec<Option<Reg>>, Reg),

@@ -102,10 +102,10 @@ impl<'a> Decoder<'a> {
             (s, _) => s,
         };
         let signed = ty.starts_with('s');
-        if let (Space::Param, [Some(reg)]) = (space, &out[..]) {
-            let end = (addr.offset as usize).saturating_add(bytes as usize);
-            if addr.base.is_none() && end <= self.kernel.param_bytes {
-                return self.parameter(*reg, Given::Param(addr.offset as usize, bytes, signed));
+        if space == Space::Param && addr.base.is_none() {
+            let at = addr.offset as usize;
+            if at.saturating_add(count * bytes as usize) <= self.kernel.param_bytes {
+                return self.parameters(&out, at, (bytes, signed));
             }
         }
         let (acquire, release) = (acquire && !narrow, release && !narrow);
@@ -114,14 +114,19 @@ impl<'a> Decoder<'a> {
         Ok(true)
     }
 
-    /// A load of a parameter: a move from a register that the launch fills.
-    fn parameter(&mut self, to: Reg, value: Given) -> Result<bool> {
-        let from = self.fresh(Ty::Bits(if matches!(to, Reg::D(_)) { 8 } else { 4 }))?;
-        self.kernel.given.push((from, value));
-        self.emit(match (to, from) {
-            (Reg::R(to), Reg::R(from)) => Op::A32(Un32::Mov, to, from),
-            (Reg::D(to), Reg::D(from)) => Op::A64(Un64::Mov, to, from),
-            _ => unreachable!("registers of one class"),
+    /// A load of parameters: moves from registers that the launch fills.
+    fn parameters(&mut self, to: &[Option<Reg>], at: usize, (bytes, signed): (u8, bool)) -> Result<bool> {
+        let mut moves = Vec::new();
+        for (k, &to) in to.iter().enumerate() {
+            let Some(to) = to else { continue };
+            let from = self.fresh(Ty::Bits(if matches!(to, Reg::D(_)) { 8 } else { 4 }))?;
+            self.kernel.given.push((from, Given::Param(at + k * bytes as usize, bytes, signed)));
+            moves.push((to, from));
+        }
+        self.emit(match moves[..] {
+            [(Reg::R(to), Reg::R(from))] => Op::A32(Un32::Mov, to, from),
+            [(Reg::D(to), Reg::D(from))] => Op::A64(Un64::Mov, to, from),
+            _ => Op::Moves(moves),
         })?;
         self.kernel.code.last_mut().expect("just emitted").class = Class::Memory;
         Ok(true)

@@ -77,6 +77,12 @@ pub(super) fn registers(op: &mut Op, f: &mut impl FnMut(bool, Slot)) {
         Op::Sel32(d, a, b, p) => all!(false R: a, b; false P: &mut p.0; true R: d),
         Op::Sel64(d, a, b, p) => all!(false D: a, b; false P: &mut p.0; true D: d),
         Op::Logic(_, p, a, b) => all!(false P: &mut a.0, &mut b.0; true P: p),
+        Op::Moves(list) => {
+            for (to, from) in list {
+                reg!(false, from);
+                reg!(true, to);
+            }
+        }
         Op::Pack(d, from) => {
             from.iter_mut().for_each(|a| reg!(false, a));
             reg!(true, d);

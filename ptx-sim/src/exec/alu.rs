@@ -241,6 +241,15 @@ fn run<const FAST: bool>(op: &Op, w: &mut Regs, mask: u32) {
             let v = combine(*op, w.pred(*a), w.pred(*b));
             w.set_pred(*d, v, mask);
         }
+        Op::Moves(list) => {
+            for to_from in list {
+                match to_from {
+                    (Reg::R(d), Reg::R(a)) => within!(w.r, mask, d, [a], |out| *out = *a),
+                    (Reg::D(d), Reg::D(a)) => within!(w.d, mask, d, [a], |out| *out = *a),
+                    _ => unreachable!("decoding moves registers of one class"),
+                }
+            }
+        }
         Op::Pack(Reg::R(d), from) => {
             let [Reg::R(a), Reg::R(b)] = &from[..] else { unreachable!("decoding joins two halves") };
             within!(w.r, mask, d, [a, b], |out| all_lanes!(out, |i| a[i] & 0xffff | b[i] << 16));

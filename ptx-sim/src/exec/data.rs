@@ -117,20 +117,19 @@ impl Launch<'_> {
         Ok(())
     }
 
-    /// Of several elements, or where each lane has an address.
+    /// By an address in a register; the others are registers themselves.
     #[inline(never)]
     fn load_param(&self, a: &Access, w: &mut Warp, mask: u32) -> Step<()> {
         let e = a.bytes as usize;
         let n = e * a.regs.len();
-        if a.addr.base.is_none() {
+        let addrs = w.addresses(a.addr);
+        if addrs.iter().fold(0, |off, address| off | address ^ addrs[0]) == 0 {
             // All lanes read the same.
-            let bytes =
-                self.param(a.addr.offset as u64, n).map_err(|f| at_lane((mask.trailing_zeros() as usize, f)))?;
+            let bytes = self.param(addrs[0], n).map_err(|f| at_lane((mask.trailing_zeros() as usize, f)))?;
             copy(w.buf.lane_mut(0, n), bytes);
             w.buf.splat(&a.regs, e, a.signed, &mut w.regs, mask);
             return Ok(());
         }
-        let addrs = w.addresses(a.addr);
         for i in lanes(mask) {
             let bytes = self.param(addrs[i], n).map_err(|f| at_lane((i, f)))?;
             copy(w.buf.lane_mut(i, n), bytes);

@@ -94,7 +94,8 @@ fn learn(addrs: [u32; 32], (mask, n, shift): (u32, usize, u32)) -> Pattern {
     order.sort_unstable();
     let places: Vec<&[(u32, usize)]> = order.chunk_by(|a, b| a.0 == b.0).collect();
     // Each place's cells, with the lanes there.
-    let (mut cells, mut bits, mut lane) = (Vec::new(), Vec::new(), Vec::new());
+    let list = || Vec::with_capacity(places.len() * (n >> shift));
+    let (mut cells, mut bits, mut lane) = (list(), list(), list());
     for place in &places {
         for k in 0..(n as u32 >> shift) {
             cells.push(place[0].0.wrapping_sub(base).wrapping_add(k << shift));
