@@ -344,7 +344,7 @@ fn method_step<B: Backend>(
     close(&format!("{what}: weights"), &weight, &f32s("weight"), 2e-3);
     let (loss, got) = (f32s("loss")[0], e.counts(&scene).unwrap().mean_loss() as f32);
     assert!((got - loss).abs() <= 1e-3 * loss, "{what}: loss {got} of {loss}");
-    if all > 0 {
+    if all > 0 || !flips_none {
         return;
     }
     let before = Weights::from_state_dict(&e.net, &case.net, &case.path).unwrap().state_dict(&e.net);

@@ -109,6 +109,8 @@ pub(super) fn run(mut args: Args) -> Result<()> {
     let precision = args.options.precision.unwrap_or_default();
     let device = args.device.clone();
     let job = BenchJob { args, methods, data, init };
+    // What one of them refuses, before anything is written.
+    job.methods.iter().try_for_each(|method| job.config(*method, job.seed()).map(drop))?;
     device.run(precision, job)
 }
 

@@ -8,9 +8,9 @@ use crate::ops::mine::formula::{crossed, kappa};
 pub const NAME: &str = "fat";
 
 pub fn plan(s: &Settings, epoch: usize) -> Plan {
-    let tau = match epoch * 120 {
-        e if e <= 50 * s.epochs => 0.0,
-        e if e <= 90 * s.epochs => 1.0,
+    let tau = match epoch as f64 / s.epochs as f64 {
+        share if share <= 50.0 / 120.0 => 0.0,
+        share if share <= 90.0 / 120.0 => 1.0,
         _ => 2.0,
     };
     // Of k + 1 iterates, kappa were classified correctly.
