@@ -37,9 +37,11 @@ extern "C" __global__ void start(float* __restrict__ x_adv, const float* __restr
     if (d.noise == 2) {
 #pragma unroll
         for (u32 i = 0; i < 4; i += 2) {
-            float radius = sqrtf(__fmul_rn(-2.0f, logf(1.0f - random[i]))), angle = __fmul_rn(6.28318530717958647692f, random[i + 1]);
-            random[i] = __fmul_rn(radius, cosf(angle));
-            random[i + 1] = __fmul_rn(radius, sinf(angle));
+            // Of pi, since the sine of an angle takes local memory to bring large ones down.
+            float radius = sqrtf(__fmul_rn(-2.0f, logf(1.0f - random[i]))), sine, cosine;
+            sincospif(2.0f * random[i + 1], &sine, &cosine);
+            random[i] = __fmul_rn(radius, cosine);
+            random[i + 1] = __fmul_rn(radius, sine);
         }
     }
 #pragma unroll
