@@ -68,7 +68,8 @@ __device__ __forceinline__ float4 sum(float4 a, float4 b) {
     return make_float4(__fadd_rn(a.x, b.x), __fadd_rn(a.y, b.y), __fadd_rn(a.z, b.z), __fadd_rn(a.w, b.w));
 }
 
-extern "C" __global__ void __launch_bounds__(UPDATE_THREADS)
+// One block an SM at the least: ptxas would else spill on sm_80, to fit more of them.
+extern "C" __global__ void __launch_bounds__(UPDATE_THREADS, 1)
     update(float* __restrict__ params, float* __restrict__ momenta, float* __restrict__ running,
            float* __restrict__ ema, const float* __restrict__ grads, const float* __restrict__ batch_stats,
            const float* __restrict__ clean_grads, const float* __restrict__ clean_stats, const float* __restrict__ rates,
