@@ -91,7 +91,11 @@ fn cost_row(m: &MethodRow, decimals: usize) -> Vec<String> {
         c.eval.map_or_else(missing, seconds),
         relative,
         rate(c.images_per_second),
-        c.passes.map(|p| format!("{:>4}", fit(p, 4, 1))).join("/").trim().to_owned(),
+        // A peer counts none.
+        match c.gflops {
+            Some(_) => c.passes.map(|p| format!("{:>4}", fit(p, 4, 1))).join("/").trim().to_owned(),
+            None => MISSING.to_owned(),
+        },
         fit(100.0 * c.kept_share, 5, 1),
         c.gflops.map_or_else(missing, rate),
         c.peak_share.map_or_else(missing, |s| fit(100.0 * s, 5, 1)),
