@@ -79,8 +79,8 @@ impl Profiled {
 pub struct Profile {
     /// Its launches, in the order of their first.
     pub launches: Vec<Profiled>,
-    /// Launches of an attack step after the last compaction, and of one that holds a compaction.
-    pub step_launches: [usize; 2],
+    /// Launches of an attack step that holds no compaction.
+    pub step_launches: usize,
     /// FLOPs of the convolutions with feature maps as input that the mini-batch needs, at the number of live examples that each
     /// sees.
     pub flops: f64,
@@ -143,7 +143,7 @@ pub fn profile(subject: &Subject, mut progress: impl FnMut(usize, usize)) -> Res
     let (mut done, mut updating, mut compacted, mut checked) = (0, false, false, false);
     let mut ranges: Vec<&str> = Vec::new();
     let mut step = (0, false);
-    let mut step_launches = [0; 2];
+    let mut step_launches = 0;
     for command in &recorded.commands {
         let launch = match command {
             Command::Push(name) => {
@@ -167,8 +167,8 @@ pub fn profile(subject: &Subject, mut progress: impl FnMut(usize, usize)) -> Res
                 if name == Range::Check.to_string() {
                     (checked, compacted) = (true, true);
                 }
-                if name.starts_with("attack step") {
-                    step_launches[usize::from(step.1)] = step.0;
+                if name.starts_with("attack step") && !step.1 {
+                    step_launches = step.0;
                 }
                 continue;
             }

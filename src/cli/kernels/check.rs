@@ -79,11 +79,7 @@ fn aims(pgd_at: &Profile, ham: &Profile, [pgd_epoch, ham_epoch]: [f64; 2]) -> Ve
             whole.then(|| dram(&l.counters) as f64 / l.operands.iter().sum::<usize>() as f64)
         }),
         aim("mma FLOPs over the convolutions' FLOPs, at most 1.10", format!("{share:.3}"), share <= 1.10),
-        aim(
-            "launches of an attack step, at most 36",
-            pgd_at.step_launches[0].to_string(),
-            pgd_at.step_launches[0] <= 36,
-        ),
+        aim("launches of an attack step, at most 36", pgd_at.step_launches.to_string(), pgd_at.step_launches <= 36),
         aim("predicted PGD-AT epoch, at most 3.5 s", format!("{pgd_epoch:.2} s"), pgd_epoch <= 3.5),
         aim("predicted HAM epoch, at most 2.4 s", format!("{ham_epoch:.2} s"), ham_epoch <= 2.4),
     ]

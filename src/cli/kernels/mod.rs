@@ -356,7 +356,7 @@ impl SubjectArgs {
                 attack_seconds,
                 update_seconds,
                 epoch_seconds: self.epoch(p),
-                launches_per_step: p.step_launches[0],
+                launches_per_step: p.step_launches,
                 mma_flops: p.total(|c| c.mma_flops),
                 needed_flops: p.flops,
                 launches: p.launches.iter().map(line).collect(),
@@ -374,7 +374,7 @@ impl SubjectArgs {
                 1e3 * update,
                 self.epoch(p),
                 self.images,
-                p.step_launches[0],
+                p.step_launches,
             )
         };
         format!(
