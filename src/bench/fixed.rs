@@ -165,7 +165,7 @@ pub fn run<B: Backend>(
     let scale = Scale { examples: subject.examples as f64, macs: timed[baseline].engine.net.macs(), peak };
     let mut methods = Vec::new();
     for t in &timed {
-        let memory = t.engine.backend.memory(&t.program);
+        let memory = Some(t.engine.backend.memory(&t.program));
         let cost = cost(&t.rounds, &times, scale, memory).expect("a round at least");
         methods.push(MethodRow { method: t.spec.plan.name.into(), cost, results: vec![] });
     }

@@ -45,7 +45,7 @@ fn median(values: impl Iterator<Item = f64>) -> f64 {
 }
 
 /// The cost of a method whose rounds these are; `baseline` has the seconds of the baseline's in the same rounds.
-fn cost(rounds: &[Round], baseline: &[f64], scale: Scale, memory: u64) -> Option<MethodCost> {
+fn cost(rounds: &[Round], baseline: &[f64], scale: Scale, memory: Option<u64>) -> Option<MethodCost> {
     let counts = &rounds.first()?.counts;
     let per_epoch = |r: &Round| scale.examples / (r.counts.examples.max(1)) as f64;
     let seconds = Spread::of(&rounds.iter().map(|r| r.seconds * per_epoch(r)).collect::<Vec<_>>())?;
@@ -70,7 +70,7 @@ fn cost(rounds: &[Round], baseline: &[f64], scale: Scale, memory: u64) -> Option
         kept_share: sum(|c| c.kept) / examples,
         gflops: Some(gflops),
         peak_share: scale.peak.map(|p| gflops / p),
-        memory: Some(memory),
+        memory,
         live: (0..counts.live.len()).map(live).collect(),
     })
 }

@@ -16,8 +16,8 @@ pub struct Run {
     pub epochs: Vec<Epoch>,
     /// Its results on the test set.
     pub attacks: Vec<AttackResult>,
-    /// Bytes that it took.
-    pub memory: u64,
+    /// Bytes that it took, where an epoch was trained by this process.
+    pub memory: Option<u64>,
 }
 
 fn round(e: &Epoch) -> Round {
@@ -36,28 +36,26 @@ fn round(e: &Epoch) -> Round {
 /// The row of a method from its runs, one a seed; `baseline` has the baseline's runs of the same seeds, in the same order.
 ///
 /// Its cost is that of the epochs in which it does its own work, each against the baseline's of the same number and seed.
-pub fn row(
+pub fn row<'a>(
     method: &str,
-    runs: &[Run],
-    baseline: &[Run],
+    runs: &'a [Run],
+    baseline: &'a [Run],
     examples: usize,
     macs: usize,
     peak: Option<f64>,
 ) -> Option<MethodRow> {
-    let own = |run: &Run| run.epochs.iter().filter(|e| e.method == run.name).cloned().collect::<Vec<_>>();
-    let epochs: Vec<Epoch> = runs.iter().flat_map(own).collect();
-    let against = |run: &Run, base: &Run| {
-        own(run)
-            .iter()
-            .filter_map(|e| base.epochs.iter().find(|b| b.epoch == e.epoch))
-            .map(|b| b.train_seconds)
-            .collect()
+    // Each epoch of its own, and the baseline's beside it.
+    let own = |(run, base): (&'a Run, &'a Run)| {
+        let own = run.epochs.iter().filter(|e| e.method == run.name);
+        own.filter_map(|e| Some((e, base.epochs.iter().find(|b| b.epoch == e.epoch)?)))
     };
-    let times: Vec<f64> = runs.iter().zip(baseline).flat_map(|(r, b)| -> Vec<f64> { against(r, b) }).collect();
-    let rounds: Vec<Round> = epochs.iter().map(round).collect();
-    let memory = runs.iter().map(|r| r.memory).max()?;
+    let epochs: Vec<(&Epoch, &Epoch)> = runs.iter().zip(baseline).flat_map(own).collect();
+    let times: Vec<f64> = epochs.iter().map(|(_, b)| b.train_seconds).collect();
+    let rounds: Vec<Round> = epochs.iter().map(|(e, _)| round(e)).collect();
+    let memory = runs.iter().filter_map(|r| r.memory).max();
     let mut cost = cost(&rounds, &times, Scale { examples: examples as f64, macs, peak }, memory)?;
-    let evaluated = epochs.iter().filter(|e| e.clean_accuracy.is_some()).map(|e| e.eval_seconds).collect::<Vec<_>>();
+    let evaluated =
+        epochs.iter().filter(|(e, _)| e.clean_accuracy.is_some()).map(|(e, _)| e.eval_seconds).collect::<Vec<_>>();
     cost.eval = (!evaluated.is_empty()).then(|| median(evaluated.into_iter()));
     let result = |(run, base): (&Run, &Run)| SeedResult {
         seed: run.seed,

@@ -77,7 +77,7 @@ pub struct Trainer<'a, B: Backend> {
     /// The attacks of the evaluation at the end.
     threats: Vec<Threat>,
     /// Bytes that the backend has taken at most, as far as it has been asked.
-    memory: u64,
+    memory: Option<u64>,
 }
 
 /// The examples that epochs are evaluated on, and their two attacks.
@@ -134,7 +134,7 @@ impl<'a, B: Backend> Trainer<'a, B> {
             profiled: 0..0,
             trained: 0,
             threats: FINAL_THREATS.to_vec(),
-            memory: 0,
+            memory: None,
         };
         if !trainer.load()? {
             let weights = init.cloned().unwrap_or_else(|| Weights::init(&trainer.engine.net, config.seed));
@@ -153,8 +153,8 @@ impl<'a, B: Backend> Trainer<'a, B> {
         self.threats = threats.to_vec();
     }
 
-    /// Bytes that the backend took at most for a mini-batch.
-    pub fn memory(&self) -> u64 {
+    /// Bytes that the backend took at most for a mini-batch; none before one was trained.
+    pub fn memory(&self) -> Option<u64> {
         self.memory
     }
 
@@ -217,7 +217,7 @@ impl<'a, B: Backend> Trainer<'a, B> {
         if self.program.as_ref().is_none_or(|(s, _)| *s != spec) {
             self.program = None; // its memory goes before the next one's comes
             let program = self.engine.record_train(&self.scene, &spec)?;
-            self.memory = self.memory.max(self.engine.backend.memory(&program));
+            self.memory = self.memory.max(Some(self.engine.backend.memory(&program)));
             self.program = Some((spec.clone(), program));
         }
         let mut order: Vec<u32> = if self.config.shuffle {
