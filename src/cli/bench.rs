@@ -20,7 +20,7 @@ use crate::report::comparison_table::comparison_table;
 use crate::report::metrics::Epoch;
 use crate::report::{created_by, plot};
 use crate::train::config::Config;
-use crate::train::options::{Number, Options, Preset};
+use crate::train::options::{Number, Options};
 use crate::train::run_dir::{RunDir, free};
 use crate::train::{Observer, Progress, Trainer};
 use crate::{Error, Result};
@@ -76,13 +76,7 @@ pub(super) struct Args {
     #[arg(long, requires = "cost_only", help_heading = "Bench")]
     exact: bool,
     #[command(flatten)]
-    options: Options,
-    /// The settings of the paper's experiments on a data set
-    #[arg(long, help_heading = "Data")]
-    preset: Option<Preset>,
-    /// Options from a TOML file, by the same names; the command line wins
-    #[arg(long, value_name = "FILE.toml", help_heading = "Run")]
-    config: Option<PathBuf>,
+    layers: train::Layers,
     /// Folder for results and runs; one that holds some goes on [default: runs/bench-NNN]
     #[arg(long, value_name = "DIR", help_heading = "Run")]
     out: Option<PathBuf>,
@@ -93,8 +87,8 @@ pub(super) struct Args {
     device: DeviceArgs,
 }
 
-pub(super) fn run(mut args: Args) -> Result<()> {
-    if args.options.method.is_some() {
+pub(super) fn run(args: Args) -> Result<()> {
+    if args.layers.options.method.is_some() {
         return Err(Error::usage("--method: bench compares several; name them with --methods"));
     }
     // The baseline first, and none twice.
@@ -104,11 +98,11 @@ pub(super) fn run(mut args: Args) -> Result<()> {
             methods.push(*method);
         }
     }
-    let (data, init) = train::open(&mut args.options, args.config.as_deref(), args.preset)?;
+    let (options, data, init) = args.layers.open()?;
     catch_interrupts()?;
-    let precision = args.options.precision.unwrap_or_default();
+    let precision = options.precision.unwrap_or_default();
     let device = args.device.clone();
-    let job = BenchJob { args, methods, data, init };
+    let job = BenchJob { args, options, methods, data, init };
     // What one of them refuses, before anything is written.
     job.methods.iter().try_for_each(|method| job.config(*method, job.seed()).map(drop))?;
     device.run(precision, job)
@@ -117,6 +111,8 @@ pub(super) fn run(mut args: Args) -> Result<()> {
 /// A comparison of which only the device is missing.
 struct BenchJob {
     args: Args,
+    /// Of all layers.
+    options: Options,
     methods: Vec<Method>,
     data: Dataset,
     init: Option<train::Init>,
@@ -157,12 +153,12 @@ impl Job for BenchJob {
 
 impl BenchJob {
     fn config(&self, method: Method, seed: u64) -> Result<(Config, Options)> {
-        let options = Options { method: Some(method), seed: Some(seed), ..self.args.options.clone() };
+        let options = Options { method: Some(method), seed: Some(seed), ..self.options.clone() };
         Config::new(&options, &self.data, self.init.as_ref().map(|i| &i.arch))
     }
 
     fn seed(&self) -> u64 {
-        self.args.options.seed.unwrap_or(0)
+        self.options.seed.unwrap_or(0)
     }
 
     fn comparison(&self, config: &Config, examples: usize, device: String) -> Comparison {

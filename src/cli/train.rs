@@ -32,13 +32,7 @@ use std::path::{Path, PathBuf};
 #[command(verbatim_doc_comment)]
 pub(super) struct Args {
     #[command(flatten)]
-    options: Options,
-    /// The settings of the paper's experiments on a data set
-    #[arg(long, help_heading = "Data")]
-    preset: Option<Preset>,
-    /// Options from a TOML file, by the same names; the command line wins
-    #[arg(long, value_name = "FILE.toml", help_heading = "Run")]
-    config: Option<PathBuf>,
+    layers: Layers,
     /// Folder for the run [default: runs/DATASET-METHOD-NNN]
     #[arg(long, value_name = "DIR", help_heading = "Run")]
     out: Option<PathBuf>,
@@ -53,6 +47,19 @@ pub(super) struct Args {
     json: bool,
     #[command(flatten)]
     device: DeviceArgs,
+}
+
+/// The layers that options come from.
+#[derive(clap::Args)]
+pub(super) struct Layers {
+    #[command(flatten)]
+    pub(super) options: Options,
+    /// The settings of the paper's experiments on a data set
+    #[arg(long, help_heading = "Data")]
+    preset: Option<Preset>,
+    /// Options from a TOML file, by the same names; the command line wins
+    #[arg(long, value_name = "FILE.toml", help_heading = "Run")]
+    config: Option<PathBuf>,
 }
 
 /// A range such as 10..12.
@@ -79,41 +86,40 @@ impl Init {
     }
 }
 
-/// Completes the options from a file and a preset, and opens the data and the weights that they name.
-pub(super) fn open(
-    options: &mut Options,
-    config: Option<&Path>,
-    preset: Option<Preset>,
-) -> Result<(data::Dataset, Option<Init>)> {
-    if let Some(file) = config {
-        *options = options.or(&Options::read(file)?);
+impl Layers {
+    /// Completes the options from the file and the preset, and opens the data and the weights that they name.
+    pub(super) fn open(&self) -> Result<(Options, data::Dataset, Option<Init>)> {
+        let mut options = self.options.clone();
+        if let Some(file) = &self.config {
+            options = options.or(&Options::read(file)?);
+        }
+        if let Some(preset) = self.preset {
+            options = options.or(&Options::preset(preset));
+        }
+        let dataset = options.dataset.get_or_insert_with(|| "fashion-mnist-mini".into());
+        let checkpoint = options.init.as_deref().map(|path| Ok((path, Checkpoint::read(path)?))).transpose()?;
+        let classes = checkpoint.as_ref().map(|(path, c)| Ok(c.arch((1, 1), None, path)?.classes)).transpose()?;
+        let data = data::open_for(dataset, options.data_dir.as_deref(), classes)?;
+        let init = checkpoint.map(|(path, c)| Init::new(&c, path, &data, &options)).transpose()?;
+        Ok((options, data, init))
     }
-    if let Some(preset) = preset {
-        *options = options.or(&Options::preset(preset));
-    }
-    let dataset = options.dataset.get_or_insert_with(|| "fashion-mnist-mini".into());
-    let checkpoint = options.init.as_deref().map(|path| Ok((path, Checkpoint::read(path)?))).transpose()?;
-    let classes = checkpoint.as_ref().map(|(path, c)| Ok(c.arch((1, 1), None, path)?.classes)).transpose()?;
-    let data = data::open_for(dataset, options.data_dir.as_deref(), classes)?;
-    let init = checkpoint.map(|(path, c)| Init::new(&c, path, &data, options)).transpose()?;
-    Ok((data, init))
 }
 
 pub(super) fn run(args: Args) -> Result<()> {
-    let Args { mut options, preset, config, out, resume, profile_batches, json, device } = args;
+    let Args { mut layers, out, resume, profile_batches, json, device } = args;
     let resumed = match &resume {
         Some(folder) => {
-            if let Some(name) = options.names().first() {
+            if let Some(name) = layers.options.names().first() {
                 let what = format!("--{name} can't be changed when a run is resumed; start a new one with --init");
                 return Err(Error::Usage(what));
             }
             let (run, of_run) = RunDir::open(folder)?;
-            options = of_run;
+            layers.options = of_run;
             Some(run)
         }
         None => None,
     };
-    let (data, init) = open(&mut options, config.as_deref(), preset)?;
+    let (options, data, init) = layers.open()?;
     let (config, full) = Config::new(&options, &data, init.as_ref().map(|i| &i.arch))?;
     catch_interrupts()?;
     let precision = config.precision;
