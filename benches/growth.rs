@@ -86,7 +86,7 @@ fn main() {
         false => (ArchName::PreactResnet8, Shape { c: 1, h: 28, w: 28 }, 9),
     };
     let (widths, blocks) = name.shape();
-    let arch = Arch { image, classes: 10, widths, blocks, normalisation: None };
+    let arch = Arch { family: name.family(), image, classes: 10, widths, blocks, normalisation: None };
     let weights = Weights::init(&Net::new(arch.clone()), 0);
     let eps = 8.0 / 255.0;
     let start = Some(Noise::Uniform(eps));

@@ -8,8 +8,8 @@ use ham_engine::backend::Backend;
 use ham_engine::cpu::CpuBackend;
 use ham_engine::engine::{Engine, Images, TrainSpec};
 use ham_engine::method::{Plan, TrainLoss, Weights as Weighting, drop_easy};
-use ham_engine::net::Arch;
 use ham_engine::net::state::Weights;
+use ham_engine::net::{Arch, Family};
 use ham_engine::ops::head::Loss;
 use ham_engine::ops::start::Noise;
 use ham_engine::program::Shape;
@@ -40,7 +40,14 @@ static ALLOCATOR: Counting = Counting;
 #[test]
 fn a_mini_batch_allocates_nothing() {
     let image = Shape { c: 3, h: 9, w: 10 };
-    let arch = Arch { image, classes: 4, widths: vec![8, 20], blocks: vec![1, 2], normalisation: None };
+    let arch = Arch {
+        family: Family::PreActResNet,
+        image,
+        classes: 4,
+        widths: vec![8, 20],
+        blocks: vec![1, 2],
+        normalisation: None,
+    };
     let mut e = Engine::new(CpuBackend::new(2).unwrap(), arch, false).unwrap();
     e.set_weights(&Weights::init(&e.net, 1)).unwrap();
     let n = 48;

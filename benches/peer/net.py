@@ -2,7 +2,9 @@
 
     from net import PreActResNet
     net = PreActResNet(channels=3, classes=10, widths=[16, 32, 64], blocks=[2, 2, 2], mean=[0.5] * 3, std=[0.25] * 3)
-    net.load_state_dict(safetensors.torch.load_file("NAME.net.safetensors"), strict=False)
+    net.load_state_dict(safetensors.torch.load_file("net.safetensors"))
+
+The file is one that `ham-engine export` wrote: with mean and std, where the network has them, among its tensors.
 """
 
 import torch
@@ -37,8 +39,8 @@ class PreActResNet(nn.Module):
     def __init__(self, channels, classes, widths, blocks, mean=None, std=None):
         super().__init__()
         per_channel = lambda values: None if values is None else torch.tensor(values).view(1, -1, 1, 1)
-        self.register_buffer("mean", per_channel(mean), persistent=False)
-        self.register_buffer("std", per_channel(std), persistent=False)
+        self.register_buffer("mean", per_channel(mean))
+        self.register_buffer("std", per_channel(std))
         self.conv1 = nn.Conv2d(channels, widths[0], 3, padding=1, bias=False)
         self.layers, inputs = [], widths[0]
         for i, (width, count) in enumerate(zip(widths, blocks, strict=True)):

@@ -1,6 +1,6 @@
 //! The PyTorch peer: a process that runs mini-batches in turn with ours (`benches/peer`).
 
-use crate::net::Arch;
+use crate::net::{Arch, Family};
 use crate::{Error, Result};
 use serde::Deserialize;
 use std::fmt;
@@ -91,6 +91,9 @@ impl Peer {
             Ok(status) if status.success() => {}
             Ok(status) => return Err(failed(format!("could not be set up: setup.sh ended with {status}"))),
             Err(e) => return Err(failed(format!("could not be set up: {}: {e}", folder.join("setup.sh").display()))),
+        }
+        if job.arch.family != Family::PreActResNet {
+            return Err(failed(format!("has no {}; compare without --peer", job.arch.family)));
         }
         let list = |v: &[usize]| v.iter().map(usize::to_string).collect::<Vec<_>>().join(",");
         let PeerJob { arch, batch, threads, bf16, attack: [eps, alpha], steps: [steps, k_drop], kept_share } = job;

@@ -11,7 +11,7 @@ use crate::ops::stem::Normalisation;
 use crate::report::table::fairness_table;
 use crate::report::{AttackResult, DataId, Report, created_by};
 use crate::train::Progress;
-use crate::train::checkpoint::{Checkpoint, Meta};
+use crate::train::checkpoint::Checkpoint;
 use crate::train::options::Number;
 use crate::{Error, Result};
 use std::path::{Path, PathBuf};
@@ -65,22 +65,23 @@ pub(super) struct Args {
     device: DeviceArgs,
 }
 
-/// The normalisation inside the model where the checkpoint is a plain state dict: the command line's, else the data set's.
-/// A checkpoint of ours brings its own, which the command line may not contradict.
+/// The normalisation inside the model where the checkpoint does not say: the command line's, else the data set's. One that the
+/// checkpoint brings (one of ours without brings none) the command line may not contradict.
 pub(super) fn normalisation(
     mean: &Option<Vec<Number>>,
     std: &Option<Vec<Number>>,
-    meta: Option<&Meta>,
-    data: &data::Dataset,
+    checkpoint: &Checkpoint,
+    data: Option<&data::Dataset>,
     path: &Path,
 ) -> Result<Option<Normalisation>> {
     let f32s = |v: &[Number]| v.iter().map(|n| n.0 as f32).collect::<Vec<_>>();
-    let given = mean.as_ref().zip(std.as_ref()).map(|(mean, std)| (f32s(mean), f32s(std)));
-    if meta.is_some_and(|m| given.is_some() && m.normalisation != given) {
+    let given = mean.as_ref().zip(std.as_ref()).map(|(m, s)| Normalisation { mean: f32s(m), std: f32s(s) });
+    let says = checkpoint.meta.is_some() || checkpoint.normalisation.is_some();
+    if says && given.is_some() && checkpoint.normalisation != given {
         return Err(Error::format(path, "brings another normalisation; leave out --mean and --std"));
     }
-    let both = given.or_else(|| data.mean.clone().zip(data.std.clone()));
-    Ok(both.map(|(mean, std)| Normalisation { mean, std }))
+    let of_data = || data.and_then(|d| Some(Normalisation { mean: d.mean.clone()?, std: d.std.clone()? }));
+    Ok(given.or_else(of_data))
 }
 
 pub(super) fn run(args: Args) -> Result<()> {
@@ -100,7 +101,7 @@ pub(super) fn run(args: Args) -> Result<()> {
         (None, None) => 8.0 / 255.0,
     };
     let seed = args.seed.or(meta.map(|m| m.seed)).unwrap_or(0);
-    let norm = normalisation(&args.mean, &args.std, meta, &data, path)?;
+    let norm = normalisation(&args.mean, &args.std, &checkpoint, Some(&data), path)?;
     let arch = checkpoint.arch((data.height, data.width), norm, path)?;
     let (i, d) = (arch.image, &data);
     if (i.c, i.h, i.w, arch.classes) != (d.channels, d.height, d.width, d.classes) {

@@ -6,6 +6,7 @@ mod data;
 mod device;
 mod devices;
 mod eval;
+mod export;
 mod kernels;
 mod terminal;
 mod train;
@@ -32,6 +33,8 @@ enum Command {
     Eval(eval::Args),
     Attack(attack::Args),
     Bench(Box<bench::Args>),
+    Export(export::ExportArgs),
+    Import(export::ImportArgs),
     Data(data::Args),
     Kernels(kernels::Args),
     Devices(devices::Args),
@@ -52,6 +55,8 @@ pub fn main() -> ExitCode {
         Command::Eval(args) => eval::run(args),
         Command::Attack(args) => attack::run(args),
         Command::Bench(args) => bench::run(*args),
+        Command::Export(args) => export::export(args),
+        Command::Import(args) => export::import(args),
         Command::Data(args) => data::run(args),
         Command::Kernels(args) => kernels::run(args),
         Command::Devices(args) => devices::run(args),

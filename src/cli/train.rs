@@ -78,7 +78,7 @@ pub(super) struct Init {
 
 impl Init {
     fn new(checkpoint: &Checkpoint, path: &Path, data: &data::Dataset, options: &Options) -> Result<Init> {
-        let norm = normalisation(&options.mean, &options.std, checkpoint.meta.as_ref(), data, path)?;
+        let norm = normalisation(&options.mean, &options.std, checkpoint, Some(data), path)?;
         let mut arch = checkpoint.arch((data.height, data.width), norm, path)?;
         (arch.image.h, arch.image.w) = (data.height, data.width);
         let weights = Weights::from_state_dict(&Net::new(arch.clone()), &checkpoint.dict, path)?;

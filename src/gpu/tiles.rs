@@ -6,7 +6,7 @@ use super::ptxas::{Assembled, assemble};
 use super::sim::SimDriver;
 use super::{GpuBackend, Precision};
 use crate::backend::Backend;
-use crate::net::{Arch, Net};
+use crate::net::{Arch, Family, Net};
 use crate::ops::conv::gpu;
 use crate::ops::conv::{Conv, ConvDgrad, ConvFprop, Epilogue};
 use crate::program::{DType, FilterDecl, Op, Pass, Program, Shape};
@@ -46,7 +46,8 @@ pub fn subjects() -> Vec<Subject> {
     let mut all = Vec::new();
     for (widths, side) in [(vec![64, 128, 256, 512], 32), (vec![16, 32, 64], 32), (vec![16, 32, 64], 28)] {
         let (image, blocks) = (Shape { c: 3, h: side, w: side }, vec![2; widths.len()]);
-        let net = Net::new(Arch { image, classes: 10, widths, blocks, normalisation: None });
+        let net =
+            Net::new(Arch { family: Family::PreActResNet, image, classes: 10, widths, blocks, normalisation: None });
         for pass in [Pass::Fprop, Pass::Dgrad] {
             for b in &net.blocks {
                 let shortcut = b.shortcut.map(|f| f.conv);

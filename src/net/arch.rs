@@ -4,9 +4,60 @@ use crate::ops::stem::{MAX_CHANNELS, Normalisation};
 use crate::program::Shape;
 use crate::{Error, Result};
 
-/// A PreActResNet.
+/// A family of networks of pre-activation blocks: how wide the stem is, and what tensors are called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    /// PreActResNet: the stem is as wide as the first stage.
+    PreActResNet,
+    /// WideResNet (Zagoruyko and Komodakis, arXiv 1605.07146), with the names of RobustBench's models.
+    WideResNet {
+        /// Channels of the stem; 16 in the paper.
+        stem: usize,
+    },
+}
+
+/// What the tensors of a [`Family`] are called.
+pub(super) struct Names {
+    /// Before the number of a stage, from 1, and between it and that of a block, from 0.
+    pub stage: [&'static str; 2],
+    /// The 1x1 shortcut.
+    pub shortcut: &'static str,
+    /// The final batch norm.
+    pub norm: &'static str,
+    /// The classifier.
+    pub linear: &'static str,
+}
+
+impl Family {
+    /// All families; the stem's channels are to be filled in.
+    pub(super) const ALL: [Family; 2] = [Family::PreActResNet, Family::WideResNet { stem: 0 }];
+
+    pub(super) fn names(self) -> Names {
+        match self {
+            Family::PreActResNet => {
+                Names { stage: ["layer", "."], shortcut: "shortcut.0", norm: "bn", linear: "linear" }
+            }
+            Family::WideResNet { .. } => {
+                Names { stage: ["block", ".layer."], shortcut: "convShortcut", norm: "bn1", linear: "fc" }
+            }
+        }
+    }
+}
+
+impl std::fmt::Display for Family {
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        f.write_str(match self {
+            Family::PreActResNet => "PreActResNet",
+            Family::WideResNet { .. } => "WideResNet",
+        })
+    }
+}
+
+/// A network of pre-activation blocks.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Arch {
+    /// Its family.
+    pub family: Family,
     /// The images it takes.
     pub image: Shape,
     /// Classes, 2 to 1000.
@@ -38,6 +89,9 @@ impl Arch {
         if self.widths.is_empty() || self.widths.len() > 8 || self.widths.iter().any(|w| !(1..=4096).contains(w)) {
             return err(format!("widths {:?}: give 1 to 8 stages of 1 to 4096 channels", self.widths));
         }
+        if !(1..=4096).contains(&self.stem()) {
+            return err(format!("a stem of {} channels: give 1 to 4096", self.stem()));
+        }
         if self.blocks.len() != self.widths.len() || self.blocks.iter().any(|b| !(1..=64).contains(b)) {
             return err(format!(
                 "blocks {:?}: give one number from 1 to 64, or one per stage ({})",
@@ -60,10 +114,19 @@ impl Arch {
         Ok(self)
     }
 
+    /// Channels of the stem.
+    pub fn stem(&self) -> usize {
+        match self.family {
+            Family::PreActResNet => self.widths[0],
+            Family::WideResNet { stem } => stem,
+        }
+    }
+
     /// A line such as `PreActResNet 16,32,64 x 1,1,1 blocks, 1x28x28 -> 10`.
     pub fn describe(&self) -> String {
         let list = |v: &[usize]| v.iter().map(usize::to_string).collect::<Vec<_>>().join(",");
         let Shape { c, h, w } = self.image;
-        format!("PreActResNet {} x {} blocks, {c}x{h}x{w} -> {}", list(&self.widths), list(&self.blocks), self.classes)
+        let (family, widths, blocks) = (self.family, list(&self.widths), list(&self.blocks));
+        format!("{family} {widths} x {blocks} blocks, {c}x{h}x{w} -> {}", self.classes)
     }
 }

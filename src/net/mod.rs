@@ -1,4 +1,5 @@
-//! PreActResNet: its architecture, its parameters by their PyTorch names, and the two ways to walk it.
+//! Networks of pre-activation blocks (PreActResNet, WideResNet): architecture, parameters by their PyTorch names, and the two ways
+//! to walk them.
 //!
 //! ```text
 //! block(x):  a = relu(norm1(x));  h = conv1(a);  y = conv2(relu(norm2(h))) + (shortcut(a) or x)
@@ -9,10 +10,11 @@
 
 pub mod arch;
 pub mod eval_pass;
+pub mod onnx;
 pub mod state;
 pub mod train_pass;
 
-pub use arch::Arch;
+pub use arch::{Arch, Family};
 
 use crate::ops::conv::Conv;
 use crate::ops::head::Linear;
@@ -131,12 +133,14 @@ impl Net {
         let mut layout = Layout::default();
         let image = arch.image;
         let conv = |input: Shape, k, filter, stride| Conv { c: input.c, k, h: input.h, w: input.w, filter, stride };
-        let stem = layout.conv("conv1", conv(image, arch.widths[0], 3, 1));
-        let mut shape = Shape { c: arch.widths[0], ..image };
+        let stem = layout.conv("conv1", conv(image, arch.stem(), 3, 1));
+        let mut shape = Shape { c: arch.stem(), ..image };
+        let names = arch.family.names();
         let mut blocks = Vec::new();
         for (s, (&width, &count)) in arch.widths.iter().zip(&arch.blocks).enumerate() {
             for b in 0..count {
-                let name = format!("layer{}.{b}", s + 1);
+                let [before, between] = names.stage;
+                let name = format!("{before}{}{between}{b}", s + 1);
                 let stride = if s > 0 && b == 0 { 2 } else { 1 };
                 let input = shape;
                 let first = conv(input, width, 3, stride);
@@ -146,15 +150,15 @@ impl Net {
                 let norm2 = layout.norm(&format!("{name}.bn2"), width);
                 let conv2 = layout.conv(&format!("{name}.conv2"), conv(output, width, 3, 1));
                 let shortcut = (stride != 1 || input.c != width)
-                    .then(|| layout.conv(&format!("{name}.shortcut.0"), conv(input, width, 1, stride)));
+                    .then(|| layout.conv(&format!("{name}.{}", names.shortcut), conv(input, width, 1, stride)));
                 blocks.push(Block { input, output, norm1, conv1, norm2, conv2, shortcut });
                 shape = output;
             }
         }
-        let norm = layout.norm("bn", shape.c);
+        let norm = layout.norm(names.norm, shape.c);
         let linear = Linear {
-            weight: layout.add("linear.weight".into(), &[arch.classes, shape.c], Arena::Params),
-            bias: layout.add("linear.bias".into(), &[arch.classes], Arena::Params),
+            weight: layout.add(format!("{}.weight", names.linear), &[arch.classes, shape.c], Arena::Params),
+            bias: layout.add(format!("{}.bias", names.linear), &[arch.classes], Arena::Params),
         };
         let Layout { tensors, params, running } = layout;
         Net { arch, stem, blocks, norm, linear, tensors, params, running }

@@ -1,6 +1,6 @@
 //! State dicts: the parameters under PyTorch's names, to and from safetensors and the arenas.
 
-use super::{Arch, Arena, Net, Tensor};
+use super::{Arch, Arena, Family, Net, Tensor};
 use crate::ops::stem::Normalisation;
 use crate::program::Shape;
 use crate::rng::{Philox, Stream, uniform};
@@ -28,10 +28,9 @@ impl Weights {
         let rng = Philox::new(seed);
         let mut w = Weights { params: vec![0.0; net.params], running: vec![0.0; net.running] };
         let fan_in = |t: &Tensor| t.shape[1..].iter().product::<usize>();
-        let linear = net.tensors.iter().find(|t| t.name == "linear.weight").map_or(1, fan_in);
         for t in &net.tensors {
-            let bound = match t.name.as_str() {
-                "linear.bias" => Some(linear),
+            let bound = match t.span {
+                span if t.arena == Arena::Params && span == net.linear.bias => Some(net.last().c),
                 _ if t.shape.len() > 1 => Some(fan_in(t)),
                 _ => None,
             };
@@ -64,7 +63,7 @@ impl Weights {
         net.tensors.iter().map(|t| (t.name.clone(), (t.shape.clone(), self.tensor(t)))).collect()
     }
 
-    /// From a state dict; `num_batches_tracked` and a `module.` prefix (DataParallel) are ignored.
+    /// From a state dict as [`read_dict`] reads it.
     ///
     /// # Errors
     /// A missing, unknown or misshapen tensor, or a value that is not finite.
@@ -72,7 +71,10 @@ impl Weights {
         let mut w = Weights { params: vec![0.0; net.params], running: vec![0.0; net.running] };
         for t in &net.tensors {
             let Some((shape, values)) = dict.get(&t.name) else {
-                return Err(Error::format(path, format!("no tensor `{}`; is it a PreActResNet state dict?", t.name)));
+                return Err(Error::format(
+                    path,
+                    format!("no tensor `{}`; is it a {} state dict?", t.name, net.arch.family),
+                ));
             };
             if *shape != t.shape {
                 return Err(Error::format(path, format!("`{}` is {shape:?}, expected {:?}", t.name, t.shape)));
@@ -90,7 +92,9 @@ impl Weights {
             from_pytorch(t, values, &mut arena[t.span.range()]);
         }
         match dict.keys().find(|k| !net.tensors.iter().any(|t| t.name == **k)) {
-            Some(k) => Err(Error::format(path, format!("unknown tensor `{k}`; is it a PreActResNet state dict?"))),
+            Some(k) => {
+                Err(Error::format(path, format!("unknown tensor `{k}`; is it a {} state dict?", net.arch.family)))
+            }
             None => Ok(w),
         }
     }
@@ -122,15 +126,19 @@ fn permute(t: &Tensor, mut each: impl FnMut(usize, usize)) {
     }
 }
 
-/// Reads the f32 tensors of a state dict, without `num_batches_tracked` and a `module.` prefix.
+/// What wrappers of a network put before its tensors' names: DataParallel, and modules that hold it as `model`.
+const PREFIXES: [&str; 2] = ["module.", "model."];
+
+/// Reads the f32 tensors of a state dict, without `num_batches_tracked`, a prefix `module.` or `model.`, and what RobustBench's
+/// WideResNets have but don't use (`sub_block1`).
 ///
 /// # Errors
 /// Another element type than f32.
 pub fn read_dict(file: &SafeTensors, path: &Path) -> Result<StateDict> {
     let mut dict = StateDict::new();
     for (name, view) in file.iter() {
-        let name = name.strip_prefix("module.").unwrap_or(name);
-        if name.ends_with("num_batches_tracked") {
+        let name = PREFIXES.iter().fold(name, |name, prefix| name.strip_prefix(prefix).unwrap_or(name));
+        if name.ends_with("num_batches_tracked") || name.starts_with("sub_block1.") {
             continue;
         }
         if view.dtype() != safetensors::Dtype::F32 {
@@ -141,10 +149,36 @@ pub fn read_dict(file: &SafeTensors, path: &Path) -> Result<StateDict> {
     Ok(dict)
 }
 
-/// The architecture that the shapes of a state dict tell, for images of `height` x `width`.
+/// Names of a normalisation that lies among the tensors, `[1, C, 1, 1]` or `[C]`: ours, and RobustBench's.
+const NORMALISATIONS: [[&str; 2]; 2] = [["mean", "std"], ["mu", "sigma"]];
+
+/// Takes a normalisation inside the model out of a state dict that brings one.
 ///
 /// # Errors
-/// Where it is no PreActResNet's.
+/// Where one of its two tensors is missing.
+pub fn take_normalisation(dict: &mut StateDict, path: &Path) -> Result<Option<Normalisation>> {
+    for names in NORMALISATIONS {
+        match names.map(|n| dict.remove(n).map(|t| t.1)) {
+            [Some(mean), Some(std)] => return Ok(Some(Normalisation { mean, std })),
+            [None, None] => {}
+            _ => return Err(Error::format(path, format!("`{}` and `{}` belong together", names[0], names[1]))),
+        }
+    }
+    Ok(None)
+}
+
+/// Adds a normalisation to a state dict, as [`take_normalisation`] finds it.
+pub fn put_normalisation(dict: &mut StateDict, normalisation: &Normalisation) {
+    let Normalisation { mean, std } = normalisation;
+    for (name, values) in NORMALISATIONS[0].into_iter().zip([mean, std]) {
+        dict.insert(name.to_owned(), (vec![1, values.len(), 1, 1], values.clone()));
+    }
+}
+
+/// The architecture that the names and shapes of a state dict tell, for images of `height` x `width`.
+///
+/// # Errors
+/// Where it is of no family that we know.
 pub fn infer_arch(
     dict: &StateDict,
     height: usize,
@@ -152,20 +186,32 @@ pub fn infer_arch(
     normalisation: Option<Normalisation>,
     path: &Path,
 ) -> Result<Arch> {
+    let first = |f: &Family| dict.contains_key(&conv1(*f, 1, 0));
+    let family = Family::ALL.into_iter().find(first).unwrap_or(Family::PreActResNet);
     let shape = |name: &str, rank: usize| match dict.get(name) {
         Some((shape, _)) if shape.len() == rank => Ok(shape),
         Some((shape, _)) => Err(Error::format(path, format!("`{name}` is {shape:?}, expected {rank} dimensions"))),
-        None => Err(Error::format(path, format!("no tensor `{name}`; is it a PreActResNet state dict?"))),
+        None => Err(Error::format(path, format!("no tensor `{name}`; is it a {family} state dict?"))),
     };
     let stem = shape("conv1.weight", 4)?;
-    let classes = shape("linear.weight", 2)?[0];
+    let classes = shape(&format!("{}.weight", family.names().linear), 2)?[0];
     let (mut widths, mut blocks) = (Vec::new(), Vec::new());
-    while dict.contains_key(&format!("layer{}.0.conv1.weight", widths.len() + 1)) {
+    while dict.contains_key(&conv1(family, widths.len() + 1, 0)) {
         let s = widths.len() + 1;
-        widths.push(shape(&format!("layer{s}.0.conv1.weight"), 4)?[0]);
-        blocks.push((0..).take_while(|b| dict.contains_key(&format!("layer{s}.{b}.conv1.weight"))).count());
+        widths.push(shape(&conv1(family, s, 0), 4)?[0]);
+        blocks.push((0..).take_while(|b| dict.contains_key(&conv1(family, s, *b))).count());
     }
     let image = Shape { c: stem[1], h: height, w: width };
-    let arch = Arch { image, classes, widths, blocks, normalisation };
+    let family = match family {
+        Family::PreActResNet => family,
+        Family::WideResNet { .. } => Family::WideResNet { stem: stem[0] },
+    };
+    let arch = Arch { family, image, classes, widths, blocks, normalisation };
     arch.validate().map_err(|e| Error::format(path, e.to_string()))
+}
+
+/// The name of a block's first filter.
+fn conv1(family: Family, stage: usize, block: usize) -> String {
+    let [before, between] = family.names().stage;
+    format!("{before}{stage}{between}{block}.conv1.weight")
 }

@@ -7,7 +7,9 @@
 
 use crate::engine::Counts;
 use crate::fsio::{parse_safetensors, write_safetensors};
-use crate::net::state::{StateDict, Weights, from_pytorch, infer_arch, read_dict, to_pytorch};
+use crate::net::state::{
+    StateDict, Weights, from_pytorch, infer_arch, put_normalisation, read_dict, take_normalisation, to_pytorch,
+};
 use crate::net::{Arch, Arena, Net};
 use crate::ops::stem::Normalisation;
 use crate::{Error, Result};
@@ -68,6 +70,8 @@ pub struct Checkpoint {
     pub dict: StateDict,
     /// Absent in a plain state dict.
     pub meta: Option<Meta>,
+    /// The normalisation that it brings, in its metadata or among its tensors.
+    pub normalisation: Option<Normalisation>,
 }
 
 impl Checkpoint {
@@ -78,29 +82,32 @@ impl Checkpoint {
     pub fn read(path: &Path) -> Result<Checkpoint> {
         let bytes = std::fs::read(path).map_err(Error::io(path, "cannot read the checkpoint"))?;
         let (file, metadata) = parse_safetensors(path, &bytes)?;
-        let meta = metadata.get(KEY).map(|m| serde_json::from_str(m)).transpose();
-        let meta = meta.map_err(|e| Error::format(path, format!("metadata `{KEY}`: {e}")))?;
-        Ok(Checkpoint { dict: read_dict(&file, path)?, meta })
+        let wrong = |e: serde_json::Error| Error::format(path, format!("metadata `{KEY}`: {e}"));
+        let meta: Option<Meta> = metadata.get(KEY).map(|m| serde_json::from_str(m)).transpose().map_err(wrong)?;
+        let mut dict = read_dict(&file, path)?;
+        let among_tensors = take_normalisation(&mut dict, path)?;
+        let in_meta = meta.as_ref().and_then(|m| m.normalisation.clone());
+        let normalisation = in_meta.map(|(mean, std)| Normalisation { mean, std }).or(among_tensors);
+        Ok(Checkpoint { dict, meta, normalisation })
     }
 
-    /// The network: its shape from the tensors, image size and normalisation from the metadata where there is some, else
-    /// `height` x `width` and `normalisation`.
+    /// The network: its shape from the tensors, image size from the metadata where there is some, else `height` x `width`, and the
+    /// normalisation that the checkpoint brings, else `normalisation`.
     ///
     /// # Errors
-    /// Where the tensors are no PreActResNet's.
+    /// Where the tensors are of no network that we know.
     pub fn arch(
         &self,
         (height, width): (usize, usize),
         normalisation: Option<Normalisation>,
         path: &Path,
     ) -> Result<Arch> {
-        match &self.meta {
-            Some(m) => {
-                let normalisation = m.normalisation.clone().map(|(mean, std)| Normalisation { mean, std });
-                infer_arch(&self.dict, m.height, m.width, normalisation, path)
-            }
-            None => infer_arch(&self.dict, height, width, normalisation, path),
-        }
+        let (height, width, normalisation) = match &self.meta {
+            // A checkpoint of ours without one has none.
+            Some(m) => (m.height, m.width, self.normalisation.clone()),
+            None => (height, width, self.normalisation.clone().or(normalisation)),
+        };
+        infer_arch(&self.dict, height, width, normalisation, path)
     }
 }
 
@@ -114,6 +121,19 @@ pub fn write(path: &Path, net: &Net, weights: &Weights, meta: &Meta) -> Result<(
     let json = serde_json::to_string(meta).expect("plain data");
     let metadata = BTreeMap::from([("format".to_owned(), "pt".to_owned()), (KEY.to_owned(), json)]);
     write_safetensors(path, &tensors, &metadata)
+}
+
+/// Writes the weights alone, atomically: a state dict with the normalisation among its tensors (`mean` and `std`, `[1, C, 1, 1]`).
+///
+/// # Errors
+/// Where the file can't be written.
+pub fn write_weights(path: &Path, net: &Net, weights: &Weights) -> Result<()> {
+    let mut dict = weights.state_dict(net);
+    if let Some(normalisation) = &net.arch.normalisation {
+        put_normalisation(&mut dict, normalisation);
+    }
+    let tensors: Vec<_> = dict.iter().map(|(name, (shape, v))| (name.as_str(), view(shape, v))).collect();
+    write_safetensors(path, &tensors, &BTreeMap::from([("format".to_owned(), "pt".to_owned())]))
 }
 
 fn view<'a>(shape: &[usize], values: &'a [f32]) -> TensorView<'a> {

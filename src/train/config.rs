@@ -6,7 +6,7 @@ use crate::data::Dataset;
 use crate::engine::TrainSpec;
 use crate::gpu::Precision;
 use crate::method::{Method, Plan, Settings, Weights};
-use crate::net::Arch;
+use crate::net::{Arch, Family};
 use crate::ops::head::Loss;
 use crate::ops::start::Noise;
 use crate::ops::stem::Normalisation;
@@ -79,16 +79,17 @@ impl Config {
         .unzip();
         let normalisation = mean.clone().zip(std.clone()).map(|(mean, std)| Normalisation { mean, std });
         let image = Shape { c: data.channels, h: data.height, w: data.width };
-        let (widths, blocks) = match init {
-            Some(init) => (init.widths.clone(), init.blocks.clone()),
-            None => o.arch.unwrap_or(ArchName::PreactResnet8).shape(),
+        let named = o.arch.unwrap_or(ArchName::PreactResnet8);
+        let ((widths, blocks), family) = match init {
+            Some(init) => ((init.widths.clone(), init.blocks.clone()), init.family),
+            None => (named.shape(), named.family()),
         };
         let (widths, blocks) = match (&o.widths, &o.blocks) {
             (Some(w), None) if init.is_none() => (w.clone(), vec![1; w.len()]),
             (w, b) => (w.clone().unwrap_or(widths), b.clone().unwrap_or(blocks)),
         };
         let blocks = if blocks.len() == 1 { vec![blocks[0]; widths.len()] } else { blocks };
-        let arch = Arch { image, classes: data.classes, widths, blocks, normalisation }.validate()?;
+        let arch = Arch { family, image, classes: data.classes, widths, blocks, normalisation }.validate()?;
         if let Some(init) = init {
             fits(&arch, init, o.arch)?;
         }
@@ -100,7 +101,8 @@ impl Config {
         let full = Options {
             widths: Some(arch.widths.clone()),
             blocks: Some(arch.blocks.clone()),
-            arch: None,
+            // Of the name only the family still matters.
+            arch: o.arch.filter(|a| a.family() != Family::PreActResNet),
             mean: mean.map(|m| m.iter().map(|v| Number(decimal(*v))).collect()),
             std: std.map(|s| s.iter().map(|v| Number(decimal(*v))).collect()),
             method: Some(method),
@@ -261,10 +263,13 @@ fn fits(arch: &Arch, init: &Arch, named: Option<ArchName>) -> Result<()> {
     if arch.blocks != init.blocks {
         return err(format!("--blocks {:?}, but the checkpoint has {:?}", arch.blocks, init.blocks));
     }
-    if let Some(name) = named.filter(|n| n.shape() != (init.widths.clone(), init.blocks.clone())) {
+    if let Some(name) =
+        named.filter(|n| n.family() != init.family || n.shape() != (init.widths.clone(), init.blocks.clone()))
+    {
         return err(format!(
-            "--arch {}, but the checkpoint has widths {:?}, blocks {:?}",
+            "--arch {}, but the checkpoint is a {} of widths {:?}, blocks {:?}",
             name.name(),
+            init.family,
             init.widths,
             init.blocks
         ));

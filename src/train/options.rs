@@ -6,6 +6,7 @@
 use crate::fsio::one_line;
 use crate::gpu::Precision;
 use crate::method::{Method, Weights};
+use crate::net::Family;
 use crate::{Error, Result};
 use clap::ValueEnum;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -78,6 +79,14 @@ pub enum ArchName {
     #[value(name = "preact-resnet8")]
     #[serde(rename = "preact-resnet8")]
     PreactResnet8,
+    /// WideResNet of depth 28, ten times as wide as a ResNet: widths 160,320,640, four blocks each.
+    #[value(name = "wideresnet-28-10")]
+    #[serde(rename = "wideresnet-28-10")]
+    WideResnet28,
+    /// WideResNet of depth 34: five blocks each.
+    #[value(name = "wideresnet-34-10")]
+    #[serde(rename = "wideresnet-34-10")]
+    WideResnet34,
 }
 
 impl ArchName {
@@ -86,6 +95,8 @@ impl ArchName {
         match self {
             ArchName::PreactResnet18 => "preact-resnet18",
             ArchName::PreactResnet8 => "preact-resnet8",
+            ArchName::WideResnet28 => "wideresnet-28-10",
+            ArchName::WideResnet34 => "wideresnet-34-10",
         }
     }
 
@@ -94,6 +105,16 @@ impl ArchName {
         match self {
             ArchName::PreactResnet18 => (vec![64, 128, 256, 512], vec![2; 4]),
             ArchName::PreactResnet8 => (vec![16, 32, 64], vec![1; 3]),
+            ArchName::WideResnet28 => (vec![160, 320, 640], vec![4; 3]),
+            ArchName::WideResnet34 => (vec![160, 320, 640], vec![5; 3]),
+        }
+    }
+
+    /// Its family.
+    pub fn family(self) -> Family {
+        match self {
+            ArchName::PreactResnet18 | ArchName::PreactResnet8 => Family::PreActResNet,
+            ArchName::WideResnet28 | ArchName::WideResnet34 => Family::WideResNet { stem: 16 },
         }
     }
 }
@@ -148,7 +169,7 @@ pub struct Options {
     #[arg(long, value_parser = count, value_name = "N", help_heading = "Data")]
     pub max_batches: Option<usize>,
 
-    /// A named network
+    /// A named network; --widths and --blocks change its sizes
     #[arg(long, help_heading = "Network")]
     pub arch: Option<ArchName>,
     /// Channels of each stage, such as 16,32,64

@@ -8,8 +8,8 @@ use ham_engine::cpu::record::Recorded;
 use ham_engine::cpu::simd::Level;
 use ham_engine::engine::Engine;
 use ham_engine::method::{Plan, TrainLoss, Weights as Weighting, drop_easy};
-use ham_engine::net::Arch;
 use ham_engine::net::state::{StateDict, Weights};
+use ham_engine::net::{Arch, Family};
 use ham_engine::ops::account::Stats;
 use ham_engine::ops::head::Loss;
 use ham_engine::ops::load::{Resident, control};
@@ -153,7 +153,14 @@ pub fn arch(image: Shape, widths: &[usize], classes: usize) -> Arch {
         mean: (0..image.c).map(|c| 0.4 + 0.03 * c as f32).collect(),
         std: (0..image.c).map(|c| 0.25 + 0.02 * c as f32).collect(),
     };
-    Arch { image, classes, widths: widths.to_vec(), blocks: vec![1; widths.len()], normalisation: Some(normalisation) }
+    Arch {
+        family: Family::PreActResNet,
+        image,
+        classes,
+        widths: widths.to_vec(),
+        blocks: vec![1; widths.len()],
+        normalisation: Some(normalisation),
+    }
 }
 
 /// The tiny network of the engine tests.
@@ -162,10 +169,12 @@ pub fn tiny() -> Arch {
 }
 
 /// Networks that take every way through the two walks: an identity block before and after a shortcut's, several in a row,
-/// and maps of one pixel, where a shortcut does not change the shape.
+/// maps of one pixel, where a shortcut does not change the shape, and a shortcut of stride 1 behind a narrow stem.
 pub fn walks() -> Vec<Arch> {
     let deep = Arch { blocks: vec![3, 2], normalisation: None, ..arch(Shape { c: 1, h: 5, w: 4 }, &[3, 4], 4) };
-    vec![tiny(), deep, arch(Shape { c: 3, h: 1, w: 1 }, &[3, 5, 5], 3)]
+    let family = Family::WideResNet { stem: 3 };
+    let wide = Arch { family, blocks: vec![2, 1], ..arch(Shape { c: 2, h: 6, w: 5 }, &[5, 6], 3) };
+    vec![tiny(), deep, arch(Shape { c: 3, h: 1, w: 1 }, &[3, 5, 5], 3), wide]
 }
 
 /// Random weights for every tensor, of the sizes that training gives them.
@@ -176,7 +185,7 @@ pub fn random_dict(arch: &Arch, seed: u64) -> StateDict {
         let fan_in: usize = t.shape[1..].iter().product();
         let bound = (3.0 / fan_in as f32).sqrt();
         let (low, high) = match &t.name {
-            n if t.shape.len() > 1 && n.starts_with("linear") => (-3.0 * bound, 3.0 * bound),
+            n if t.shape.len() > 1 && (n.starts_with("linear") || n.starts_with("fc")) => (-3.0 * bound, 3.0 * bound),
             _ if t.shape.len() > 1 => (-bound, bound),
             n if n.ends_with("running_var") => (0.5, 2.0),
             n if n.ends_with("weight") => (0.5, 1.5),

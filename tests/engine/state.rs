@@ -1,16 +1,19 @@
 //! State dicts: the way into the arenas and back, and what a broken one is told.
 
 use crate::common::*;
-use ham_engine::net::state::{StateDict, Weights, infer_arch, read_dict};
-use ham_engine::net::{Arch, Net};
+use ham_engine::net::state::{StateDict, Weights, infer_arch, put_normalisation, read_dict, take_normalisation};
+use ham_engine::net::{Arch, Family, Net};
 use ham_engine::program::Shape;
+use ham_engine::train::options::ArchName;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView, serialize};
 use std::path::Path;
 
 fn archs() -> Vec<Arch> {
     let image = Shape { c: 3, h: 6, w: 5 };
     let plain = Arch { normalisation: None, blocks: vec![2, 1, 3], ..arch(image, &[4, 4, 7], 11) };
-    vec![tiny(), arch(image, &[17], 2), plain]
+    let family = Family::WideResNet { stem: 5 };
+    let wide = Arch { family, blocks: vec![2, 1], ..arch(image, &[4, 7], 3) };
+    vec![tiny(), arch(image, &[17], 2), plain, wide]
 }
 
 #[test]
@@ -24,6 +27,49 @@ fn round_trip_and_inference() {
         let inferred = infer_arch(&dict, h, w, arch.normalisation.clone(), Path::new("x")).unwrap();
         assert_eq!(inferred, arch);
     }
+}
+
+/// The counts are those of the PyTorch modules that RobustBench has under these names.
+#[test]
+fn named_networks_are_those_of_robustbench() {
+    let net = |name: ArchName| {
+        let ((widths, blocks), image) = (name.shape(), Shape { c: 3, h: 32, w: 32 });
+        Net::new(Arch { family: name.family(), image, classes: 10, widths, blocks, normalisation: None })
+    };
+    let has = |net: &Net, name: &str, shape: &[usize]| {
+        assert!(net.tensors.iter().any(|t| t.name == name && t.shape == shape), "{name} {shape:?}");
+    };
+    let small = net(ArchName::PreactResnet18);
+    assert_eq!(small.params, 11_171_146);
+    has(&small, "layer2.0.shortcut.0.weight", &[128, 64, 1, 1]);
+    for (name, params, blocks) in [(ArchName::WideResnet28, 36_479_194, 4), (ArchName::WideResnet34, 46_160_474, 5)] {
+        let wide = net(name);
+        assert_eq!(wide.params, params);
+        has(&wide, "conv1.weight", &[16, 3, 3, 3]);
+        has(&wide, "block1.layer.0.bn1.weight", &[16]);
+        has(&wide, "block1.layer.0.convShortcut.weight", &[160, 16, 1, 1]);
+        has(&wide, "block2.layer.0.conv1.weight", &[320, 160, 3, 3]);
+        has(&wide, &format!("block3.layer.{}.bn2.running_var", blocks - 1), &[640]);
+        has(&wide, "bn1.running_mean", &[640]);
+        has(&wide, "fc.weight", &[10, 640]);
+        has(&wide, "fc.bias", &[10]);
+    }
+}
+
+#[test]
+fn a_normalisation_among_the_tensors_is_taken() {
+    let path = Path::new("x");
+    let arch = tiny();
+    let mut dict = random_dict(&arch, 1);
+    let plain = dict.clone();
+    assert_eq!(take_normalisation(&mut dict, path).unwrap(), None);
+    put_normalisation(&mut dict, arch.normalisation.as_ref().unwrap());
+    assert_eq!(dict["mean"].0, [1, 2, 1, 1]);
+    assert_eq!(take_normalisation(&mut dict, path).unwrap(), arch.normalisation);
+    assert_eq!(dict, plain);
+    dict.insert("sigma".into(), (vec![2], vec![1.0, 1.0]));
+    let error = take_normalisation(&mut dict, path).unwrap_err().to_string();
+    assert!(error.contains("`mu` and `sigma` belong together"), "{error}");
 }
 
 #[test]

@@ -11,8 +11,8 @@ use ham_engine::gpu::kernels::MODULES;
 use ham_engine::gpu::sim::{Calls, SimDriver, SimOptions};
 use ham_engine::gpu::{GpuBackend, Precision};
 use ham_engine::method::{Method, Plan, Settings, Weights as Weighting, drop_easy};
-use ham_engine::net::Arch;
 use ham_engine::net::state::{StateDict, Weights};
+use ham_engine::net::{Arch, Family};
 use ham_engine::program::{DType, Shape};
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -207,6 +207,7 @@ fn an_epoch_is_a_row_of_replays() {
 #[test]
 fn a_step_of_pgd_on_preact_resnet_18_takes_36_launches_at_most() {
     let arch = Arch {
+        family: Family::PreActResNet,
         image: Shape { c: 3, h: 32, w: 32 },
         classes: 10,
         widths: vec![64, 128, 256, 512],

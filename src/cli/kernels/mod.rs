@@ -296,7 +296,9 @@ impl SubjectArgs {
         if let Some(b) = &self.blocks {
             blocks = if b.len() == 1 { vec![b[0]; widths.len()] } else { b.clone() };
         }
-        let arch = Arch { image: self.image, classes: self.classes, widths, blocks, normalisation: None }.validate()?;
+        let family = self.arch.family();
+        let arch = Arch { family, image: self.image, classes: self.classes, widths, blocks, normalisation: None }
+            .validate()?;
         if self.batch == 0 || self.batch > 65_536 {
             return Err(Error::usage(format!("--batch {}: must be between 1 and 65536", self.batch)));
         }

@@ -1,0 +1,172 @@
+//! `export` and `import`: what other programs read, and what is read of theirs.
+
+mod common_cli;
+
+use common_cli::{Folder, dataset, python};
+use ham_engine::backend::Backend;
+use ham_engine::cpu::CpuBackend;
+use ham_engine::engine::{Engine, Images};
+use ham_engine::net::state::Weights;
+use ham_engine::net::{Arch, Family, Net};
+use ham_engine::ops::stem::Normalisation;
+use ham_engine::program::Shape;
+use ham_engine::train::checkpoint::{Checkpoint, write_weights};
+use safetensors::tensor::{Dtype, TensorView, serialize};
+use std::path::Path;
+use std::process::Command;
+
+const ONNX: &str = "
+import json, sys, numpy as np, onnx, onnxruntime
+onnx.checker.check_model(onnx.load(sys.argv[1]), full_check=True)
+images = np.fromfile(sys.argv[2], dtype=np.float32).reshape([int(n) for n in sys.argv[3].split(',')])
+session = onnxruntime.InferenceSession(sys.argv[1], providers=['CPUExecutionProvider'])
+print(json.dumps(session.run(['logits'], {'images': images})[0].ravel().astype(float).tolist()))
+";
+
+/// A network of each family, with and without a normalisation, with random weights and statistics.
+fn networks() -> Vec<(Arch, Weights)> {
+    let normalisation = Some(Normalisation { mean: vec![0.4, 0.5, 0.3], std: vec![0.25, 0.2, 0.3] });
+    let image = Shape { c: 3, h: 10, w: 9 };
+    let (widths, blocks) = (vec![8, 12], vec![1, 2]);
+    let plain = Arch { family: Family::PreActResNet, image, classes: 5, widths, blocks, normalisation: None };
+    let wide = Arch { family: Family::WideResNet { stem: 4 }, normalisation, ..plain.clone() };
+    let weights = |arch: &Arch| {
+        let net = Net::new(arch.clone());
+        let mut weights = Weights::init(&net, 3);
+        // Neither ones nor zeros, and variances that are positive.
+        let vary = |v: &mut f32, i: usize| *v += 0.1 * (i as f32 * 0.7).sin() + 0.05;
+        weights.params.iter_mut().enumerate().for_each(|(i, v)| vary(v, i));
+        weights.running.iter_mut().enumerate().for_each(|(i, v)| *v = v.abs() + 0.3 + 0.2 * (i as f32).cos());
+        weights
+    };
+    [plain, wide].into_iter().map(|arch| (arch.clone(), weights(&arch))).collect()
+}
+
+/// Logits of our own forward pass.
+fn logits(arch: &Arch, weights: &Weights, images: &[f32]) -> Vec<f32> {
+    let n = images.len() / arch.image.len();
+    let mut engine = Engine::new(CpuBackend::new(2).unwrap(), arch.clone(), true).unwrap();
+    engine.set_weights(weights).unwrap();
+    let scene = engine.scene(Images::F32(images), &vec![0; n], n, 0).unwrap();
+    let mut clean = engine.record_clean(&scene, None).unwrap();
+    engine.begin(&scene, 0, &(0..n as u32).collect::<Vec<_>>()).unwrap();
+    engine.backend.replay(&mut clean).unwrap();
+    engine.backend.read_all(scene.batch.logits).unwrap()
+}
+
+fn images(arch: &Arch, n: usize) -> Vec<f32> {
+    (0..n * arch.image.len()).map(|i| (i * 7919 % 256) as f32 / 255.0).collect()
+}
+
+#[test]
+fn onnxruntime_gives_the_same_logits() {
+    let python = python("onnx", &["onnx==1.23.*", "onnxruntime==1.32.*"]);
+    for (arch, weights) in networks() {
+        let f = Folder::new();
+        write_weights(&f.path("net.safetensors"), &Net::new(arch.clone()), &weights).unwrap();
+        let printed = f.ok("export --checkpoint net.safetensors net.onnx");
+        assert!(printed.contains(&arch.family.to_string()), "{printed}");
+        let (n, images) = (3, images(&arch, 3));
+        f.write("images.bin", bytemuck::cast_slice::<f32, u8>(&images));
+        let Shape { c, h, w } = arch.image;
+        let run = Command::new(&python)
+            .args(["-c", ONNX])
+            .args([f.path("net.onnx"), f.path("images.bin")])
+            .arg(format!("{n},{c},{h},{w}"))
+            .output()
+            .unwrap();
+        let theirs: Vec<f64> = serde_json::from_str(&common_cli::succeeded("onnxruntime", run)).unwrap();
+        let ours = logits(&arch, &weights, &images);
+        assert_eq!(ours.len(), theirs.len());
+        let largest = ours.iter().fold(0.0f64, |m, v| m.max(v.abs() as f64));
+        for (ours, theirs) in ours.iter().zip(&theirs) {
+            // Both round sums of up to 12*9 products, in eight layers.
+            let allowed = 8.0 * f64::from(f32::EPSILON) * (108f64).sqrt() * largest;
+            assert!((f64::from(*ours) - theirs).abs() <= allowed, "{}: {ours} and {theirs}", arch.describe());
+        }
+    }
+}
+
+#[test]
+fn what_is_exported_is_imported() {
+    for (arch, weights) in networks() {
+        let f = Folder::new();
+        let net = Net::new(arch.clone());
+        write_weights(&f.path("net.safetensors"), &net, &weights).unwrap();
+        f.ok("import net.safetensors again.safetensors");
+        f.ok("export --checkpoint again.safetensors once-more.safetensors");
+        let read = Checkpoint::read(&f.path("once-more.safetensors")).unwrap();
+        assert_eq!(f.read("again.safetensors"), f.read("net.safetensors"));
+        assert_eq!(f.read("once-more.safetensors"), f.read("net.safetensors"));
+        let path = Path::new("x");
+        assert_eq!(read.arch((arch.image.h, arch.image.w), None, path).unwrap(), arch);
+        assert_eq!(Weights::from_state_dict(&net, &read.dict, path).unwrap(), weights);
+        if arch.normalisation.is_some() {
+            f.fails("import net.safetensors x.safetensors --mean 0,0,0 --std 1,1,1", "brings another normalisation");
+        } else {
+            f.ok("import net.safetensors x.safetensors --mean 0,0,0 --std 1,1,1");
+            assert!(Checkpoint::read(&f.path("x.safetensors")).unwrap().normalisation.is_some());
+        }
+    }
+}
+
+/// A model of RobustBench, as its checkpoints hold it: wrapped, with counts, and with a first block that is not used.
+#[test]
+fn robustbench_s_extras_are_left_out() {
+    let f = Folder::new();
+    let (arch, weights) = networks().remove(1);
+    let dict = weights.state_dict(&Net::new(arch));
+    let mut raw: Vec<(String, Dtype, Vec<usize>, Vec<u8>)> = Vec::new();
+    for (name, (shape, values)) in &dict {
+        let bytes = bytemuck::cast_slice::<f32, u8>(values).to_vec();
+        if let Some(rest) = name.strip_prefix("block1.") {
+            raw.push((format!("module.sub_block1.{rest}"), Dtype::F32, shape.clone(), bytes.clone()));
+        }
+        raw.push((format!("module.{name}"), Dtype::F32, shape.clone(), bytes));
+    }
+    raw.push(("module.bn1.num_batches_tracked".into(), Dtype::I64, vec![], 7i64.to_le_bytes().to_vec()));
+    for name in ["mu", "sigma"] {
+        let bytes = bytemuck::cast_slice::<f32, u8>(&[0.5; 3]).to_vec();
+        raw.push((format!("module.{name}"), Dtype::F32, vec![1, 3, 1, 1], bytes));
+    }
+    let views = raw.iter().map(|(n, t, s, v)| (n.clone(), TensorView::new(*t, s.clone(), v).unwrap()));
+    f.write("theirs.safetensors", serialize(views.collect::<Vec<_>>(), None).unwrap());
+    let printed = f.ok("import theirs.safetensors ours.safetensors");
+    assert!(printed.contains("WideResNet 8,12 x 1,2 blocks") && printed.contains(", normalised"), "{printed}");
+    let read = Checkpoint::read(&f.path("ours.safetensors")).unwrap();
+    assert_eq!(read.dict, dict);
+    assert_eq!(read.normalisation.unwrap().std, [0.5; 3]);
+}
+
+#[test]
+fn a_wide_network_is_trained_evaluated_and_started_from() {
+    let f = Folder::new();
+    dataset(40, 20, [3, 8, 8]).write_safetensors(&f.path("data.safetensors")).unwrap();
+    let line = "train --dataset data.safetensors --arch wideresnet-28-10 --widths 4,8 --blocks 1 --steps 2 --k-drop 1 \
+                --batch 16 --epochs 2 --begin-epoch 2";
+    f.ok(&format!("{line} --out run"));
+    f.ok("train --config run/config.toml --out again");
+    assert_eq!(f.read("run/last.safetensors"), f.read("again/last.safetensors"));
+    f.ok("eval --checkpoint run/last.safetensors --attack clean,pgd-2");
+    f.ok("export --checkpoint run/last.safetensors net.safetensors");
+    f.ok(&format!("{} --init net.safetensors --out further", line.replace("--arch wideresnet-28-10", "")));
+    let read = Checkpoint::read(&f.path("further/last.safetensors")).unwrap();
+    assert!(read.dict.contains_key("block1.layer.0.convShortcut.weight"), "{:?}", read.dict.keys());
+    f.fails(
+        &format!("{} --init net.safetensors --out other", line.replace("wideresnet-28-10", "preact-resnet8")),
+        "but the checkpoint is a WideResNet",
+    );
+}
+
+#[test]
+fn what_is_no_network_is_told_in_one_line() {
+    let f = Folder::new();
+    let (arch, weights) = networks().remove(0);
+    write_weights(&f.path("net.safetensors"), &Net::new(arch), &weights).unwrap();
+    f.write("text.safetensors", "not a checkpoint");
+    f.fails("import text.safetensors x.safetensors", "text.safetensors");
+    f.fails("export --checkpoint net.safetensors net.pb", "end it in .onnx or .safetensors, or give --format");
+    f.fails("export --checkpoint absent.safetensors net.onnx", "cannot read the checkpoint");
+    dataset(4, 2, [1, 8, 8]).write_safetensors(&f.path("data.safetensors")).unwrap();
+    f.fails("import data.safetensors x.safetensors", "save the state dict as float32");
+}
