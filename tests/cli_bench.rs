@@ -60,6 +60,9 @@ fn costs_at_fixed_weights_are_those_of_the_cost_model() {
     );
     let refill = &row(&c, "ham-refill").cost;
     assert_eq!((refill.passes.iter().sum::<f64>(), refill.kept_share), (2.0 + 1.0 + 4.0 * r + 3.0 * r, r));
+    // Ratios are of epochs, whatever a round has of them.
+    let ratio = refill.seconds.low / row(&c, "pgd-at").cost.seconds.high;
+    assert!(refill.ratio.high >= ratio && refill.ratio.low <= refill.seconds.high / row(&c, "pgd-at").cost.seconds.low);
     for wanted in ["attack step 2", "check and compact", "training: weight gradients", "waiting for other threads"] {
         assert!(printed.contains(wanted), "{wanted:?} is not in:\n{printed}");
     }

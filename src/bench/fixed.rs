@@ -177,7 +177,8 @@ pub fn run<B: Backend>(
     }
     // The machine may have been slower before than now.
     peak = better(peak, timed[baseline].engine.backend.peak_gflops());
-    let times: Vec<f64> = timed[baseline].rounds.iter().map(|r| r.seconds).collect();
+    let per_epoch = |r: &Round| subject.examples as f64 / r.counts.examples as f64;
+    let times: Vec<f64> = timed[baseline].rounds.iter().map(|r| r.seconds * per_epoch(r)).collect();
     let scale = Scale { examples: subject.examples as f64, macs: timed[baseline].engine.net.macs(), peak };
     let mut methods = Vec::new();
     for t in &timed {
@@ -217,7 +218,7 @@ fn peer_cost(found: &[[f64; 3]], baseline: &[f64], subject: &Subject, kept_share
     let per_epoch = subject.examples as f64 / subject.labels.len() as f64;
     let of = |i: usize| found.iter().map(move |f| f[i] * per_epoch);
     let seconds = Spread::of(&of(0).collect::<Vec<_>>()).expect("a round at least");
-    let ratio = found.iter().zip(baseline).map(|(f, b)| f[0] / b).collect::<Vec<_>>();
+    let ratio = found.iter().zip(baseline).map(|(f, b)| f[0] * per_epoch / b).collect::<Vec<_>>();
     MethodCost {
         seconds,
         data: 0.0,

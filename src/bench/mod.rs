@@ -44,13 +44,14 @@ fn median(values: impl Iterator<Item = f64>) -> f64 {
     Spread::of(&values.collect::<Vec<_>>()).map_or(0.0, |s| s.median)
 }
 
-/// The cost of a method whose rounds these are; `baseline` has the seconds of the baseline's in the same rounds.
+/// The cost of a method whose rounds these are; `baseline` has the seconds that an epoch of the baseline took in the same rounds.
 fn cost(rounds: &[Round], baseline: &[f64], scale: Scale, memory: Option<u64>) -> Option<MethodCost> {
     let counts = &rounds.first()?.counts;
     let per_epoch = |r: &Round| scale.examples / (r.counts.examples.max(1)) as f64;
     let seconds = Spread::of(&rounds.iter().map(|r| r.seconds * per_epoch(r)).collect::<Vec<_>>())?;
     let phase = |i: usize| median(rounds.iter().map(|r| r.phases[i] * per_epoch(r)));
-    let ratio = Spread::of(&rounds.iter().zip(baseline).map(|(r, b)| r.seconds / b).collect::<Vec<_>>())?;
+    let ratio =
+        Spread::of(&rounds.iter().zip(baseline).map(|(r, b)| r.seconds * per_epoch(r) / b).collect::<Vec<_>>())?;
     let sum = |f: fn(&Counts) -> u64| rounds.iter().map(|r| f(&r.counts)).sum::<u64>() as f64;
     let examples = sum(|c| c.examples).max(1.0);
     let passes = [sum(|c| c.fprop), sum(|c| c.dgrad), sum(|c| c.wgrad)].map(|n| n / examples);

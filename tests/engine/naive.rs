@@ -1,6 +1,6 @@
 //! The PreActResNet in f64, from a state dict, by the formula of METHOD and nothing clever.
 
-use ham_engine::net::Arch;
+use ham_engine::net::{Arch, Family};
 use ham_engine::net::state::StateDict;
 use std::collections::BTreeMap;
 
@@ -106,17 +106,21 @@ impl Naive {
                 *v = (*v - norm.mean[c] as f64) / norm.std[c] as f64;
             }
         }
-        let mut x = self.conv("conv1", &x, self.arch.widths[0], 1);
+        let (stage, between, shortcut_name, norm, linear) = match self.arch.family {
+            Family::PreActResNet => ("layer", ".", "shortcut.0", "bn", "linear"),
+            Family::WideResNet { .. } => ("block", ".layer.", "convShortcut", "bn1", "fc"),
+        };
+        let mut x = self.conv("conv1", &x, self.arch.stem(), 1);
         for (s, (&width, &blocks)) in self.arch.widths.iter().zip(&self.arch.blocks).enumerate() {
             for b in 0..blocks {
-                let name = format!("layer{}.{b}", s + 1);
+                let name = format!("{stage}{}{between}{b}", s + 1);
                 let stride = if s > 0 && b == 0 { 2 } else { 1 };
                 let a = self.norm_relu(&format!("{name}.bn1"), &x, mode, &mut stats);
                 let h = self.conv(&format!("{name}.conv1"), &a, width, stride);
                 let a2 = self.norm_relu(&format!("{name}.bn2"), &h, mode, &mut stats);
                 let mut y = self.conv(&format!("{name}.conv2"), &a2, width, 1);
                 let shortcut = if stride != 1 || x.c != width {
-                    self.conv(&format!("{name}.shortcut.0"), &a, width, stride)
+                    self.conv(&format!("{name}.{shortcut_name}"), &a, width, stride)
                 } else {
                     x
                 };
@@ -124,10 +128,10 @@ impl Naive {
                 x = y;
             }
         }
-        let a = self.norm_relu("bn", &x, mode, &mut stats);
+        let a = self.norm_relu(norm, &x, mode, &mut stats);
         let plane = a.h * a.w;
         let pooled: Vec<f64> = a.v.chunks(plane).map(|v| v.iter().sum::<f64>() / plane as f64).collect();
-        let (weight, bias) = (&self.tensors["linear.weight"], &self.tensors["linear.bias"]);
+        let (weight, bias) = (&self.tensors[&format!("{linear}.weight")], &self.tensors[&format!("{linear}.bias")]);
         let logits = |p: &[f64]| -> Vec<f64> {
             let dot = |row: &[f64]| row.iter().zip(p).map(|(w, p)| w * p).sum::<f64>();
             weight.chunks(a.c).zip(bias).map(|(row, b)| dot(row) + b).collect()
