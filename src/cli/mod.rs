@@ -7,6 +7,7 @@ mod device;
 mod devices;
 mod eval;
 mod kernels;
+mod report;
 mod terminal;
 mod train;
 
@@ -32,6 +33,7 @@ enum Command {
     Eval(eval::Args),
     Attack(attack::Args),
     Bench(Box<bench::Args>),
+    Report(report::Args),
     Data(data::Args),
     Kernels(kernels::Args),
     Devices(devices::Args),
@@ -52,6 +54,7 @@ pub fn main() -> ExitCode {
         Command::Eval(args) => eval::run(args),
         Command::Attack(args) => attack::run(args),
         Command::Bench(args) => bench::run(*args),
+        Command::Report(args) => report::run(args),
         Command::Data(args) => data::run(args),
         Command::Kernels(args) => kernels::run(args),
         Command::Devices(args) => devices::run(args),

@@ -17,6 +17,7 @@ use crate::program::Phase;
 use crate::report::Report;
 use crate::report::fairness::Fairness;
 use crate::report::metrics::Epoch;
+use crate::report::tensorboard;
 use crate::rng::{Philox, Stream};
 use crate::{Error, Result};
 use config::Config;
@@ -357,6 +358,9 @@ impl<'a, B: Backend> Trainer<'a, B> {
         self.epochs.push(metrics.clone());
         (self.counts, self.seconds) = (Counts::default(), [0.0; 3]);
         self.run.write_metrics(&self.epochs)?;
+        if self.config.tensorboard {
+            tensorboard::update(&self.run.tensorboard(), &self.epochs, &self.data.class_names)?;
+        }
         if self.config.validation > 0.0
             && let Some([_, pgd]) = &scores
         {
