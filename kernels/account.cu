@@ -1,15 +1,17 @@
 // The counters of an epoch, the end of a mini-batch, and the time of phases. src/ops/account/mod.rs has the counters' order.
 //
 //   tally    fprop, dgrad, wgrad += passes * live;  the counter of each of some steps of the attack += live
-//   account  examples += loaded, kept += live, batches += 1, skipped += (live == 0); per class: loaded, kept, kept and right;
-//            kappas of the loaded, the last bin for all larger ones; loss += live * sum over live of weight*loss;
-//            a sum that is not finite marks its batch as halted; cursor += loaded. Without a loaded example nothing.
+//   account  of the loaded: examples and cursor += loaded; per class, and kappas, the last bin for all larger ones;
+//            of the live: kept += live, batches += 1, skipped += (live == 0); per class, kept and kept and right;
+//            loss += live * sum over live of weight*loss; a sum that is not finite marks its batch as halted.
+//            The loaded alone: kappas of the dropped only. The live alone: their kappas too. Nothing once halted, nor both
+//            without a loaded example.
 //   mark     time of the phase that ends += now - last mark; last mark = now
 //
 // counters  u64 [8 + 3*classes + kappas + steps] in and out
 // total     f64 [1] in and out: the loss
 // control   u32 [3] in and out: the first is the cursor
-// label     u32 [capacity] in, by position, as are kappa (u32), crossed (u32), weight (f32) and loss (f32)
+// label     u32 [capacity] in, by position, as are kappa, crossed and keep (u32), weight and loss (f32)
 // position  u32 [capacity] in: the position of a slot
 // live      u32 [2] in: live, loaded
 // times     u64 [4] in and out: nanoseconds of three phases, and when the last mark was passed
@@ -41,27 +43,40 @@ constexpr u32 ACCOUNT_THREADS = 256;
 struct AccountDims {
     u32 classes;
     u32 kappas;
+    // Whether the loaded examples are counted, and the live ones with the mini-batch.
+    u32 loaded;
+    u32 live;
 };
 
 extern "C" __global__ void __launch_bounds__(ACCOUNT_THREADS)
     account(u64* __restrict__ counters, double* __restrict__ total, u32* __restrict__ control, const u32* __restrict__ label,
-            const u32* __restrict__ kappa, const u32* __restrict__ crossed, const float* __restrict__ weight,
-            const float* __restrict__ loss, const u32* __restrict__ position, const u32* __restrict__ live, AccountDims d) {
+            const u32* __restrict__ kappa, const u32* __restrict__ crossed, const u32* __restrict__ keep,
+            const float* __restrict__ weight, const float* __restrict__ loss, const u32* __restrict__ position,
+            const u32* __restrict__ live, AccountDims d) {
     __shared__ double terms[ACCOUNT_THREADS];
     u32 n = live[0], loaded = live[1], t = threadIdx.x;
-    if (loaded == 0) return;
+    if (counters[HALTED] != 0 || (d.loaded && d.live && loaded == 0)) return;
     u64 *examples = counters + CLASSES, *kept = examples + d.classes, *right = kept + d.classes;
     u64* kappas = right + d.classes;
-    for (u32 i = t; i < loaded; i += ACCOUNT_THREADS) {
-        atomicAdd(examples + label[i], 1ull);
-        atomicAdd(kappas + min(kappa[i], d.kappas - 1), 1ull);
+    if (d.loaded) {
+        for (u32 i = t; i < loaded; i += ACCOUNT_THREADS) {
+            atomicAdd(examples + label[i], 1ull);
+            // Of those that stay it may change yet.
+            if (d.live || keep[i] == 0) atomicAdd(kappas + min(kappa[i], d.kappas - 1), 1ull);
+        }
+        if (t == 0) {
+            counters[EXAMPLES] += loaded;
+            control[0] += loaded;
+        }
     }
+    if (!d.live) return;
     double sum = 0.0;
     for (u32 first = 0; first < n; first += ACCOUNT_THREADS) {
         if (first + t < n) {
             u32 p = position[first + t], c = label[p];
             atomicAdd(kept + c, 1ull);
             if (crossed[p] == 0) atomicAdd(right + c, 1ull);
+            if (!d.loaded) atomicAdd(kappas + min(kappa[p], d.kappas - 1), 1ull);
             terms[t] = (double)weight[p] * (double)loss[p];
         }
         __syncthreads();
@@ -74,13 +89,11 @@ extern "C" __global__ void __launch_bounds__(ACCOUNT_THREADS)
     }
     if (t != 0) return;
     u64 batch = counters[BATCHES] + 1;
-    counters[EXAMPLES] += loaded;
     counters[KEPT] += n;
     counters[BATCHES] = batch;
     if (n == 0) counters[SKIPPED] += 1;
     if (!isfinite(sum)) counters[HALTED] = batch;
     total[0] = __dadd_rn(total[0], __dmul_rn(sum, (double)n));
-    control[0] += loaded;
 }
 
 constexpr u32 PHASES = 3;

@@ -9,11 +9,12 @@ use crate::net::eval_pass::EvalPass;
 use crate::net::state::Weights;
 use crate::net::train_pass::TrainPass;
 use crate::net::{Arch, Net};
-use crate::ops::account::{Account, NetPass, Stats, counter};
+use crate::ops::account::{NetPass, Part, Stats, counter};
 use crate::ops::head::Loss;
 use crate::ops::load::{LoadBatch, Resident, control};
 use crate::ops::mine::Weigh;
 use crate::ops::pair::{Pair, PairLoss};
+use crate::ops::refill::{Pool, ring};
 use crate::ops::stem::StemSink;
 use crate::ops::update::{Arenas, CleanPass, Ema, Update};
 use crate::program::{Buf, DType, Op, Phase, Program, Range};
@@ -281,18 +282,66 @@ impl<B: Backend> Engine<B> {
         };
         let channels = self.net.last().c;
         let batch = Batch::alloc(b, capacity, image, classes, channels)?;
-        Ok(Scene { image, batch, data, stats })
+        Ok(Scene { image, batch, data, stats, pool: None })
     }
 
-    /// Points a scene at the start of an epoch over the samples `order`, with fresh statistics.
+    /// Gives a scene a pool, for plans that refill.
+    ///
+    /// # Errors
+    /// Where memory does not suffice.
+    pub fn add_pool(&mut self, scene: &mut Scene) -> Result<()> {
+        scene.pool = Some(Pool::alloc(&mut self.backend, scene.batch.capacity, scene.image)?);
+        Ok(())
+    }
+
+    /// All words of a scene's pool, if it has one, for [`Engine::set_pool`].
+    ///
+    /// # Errors
+    /// Where the device fails.
+    pub fn pool(&self, scene: &Scene) -> Result<Option<Vec<u32>>> {
+        let words = |pool: Pool| -> Result<Vec<u32>> {
+            let parts = pool.buffers().map(|buf| self.backend.read_all::<u32>(buf));
+            Ok(parts.into_iter().collect::<Result<Vec<_>>>()?.concat())
+        };
+        scene.pool.map(words).transpose()
+    }
+
+    /// Puts a scene's pool back as it was.
+    ///
+    /// # Errors
+    /// Where the device fails.
+    ///
+    /// # Panics
+    /// If the words are not of such a pool.
+    pub fn set_pool(&mut self, scene: &Scene, mut words: &[u32]) -> Result<()> {
+        for buf in scene.pool.expect("a scene with a pool").buffers() {
+            let (part, rest) = words.split_at(buf.len);
+            self.backend.write(buf, 0, part)?;
+            words = rest;
+        }
+        Ok(())
+    }
+
+    /// Points a scene at the start of an epoch over the samples `order`, with fresh statistics and an empty pool.
     ///
     /// # Errors
     /// Where the device fails.
     pub fn begin(&mut self, scene: &Scene, epoch: u32, order: &[u32]) -> Result<()> {
         self.backend.write(scene.data.order, 0, order)?;
         self.backend.write(scene.data.control, 0, &[0, order.len() as u32, epoch])?;
+        if let Some(pool) = scene.pool {
+            self.backend.write(pool.ring, 0, &[0u32; ring::LEN])?;
+        }
         let zero = Counts::from_raw(&vec![0; scene.stats.counters.len], 0.0, scene.stats.classes);
         self.set_counts(scene, &zero)
+    }
+
+    /// Makes the next mini-batch start with the epoch's first example again; counts go on.
+    ///
+    /// # Errors
+    /// Where the device fails.
+    pub fn rewind(&mut self, scene: &Scene) -> Result<()> {
+        self.backend.write(scene.data.control, control::CURSOR, &[0u32])
     }
 
     /// Continues an epoch from what it has counted so far.
@@ -328,7 +377,7 @@ impl<B: Backend> Engine<B> {
     }
 
     fn load(&self, p: &mut Program, scene: &Scene, augment: bool, seed: u64) {
-        let Scene { image, batch, data, stats } = *scene;
+        let Scene { image, batch, data, stats, .. } = *scene;
         let load = LoadBatch { data, image, batch, stats, augment, rng: Philox::new(seed) };
         p.within(Range::Load, |p| p.push(Op::Load(load)));
     }
@@ -356,7 +405,8 @@ impl<B: Backend> Engine<B> {
             let params: Vec<f32> = self.backend.read_all(self.arenas.params)?;
             self.set_ema(&params)?;
         }
-        let Scene { batch, data, stats, .. } = *scene;
+        let refill = plan.refills().then(|| pool_of(scene, plan)).transpose()?;
+        let Scene { batch, stats, .. } = *scene;
         let mut p = Program::new(batch.capacity, batch.live);
         p.push(Op::Mark(Phase::Data));
         self.load(&mut p, scene, spec.augment, spec.seed);
@@ -364,20 +414,20 @@ impl<B: Backend> Engine<B> {
         let input = if let Some(pgd) = &plan.attack {
             let pass = EvalPass::prepare(&mut p, &self.net, self.arenas, self.exact);
             let from = (spec.seed, Stream::Attack);
-            attack::record(&mut p, scene, &pass, pgd, &plan.checks, from, plan.measures_step())
+            attack::record(&mut p, scene, &pass, pgd, &plan.checks, refill, from, plan.measures_step())
         } else {
             batch.x
         };
         p.push(Op::Mark(Phase::Update));
         p.push(Op::Weigh(Weigh { batch, weight: plan.weight.clone() }));
         let pass = TrainPass::prepare(&mut p, &self.net, self.arenas, self.exact);
-        let account = Op::Account(Account { batch, data, stats });
+        let part = if refill.is_some() { Part::Refilled } else { Part::Whole };
         let tally = || [NetPass::Fprop, NetPass::Dgrad, NetPass::Wgrad].into_iter();
         match clean {
             None => {
                 p.within(Range::Forward, |p| {
                     pass.forward(p, &batch, input);
-                    p.push(account);
+                    scene.account(p, part);
                 });
                 p.within(Range::Backward, |p| pass.backward(p, &batch, Loss::CrossEntropy, input));
             }
@@ -387,7 +437,7 @@ impl<B: Backend> Engine<B> {
                     twin.forward(p, &batch.clean(), batch.x);
                     pass.forward(p, &batch, input);
                     p.push(Op::Pair(Pair { batch, loss, beta }));
-                    p.push(account);
+                    scene.account(p, part);
                 });
                 p.within(Range::Backward, |p| {
                     twin.backward(p, &batch.clean(), Loss::Pair, batch.x);
@@ -426,17 +476,17 @@ impl<B: Backend> Engine<B> {
     /// # Errors
     /// Where the backend can't run it.
     pub fn record_eval(&mut self, scene: &Scene, attack: Option<&Pgd>, seed: u64) -> Result<B::Recorded> {
-        let Scene { batch, data, stats, .. } = *scene;
+        let batch = scene.batch;
         let mut p = Program::new(batch.capacity, batch.live);
         self.load(&mut p, scene, false, seed);
         let pass = EvalPass::prepare(&mut p, &self.net, self.arenas, self.exact);
         let input = match attack {
-            Some(pgd) => attack::record(&mut p, scene, &pass, pgd, &[], (seed, Stream::Eval), false),
+            Some(pgd) => attack::record(&mut p, scene, &pass, pgd, &[], None, (seed, Stream::Eval), false),
             None => batch.x,
         };
         pass.forward(&mut p, &batch, input, false, false);
         scene.tally(&mut p, NetPass::Fprop);
-        p.push(Op::Account(Account { batch, data, stats }));
+        scene.account(&mut p, Part::Whole);
         self.backend.record(p)
     }
 
@@ -461,12 +511,21 @@ impl<B: Backend> Engine<B> {
     /// # Errors
     /// Where the backend can't run it.
     pub fn record_attack(&mut self, scene: &Scene, pgd: &Pgd, checks: &[Check], seed: u64) -> Result<B::Recorded> {
-        let Scene { batch, data, stats, .. } = *scene;
+        let batch = scene.batch;
         let mut p = Program::new(batch.capacity, batch.live);
         self.load(&mut p, scene, false, seed);
         let pass = EvalPass::prepare(&mut p, &self.net, self.arenas, self.exact);
-        attack::record(&mut p, scene, &pass, pgd, checks, (seed, Stream::Attack), true);
-        p.push(Op::Account(Account { batch, data, stats }));
+        attack::record(&mut p, scene, &pass, pgd, checks, None, (seed, Stream::Attack), true);
+        scene.account(&mut p, Part::Whole);
         self.backend.record(p)
     }
+}
+
+/// The pool that a plan refills from.
+fn pool_of(scene: &Scene, plan: &Plan) -> Result<Pool> {
+    let err = |what: &str| Error::Op { op: "train", what: format!("{}: {what}", plan.name) };
+    if plan.checks.iter().any(|c| c.fate == Fate::Frozen) {
+        return Err(err("examples can't be frozen and wait in a pool as well"));
+    }
+    scene.pool.ok_or_else(|| err("there is no pool to refill from"))
 }

@@ -19,6 +19,7 @@ use crate::ops::load::LoadBatch;
 use crate::ops::mine::{Compact, Freeze, Select, Thaw, Weigh};
 use crate::ops::norm::{Fold, NormBprop, NormFprop};
 use crate::ops::pair::Pair;
+use crate::ops::refill::Refill;
 use crate::ops::start::Start;
 use crate::ops::stem::{Normalisation, StemDgrad, StemFprop, StemWgrad};
 use crate::ops::update::Update;
@@ -233,6 +234,7 @@ pub enum Op {
     Thaw(Thaw),
     Weigh(Weigh),
     Pair(Pair),
+    Refill(Refill),
     Update(Update),
     Tally(Tally),
     Account(Account),

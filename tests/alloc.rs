@@ -53,6 +53,7 @@ fn a_mini_batch_allocates_nothing() {
             name: "ham",
             attack: Some(pgd),
             checks: drop_easy(&[1, 3], 0.3),
+            refill: false,
             weight: Weighting::StepSize.formula(6),
             loss: TrainLoss::CrossEntropy,
         },

@@ -51,6 +51,15 @@ fn costs_at_fixed_weights_are_those_of_the_cost_model() {
     assert_eq!(row(&c, "pgd-at").cost.ratio.median, 1.0);
     assert_eq!(row(&c, "fat").cost.kept_share, 1.0);
     assert!(c.peak_gflops.unwrap() > 0.0);
+    // With a pool, the pass that made the decision is run again for those that stay.
+    f.ok(&line("--methods ham,mart --refill --cost-only --kept-share 0.25 --repeats 2 --ledger --out r"));
+    let c = comparison(&f, "r");
+    assert_eq!(
+        c.methods.iter().map(|m| m.method.as_str()).collect::<Vec<_>>(),
+        ["pgd-at", "ham", "ham-refill", "mart"]
+    );
+    let refill = &row(&c, "ham-refill").cost;
+    assert_eq!((refill.passes.iter().sum::<f64>(), refill.kept_share), (2.0 + 1.0 + 4.0 * r + 3.0 * r, r));
     for wanted in ["attack step 2", "check and compact", "training: weight gradients", "waiting for other threads"] {
         assert!(printed.contains(wanted), "{wanted:?} is not in:\n{printed}");
     }

@@ -177,6 +177,7 @@ fn attack_and_step<B: Backend>(
             name: "golden",
             attack: Some(case.pgd()),
             checks,
+            refill: false,
             weight: weights.formula(case.spec.steps),
             loss: TrainLoss::CrossEntropy,
         },
@@ -278,7 +279,8 @@ fn method_plan(case: &Case, name: &str, sigma: f32) -> Plan {
     let Spec { eps, k_drop, .. } = case.spec;
     let attack = Pgd { start: Some(Noise::Uniform(eps)), ..case.pgd() };
     let (begin_epoch, k_drop) = (60, vec![k_drop]);
-    let settings = Settings { attack, k_drop, keep_easy: 0.0, weights, begin_epoch, epochs: 120, beta: None };
+    let settings =
+        Settings { attack, k_drop, keep_easy: 0.0, weights, begin_epoch, epochs: 120, refill: false, beta: None };
     let mut plan = method.plan(&settings, epoch);
     if let Some(Pgd { start: Some(Noise::Normal(s)), .. }) = &mut plan.attack {
         assert_eq!(*s, 1e-3);

@@ -18,9 +18,9 @@ fn folder() -> Folder {
 }
 
 /// The run without a stop, in `whole`, and how long it took.
-fn whole(folder: &Folder) -> Duration {
+fn whole(folder: &Folder, run: &str) -> Duration {
     let start = Instant::now();
-    folder.ok(&format!("{RUN} --out whole --threads 2"));
+    folder.ok(&format!("{run} --out whole --threads 2"));
     start.elapsed()
 }
 
@@ -42,9 +42,9 @@ impl Moments {
 }
 
 /// Starts the run in `name`, or resumes it once there is one.
-fn go_on(folder: &Folder, name: &str, threads: usize) -> Child {
+fn go_on(folder: &Folder, run: &str, name: &str, threads: usize) -> Child {
     let begun = folder.path(name).join("config.toml").exists();
-    let line = if begun { format!("train --resume {name}") } else { format!("{RUN} --out {name}") };
+    let line = if begun { format!("train --resume {name}") } else { format!("{run} --out {name}") };
     let mut command = folder.command(&format!("{line} --threads {threads}"));
     command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
 }
@@ -66,27 +66,37 @@ fn assert_same_run(folder: &Folder, a: &str, b: &str) {
 #[test]
 fn killed_at_any_moment() {
     let f = folder();
-    let time = whole(&f);
+    let time = whole(&f, RUN);
     let mut moments = Moments::new();
     for attempt in 0..8 {
-        let mut child = go_on(&f, "killed", 1 + attempt % 2);
+        let mut child = go_on(&f, RUN, "killed", 1 + attempt % 2);
         std::thread::sleep(time.mul_f64(0.6 * moments.next()));
         child.kill().unwrap(); // SIGKILL
         child.wait().unwrap();
     }
-    let output = go_on(&f, "killed", 1).wait_with_output().unwrap();
+    let output = go_on(&f, RUN, "killed", 1).wait_with_output().unwrap();
     common_cli::succeeded("the last attempt", output);
     assert_same_run(&f, "whole", "killed");
 }
 
 #[test]
 fn interrupted_and_resumed() {
+    interrupt_and_resume(RUN);
+}
+
+/// Who waits in the pool is part of the state.
+#[test]
+fn interrupted_and_resumed_with_a_pool() {
+    interrupt_and_resume(&format!("{RUN} --refill"));
+}
+
+fn interrupt_and_resume(run: &str) {
     let f = folder();
-    let time = whole(&f);
+    let time = whole(&f, run);
     let mut moments = Moments::new();
     let (mut interrupted, mut mid_epoch) = (0, 0);
     let finished = (0..40).any(|attempt| {
-        let mut child = go_on(&f, "stopped", 1 + attempt % 2);
+        let mut child = go_on(&f, run, "stopped", 1 + attempt % 2);
         // From this line on an interrupt is a wish to stop; before it ends the process.
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
         let mut line = String::new();
@@ -113,7 +123,7 @@ fn interrupted_and_resumed() {
         false
     });
     if !finished {
-        common_cli::succeeded("the last attempt", go_on(&f, "stopped", 2).wait_with_output().unwrap());
+        common_cli::succeeded("the last attempt", go_on(&f, run, "stopped", 2).wait_with_output().unwrap());
     }
     assert!(interrupted > 0 && mid_epoch > 0, "{interrupted} interrupts, {mid_epoch} of them within an epoch");
     assert_same_run(&f, "whole", "stopped");

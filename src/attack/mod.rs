@@ -2,11 +2,12 @@
 
 use crate::batch::Batch;
 use crate::net::eval_pass::EvalPass;
-use crate::ops::account::{NetPass, Stats, Tally};
+use crate::ops::account::{Account, NetPass, Part, Stats, Tally};
 use crate::ops::head::Loss;
 use crate::ops::load::Resident;
 use crate::ops::mine::formula::Formula;
 use crate::ops::mine::{Compact, Freeze, Select, Thaw};
+use crate::ops::refill::{Pool, Refill};
 use crate::ops::start::{Draw, Noise, Start};
 use crate::ops::stem::StemSink;
 use crate::program::{Buf, Op, Program, Range, Shape};
@@ -81,6 +82,8 @@ pub struct Scene {
     pub data: Resident,
     /// Where passes are tallied.
     pub stats: Stats,
+    /// Where survivors wait for a full batch, in runs that refill.
+    pub pool: Option<Pool>,
 }
 
 impl Scene {
@@ -88,12 +91,19 @@ impl Scene {
     pub fn tally(&self, p: &mut Program, pass: NetPass) {
         p.push(Op::Tally(Tally { pass, step: None, stats: self.stats }));
     }
+
+    /// Records the count of the mini-batch, or of a part of it.
+    pub fn account(&self, p: &mut Program, part: Part) {
+        let Scene { batch, data, stats, .. } = *self;
+        p.push(Op::Account(Account { part, batch, data, stats }));
+    }
 }
 
 /// Records an attack on all live examples, and returns the buffer that has the attacked images of those that are live after it,
 /// by slot.
 ///
-/// Checks of iterates that the attack does not reach never happen. `measure_step` keeps the largest move of the output
+/// Checks of iterates that the attack does not reach never happen. With `refill` who has passed the last of them goes into that pool,
+/// and the rest of the attack is of who comes out of it; the loaded examples are counted before. `measure_step` keeps the largest move of the output
 /// probabilities, which costs a forward pass of the clean input and one of the last iterate. An attack on the divergence takes
 /// a forward pass of the clean input, which stays in the batch's clean twin.
 pub fn record(
@@ -102,6 +112,7 @@ pub fn record(
     pass: &EvalPass,
     pgd: &Pgd,
     checks: &[Check],
+    refill: Option<Pool>,
     (seed, stream): (u64, Stream),
     measure_step: bool,
 ) -> Buf {
@@ -118,6 +129,7 @@ pub fn record(
     if pgd.loss == Loss::Divergence {
         forward(p, &batch.clean(), batch.x, false, false);
     }
+    let last = checks.iter().map(|c| c.iterate).filter(|i| *i < pgd.steps).max();
     for k in 0..pgd.steps {
         p.within(Range::Step(k), |p| {
             forward(p, &batch, batch.x_adv, true, measure_step);
@@ -130,6 +142,17 @@ pub fn record(
                     }
                     p.push(Op::Compact(Compact { image, batch, bits: pass.masks() }));
                 });
+            }
+            if let Some(pool) = refill.filter(|_| last == Some(k)) {
+                p.within(Range::Check, |p| {
+                    scene.account(p, Part::Loaded);
+                    p.push(Op::Refill(Refill { image, batch, pool }));
+                });
+                // The weights may have changed since these outputs were computed, and no masks come out of the pool.
+                if pgd.loss == Loss::Divergence {
+                    forward(p, &batch.clean(), batch.x, false, false);
+                }
+                forward(p, &batch, batch.x_adv, false, false);
             }
             let sink = StemSink::Pgd { x: batch.x, x_adv: batch.x_adv, eps: pgd.eps, alpha: pgd.alpha };
             pass.backward(p, &batch, pgd.loss, sink);

@@ -37,6 +37,9 @@ pub struct Subject<'a> {
     pub kept_share: Option<f64>,
 }
 
+/// Mini-batches that a method with a pool is timed over: its steps come now and then.
+const POOLED: usize = 8;
+
 /// A method's mini-batch, ready to be timed.
 struct Timed<B: Backend> {
     spec: TrainSpec,
@@ -44,6 +47,8 @@ struct Timed<B: Backend> {
     scene: Scene,
     program: B::Recorded,
     order: Vec<u32>,
+    /// Mini-batches of a round.
+    batches: usize,
     rounds: Vec<Round>,
 }
 
@@ -65,13 +70,17 @@ impl<B: Backend> Timed<B> {
         let mut engine = Engine::new(backend, subject.arch.clone(), subject.exact)?;
         engine.set_weights(subject.weights)?;
         let steps = plan.attack.map_or(0, |a| a.steps);
-        let scene = engine.scene(subject.images, subject.labels, batch, steps)?;
+        let mut scene = engine.scene(subject.images, subject.labels, batch, steps)?;
+        let batches = if plan.refills() { POOLED } else { 1 };
+        if plan.refills() {
+            engine.add_pool(&mut scene)?;
+        }
         // A rate of zero takes as long as any other.
-        engine.set_learning_rates(&[0.0])?;
+        engine.set_learning_rates(&[0.0; POOLED + 1])?;
         let (augment, seed) = (subject.augment, subject.seed);
         let spec = TrainSpec { plan, momentum: 0.9, weight_decay: 2e-4, ema: None, augment, seed };
         let program = engine.record_train(&scene, &spec)?;
-        Ok(Timed { spec, engine, scene, program, order: (0..batch as u32).collect(), rounds: Vec::new() })
+        Ok(Timed { spec, engine, scene, program, order: (0..batch as u32).collect(), batches, rounds: Vec::new() })
     }
 
     fn prepare(&mut self, weights: &Weights) -> Result<()> {
@@ -84,7 +93,14 @@ impl<B: Backend> Timed<B> {
     fn run(&mut self, weights: &Weights) -> Result<Round> {
         self.prepare(weights)?;
         let start = Instant::now();
-        self.engine.backend.replay(&mut self.program)?;
+        for _ in 0..self.batches {
+            self.engine.rewind(&self.scene)?;
+            self.engine.backend.replay(&mut self.program)?;
+        }
+        if self.spec.plan.refills() {
+            // For those that still wait.
+            self.engine.backend.replay(&mut self.program)?;
+        }
         let counts = self.engine.counts(&self.scene)?;
         let seconds = start.elapsed().as_secs_f64();
         if counts.halted != 0 {
@@ -110,7 +126,7 @@ pub struct Outcome {
     pub device: String,
 }
 
-/// Times a mini-batch of each plan, `repeats` rounds of all of them in turn after one that does not count. Ratios are to the plan
+/// Times a mini-batch of each plan (of plans that refill several, and the one that empties the pool), `repeats` rounds of all of them in turn after one that does not count. Ratios are to the plan
 /// of index `baseline`. `progress` is told how many of how many mini-batches are done, and ends it by returning false.
 ///
 /// # Errors
@@ -181,7 +197,8 @@ pub fn run<B: Backend>(
     methods.extend(rows);
     let mut ledgers = Vec::new();
     if with_ledger {
-        for t in &mut timed {
+        // One mini-batch of a method with a pool has no second half.
+        for t in timed.iter_mut().filter(|t| !t.spec.plan.refills()) {
             t.prepare(subject.weights)?;
             let start = Instant::now();
             let trace = t.engine.backend.trace(&mut t.program)?;

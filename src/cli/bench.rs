@@ -91,14 +91,19 @@ pub(super) fn run(args: Args) -> Result<()> {
     if args.layers.options.method.is_some() {
         return Err(Error::usage("--method: bench compares several; name them with --methods"));
     }
+    let (mut options, data, init) = args.layers.open()?;
     // The baseline first, and none twice.
-    let mut methods = vec![Method::PgdAt];
+    let mut methods = vec![Contender::BASELINE];
+    let refills = options.refill.take().unwrap_or(false);
     for method in &args.methods {
-        if !methods.contains(method) {
-            methods.push(*method);
+        let both = refills && matches!(method, Method::Ham | Method::HamTrades);
+        for refill in [Some(false), both.then_some(true)].into_iter().flatten() {
+            let contender = Contender { method: *method, refill };
+            if !methods.contains(&contender) {
+                methods.push(contender);
+            }
         }
     }
-    let (options, data, init) = args.layers.open()?;
     catch_interrupts()?;
     let precision = options.precision.unwrap_or_default();
     let device = args.device.clone();
@@ -108,12 +113,28 @@ pub(super) fn run(args: Args) -> Result<()> {
     device.run(precision, job)
 }
 
+/// What takes part in a comparison.
+#[derive(Clone, Copy, PartialEq)]
+struct Contender {
+    method: Method,
+    refill: bool,
+}
+
+impl Contender {
+    const BASELINE: Contender = Contender { method: Method::PgdAt, refill: false };
+
+    fn name(self) -> String {
+        let refill = if self.refill { "-refill" } else { "" };
+        format!("{}{refill}", self.method.name())
+    }
+}
+
 /// A comparison of which only the device is missing.
 struct BenchJob {
     args: Args,
     /// Of all layers.
     options: Options,
-    methods: Vec<Method>,
+    methods: Vec<Contender>,
     data: Dataset,
     init: Option<train::Init>,
 }
@@ -152,8 +173,9 @@ impl Job for BenchJob {
 }
 
 impl BenchJob {
-    fn config(&self, method: Method, seed: u64) -> Result<(Config, Options)> {
-        let options = Options { method: Some(method), seed: Some(seed), ..self.options.clone() };
+    fn config(&self, contender: Contender, seed: u64) -> Result<(Config, Options)> {
+        let Contender { method, refill } = contender;
+        let options = Options { method: Some(method), refill: Some(refill), seed: Some(seed), ..self.options.clone() };
         Config::new(&options, &self.data, self.init.as_ref().map(|i| &i.arch))
     }
 
@@ -260,7 +282,7 @@ impl BenchJob {
     /// Runs of every method, an epoch of each in turn.
     fn train<B: Backend>(&self, open: impl Fn() -> Result<B>, root: &Path) -> Result<Comparison> {
         let mut runs: Vec<Vec<Run>> = vec![Vec::new(); self.methods.len()];
-        let mut screen = Screen { bar: Bar::new(1, !self.args.json), method: "", seed: 0 };
+        let mut screen = Screen { bar: Bar::new(1, !self.args.json), method: String::new(), seed: 0 };
         let (mut device, mut examples, mut peak) = (String::new(), 0, None);
         for seed in self.seed()..self.seed() + self.args.seeds {
             let mut setups = Vec::new();
@@ -294,10 +316,10 @@ impl BenchJob {
             }
         }
         screen.bar.clear();
-        let (config, _) = self.config(Method::PgdAt, self.seed())?;
+        let (config, _) = self.config(Contender::BASELINE, self.seed())?;
         let macs = Net::new(config.arch.clone()).macs();
-        let row = |(method, of): (&Method, &Vec<Run>)| {
-            let row = trained::row(method.name(), of, &runs[0], examples, macs, peak);
+        let row = |(method, of): (&Contender, &Vec<Run>)| {
+            let row = trained::row(&method.name(), of, &runs[0], examples, macs, peak);
             if row.is_none() && !self.args.json {
                 eprintln!("note: {} never did its own work in so few epochs; lower --begin-epoch", method.name());
             }
@@ -328,7 +350,7 @@ fn run_dir(root: &Path, options: &Options) -> Result<RunDir> {
 /// Shows which run is under way.
 struct Screen {
     bar: Bar,
-    method: &'static str,
+    method: String,
     seed: u64,
 }
 

@@ -256,6 +256,7 @@ pub(super) fn implementation(op: &Op) -> Option<&dyn CpuOp> {
         Op::Thaw(o) => o,
         Op::Weigh(o) => o,
         Op::Pair(o) => o,
+        Op::Refill(o) => o,
         Op::Update(o) => o,
         Op::Tally(o) => o,
         Op::Account(o) => o,

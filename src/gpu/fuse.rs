@@ -44,7 +44,7 @@ pub fn steps(program: &Program) -> Vec<Step<'_>> {
     let mut tally: Option<Tallies> = None;
     for (i, op) in program.ops.iter().enumerate() {
         let later = &program.ops[i + 1..];
-        if matches!(op, Op::Load(_) | Op::Compact(_) | Op::Thaw(_))
+        if matches!(op, Op::Load(_) | Op::Compact(_) | Op::Thaw(_) | Op::Refill(_))
             && let Some(tallies) = tally.take()
         {
             steps.push(Step::Tally(tallies));

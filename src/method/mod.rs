@@ -62,6 +62,8 @@ pub struct Settings {
     pub begin_epoch: usize,
     /// Epochs of the run.
     pub epochs: usize,
+    /// HAM: survivors wait for a full batch of them.
+    pub refill: bool,
     /// TRADES and MART: factor of the divergence; none for the method's own.
     pub beta: Option<f32>,
 }
@@ -84,6 +86,9 @@ pub struct Plan {
     pub attack: Option<Pgd>,
     /// Who leaves the attack when, in this order.
     pub checks: Vec<Check>,
+    /// Whether those that pass the last check wait until there is a full batch of them, which takes the rest of the attack and the
+    /// training step.
+    pub refill: bool,
     /// What an example weighs; weights are scaled to a sum of 1.
     pub weight: Formula,
     /// The loss.
@@ -94,6 +99,12 @@ impl Plan {
     /// Whether the attack must measure the moves of the outputs.
     pub fn measures_step(&self) -> bool {
         self.weight.uses_step() || self.checks.iter().any(|c| c.keep.uses_step())
+    }
+
+    /// Whether a pool is refilled: there is a check that the attack reaches.
+    pub fn refills(&self) -> bool {
+        let steps = self.attack.map_or(0, |a| a.steps);
+        self.refill && self.checks.iter().any(|c| c.iterate < steps)
     }
 
     /// Whether examples may be dropped.

@@ -8,6 +8,7 @@ pub mod load;
 pub mod mine;
 pub mod norm;
 pub mod pair;
+pub mod refill;
 pub mod start;
 pub mod stem;
 pub mod update;

@@ -84,7 +84,7 @@ impl Epoch {
 
     /// Whether this epoch ran HAM, on PGD-AT or TRADES.
     pub fn is_ham(&self) -> bool {
-        ["ham", "ham-trades"].iter().any(|name| self.method.eq_ignore_ascii_case(name))
+        self.method.split('-').next() == Some("ham")
     }
 
     /// What contradicts itself in this epoch, if anything does.

@@ -127,6 +127,8 @@ pub struct State {
     pub momenta: Vec<f32>,
     /// The moving average of the parameters, in the same layout, if the run keeps one.
     pub ema: Option<Vec<f32>>,
+    /// Who waits in the pool, if the run refills: see [`Engine::pool`](crate::engine::Engine::pool).
+    pub pool: Option<Vec<u32>>,
     /// What the epoch under way has counted.
     pub counts: Counts,
     /// Seconds of data, attack and update in the epoch under way.
@@ -154,14 +156,18 @@ pub fn write_state(path: &Path, net: &Net, state: &State) -> Result<()> {
     let raw = |dtype, len, bytes| TensorView::new(dtype, vec![len], bytes).expect("the shape is the values'");
     tensors.push(("counters", raw(Dtype::U64, counters.len(), bytemuck::cast_slice(&counters))));
     tensors.push(("scalars", raw(Dtype::F64, scalars.len(), bytemuck::cast_slice(&scalars))));
+    if let Some(pool) = &state.pool {
+        tensors.push(("pool", raw(Dtype::U32, pool.len(), bytemuck::cast_slice(pool))));
+    }
     write_safetensors(path, &tensors, &BTreeMap::new())
 }
 
-/// Reads a state file; `counters` is their expected number, `ema` whether the run keeps a moving average.
+/// Reads a state file; `counters` is their expected number, `ema` whether the run keeps a moving average, `pool` the words of its
+/// pool, if it has one.
 ///
 /// # Errors
 /// Where the file can't be read or does not belong to the network.
-pub fn read_state(path: &Path, net: &Net, counters: usize, ema: bool) -> Result<State> {
+pub fn read_state(path: &Path, net: &Net, counters: usize, ema: bool, pool: Option<usize>) -> Result<State> {
     let bytes = std::fs::read(path).map_err(Error::io(path, "cannot read the run's state"))?;
     let (file, _) = parse_safetensors(path, &bytes)?;
     let tensor = |name: &str, dtype: Dtype, shape: &[usize]| {
@@ -182,8 +188,10 @@ pub fn read_state(path: &Path, net: &Net, counters: usize, ema: bool) -> Result<
     };
     let momenta = arena("momentum")?;
     let ema = ema.then(|| arena("ema")).transpose()?;
+    let words = |len| Ok(bytemuck::pod_collect_to_vec(tensor("pool", Dtype::U32, &[len])?));
+    let pool = pool.map(words).transpose()?;
     let raw: Vec<u64> = bytemuck::pod_collect_to_vec(tensor("counters", Dtype::U64, &[counters])?);
     let s: Vec<f64> = bytemuck::pod_collect_to_vec(tensor("scalars", Dtype::F64, &[6])?);
     let counts = Counts::from_raw(&raw, s[0], net.arch.classes);
-    Ok(State { momenta, ema, counts, seconds: [s[1], s[2], s[3]], best: [s[4], s[5]] })
+    Ok(State { momenta, ema, pool, counts, seconds: [s[1], s[2], s[3]], best: [s[4], s[5]] })
 }

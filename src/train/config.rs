@@ -110,6 +110,7 @@ impl Config {
             begin_epoch: Some(o.begin_epoch.unwrap_or(default_begin(method, epochs))),
             keep_easy: Some(o.keep_easy.unwrap_or(Number(0.0))),
             weights: Some(o.weights.unwrap_or(Weights::Uniform)),
+            refill: Some(o.refill.unwrap_or(false)),
             eps: Some(eps),
             alpha: Some(alpha),
             steps: Some(o.steps.unwrap_or(10)),
@@ -169,6 +170,7 @@ impl Config {
             weights: o.weights.ok_or_else(|| set("weights"))?,
             begin_epoch: count("begin-epoch", o.begin_epoch, 1..=1_000_000)?,
             epochs: count("epochs", o.epochs, 1..=1_000_000)?,
+            refill: o.refill.unwrap_or(false),
             beta: o.beta.map(|b| number("beta", Some(b), 0.0..=1e6)).transpose()?.map(|b| b as f32),
         };
         let validation = number("validation", o.validation, 0.0..=1.0)?;

@@ -68,6 +68,8 @@ pub struct Trainer<'a, B: Backend> {
     /// Completed epochs.
     epochs: Vec<Epoch>,
     counts: Counts,
+    /// Who waits in the pool at the start, if a run that refills was picked up.
+    pool: Option<Vec<u32>>,
     seconds: [f64; 3],
     best: [f64; 2],
     program: Option<(TrainSpec, B::Recorded)>,
@@ -103,12 +105,15 @@ impl<'a, B: Backend> Trainer<'a, B> {
         let mut engine = Engine::new(backend, config.arch.clone(), false)?;
         let (train, held_out) = data.split_validation(config.validation, config.seed)?;
         let train = data.train.subset(&train)?;
-        let scene = engine.scene(
+        let mut scene = engine.scene(
             Images::from(&train),
             &train.labels,
             config.batch.min(train.len()),
             config.settings.attack.steps,
         )?;
+        if config.settings.refill {
+            engine.add_pool(&mut scene)?;
+        }
         // Without a validation split epochs are measured on the test set, and no checkpoint is called the best.
         let held_out = if held_out.is_empty() { data.test.clone() } else { data.train.subset(&held_out)? };
         let validation = if held_out.is_empty() {
@@ -129,6 +134,7 @@ impl<'a, B: Backend> Trainer<'a, B> {
             validation,
             epochs: Vec::new(),
             counts: Counts::default(),
+            pool: None,
             seconds: [0.0; 3],
             best: [-1.0; 2],
             program: None,
@@ -211,10 +217,12 @@ impl<'a, B: Backend> Trainer<'a, B> {
     }
 
     fn train_epoch(&mut self, epoch: usize, observer: &mut dyn Observer) -> Result<()> {
-        let (batches, capacity) = (self.batches(), self.scene.batch.capacity);
+        let capacity = self.scene.batch.capacity;
+        let spec = self.config.spec(epoch);
+        // Once more than the examples fill, for those that still wait in the pool.
+        let batches = self.batches() + usize::from(spec.plan.refills());
         let rates: Vec<f32> = (0..batches).map(|b| self.config.learning_rate(epoch, b, batches) as f32).collect();
         self.engine.set_learning_rates(&rates)?;
-        let spec = self.config.spec(epoch);
         if self.program.as_ref().is_none_or(|(s, _)| *s != spec) {
             self.program = None; // its memory goes before the next one's comes
             let program = self.engine.record_train(&self.scene, &spec)?;
@@ -231,11 +239,14 @@ impl<'a, B: Backend> Trainer<'a, B> {
         self.engine.begin(&self.scene, epoch as u32, &order)?;
         if self.counts.batches > 0 {
             self.engine.set_counts(&self.scene, &self.counts)?;
+            if let Some(pool) = self.pool.take() {
+                self.engine.set_pool(&self.scene, &pool)?;
+            }
         }
         let first = self.counts.batches as usize;
         let (mut glanced, mut saved) = (Instant::now() - GLANCE, Instant::now());
         for batch in first..batches {
-            let done = batch * capacity;
+            let done = (batch * capacity).min(total);
             if glanced.elapsed() >= GLANCE {
                 glanced = Instant::now();
                 let counts = self.engine.counts(&self.scene)?;

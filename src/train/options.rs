@@ -182,6 +182,11 @@ pub struct Options {
     /// HAM: how the kept examples' losses are weighted [default: uniform]
     #[arg(long, help_heading = "Method")]
     pub weights: Option<Weights>,
+    /// HAM: let those that pass the check wait until there is a full batch of them, which takes the rest of the attack and the
+    /// training step. A change of method: fewer steps, of examples that crossed under slightly older weights
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL",
+        hide_possible_values = true, help_heading = "Method")]
+    pub refill: Option<bool>,
     /// TRADES, MART: factor of the divergence [default: 6 and 5]
     #[arg(long, value_name = "BETA", help_heading = "Method")]
     pub beta: Option<Number>,

@@ -26,7 +26,13 @@ impl<B: Backend> Trainer<'_, B> {
         };
         let counters = self.scene.stats.counters.len;
         let state_path = self.run.path(&state);
-        let state = checkpoint::read_state(&state_path, &self.engine.net, counters, self.config.ema.is_some())?;
+        let state = checkpoint::read_state(
+            &state_path,
+            &self.engine.net,
+            counters,
+            self.config.ema.is_some(),
+            self.scene.pool.map(|p| p.words()),
+        )?;
         self.engine.set_weights(&Weights::from_state_dict(&self.engine.net, &checkpoint.dict, &path)?)?;
         self.engine.set_momenta(&state.momenta)?;
         if let Some(ema) = &state.ema {
@@ -44,6 +50,7 @@ impl<B: Backend> Trainer<'_, B> {
             return Err(Error::format(state_path, what));
         }
         (self.counts, self.seconds, self.best) = (state.counts, state.seconds, state.best);
+        self.pool = state.pool;
         Ok(true)
     }
 
@@ -77,6 +84,7 @@ impl<B: Backend> Trainer<'_, B> {
         let state = State {
             momenta: self.engine.momenta()?,
             ema: self.engine.ema()?,
+            pool: self.engine.pool(&self.scene)?,
             counts: self.counts.clone(),
             seconds: self.seconds,
             best: self.best,

@@ -213,5 +213,6 @@ pub fn pgd(eps: f32, alpha: f32, steps: usize) -> Pgd {
 /// HAM; PGD-AT where nothing is dropped, and standard training without an attack.
 pub fn plan(attack: Option<Pgd>, k_drop: &[usize], keep_easy: f32, weights: Weighting) -> Plan {
     let weight = weights.formula(attack.map_or(0, |a| a.steps));
-    Plan { name: "test", attack, checks: drop_easy(k_drop, keep_easy), weight, loss: TrainLoss::CrossEntropy }
+    let checks = drop_easy(k_drop, keep_easy);
+    Plan { name: "test", attack, checks, refill: false, weight, loss: TrainLoss::CrossEntropy }
 }

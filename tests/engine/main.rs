@@ -10,6 +10,7 @@ mod mine;
 mod naive;
 mod norm;
 mod pair;
+mod refill;
 mod state;
 mod training;
 mod update_account;

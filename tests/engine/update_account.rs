@@ -4,7 +4,7 @@ use crate::common::*;
 use ham_engine::backend::Backend;
 use ham_engine::cpu::simd::Level;
 use ham_engine::engine::Counts;
-use ham_engine::ops::account::{Account, NetPass, Tally, counter};
+use ham_engine::ops::account::{Account, NetPass, Part, Tally, counter};
 use ham_engine::ops::update::{Arenas, CleanPass, Ema, Update};
 use ham_engine::program::{Buf, Op};
 
@@ -124,7 +124,7 @@ fn update_is_skipped_when_nothing_is_live_or_the_run_halted() {
 fn account_counts() {
     let mut b = Bench::of_state(Level::detect(), 4, 3, 1);
     let (batch, data, stats) = (b.batch, b.data, b.stats);
-    let account = || Op::Account(Account { batch, data, stats });
+    let account = || Op::Account(Account { part: Part::Whole, batch, data, stats });
     let tally = |pass| Op::Tally(Tally { pass, step: None, stats });
     let step = |step| Op::Tally(Tally { pass: Dgrad, step: Some(step), stats });
     b.backend.write(data.control, 0, &[10u32, 100, 1]).unwrap();
@@ -188,10 +188,10 @@ fn a_loss_that_is_not_finite_marks_its_batch() {
         b.backend.write(batch.weight, 0, &[0.5f32, 0.5]).unwrap();
         b.backend.write(batch.loss, 0, &[1.0f32, 1.0]).unwrap();
         b.live(&[0, 1], 2);
-        b.run([Op::Account(Account { batch, data, stats })]);
+        b.run([Op::Account(Account { part: Part::Whole, batch, data, stats })]);
         assert_eq!(b.backend.read_all::<u64>(stats.counters).unwrap()[counter::HALTED], 0);
         b.backend.write(batch.loss, 0, &[1.0f32, bad]).unwrap();
-        b.run([Op::Account(Account { batch, data, stats })]);
+        b.run([Op::Account(Account { part: Part::Whole, batch, data, stats })]);
         assert_eq!(b.backend.read_all::<u64>(stats.counters).unwrap()[counter::HALTED], 2);
     }
 }

@@ -11,6 +11,7 @@ mod mine;
 mod moments;
 mod norm;
 mod pair;
+mod refill;
 mod run;
 mod start;
 mod stem;

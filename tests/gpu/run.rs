@@ -250,7 +250,8 @@ fn every_kernel_has_a_launcher_that_a_program_reaches() {
     let spec = TrainSpec { plan: Plan { checks: drop_easy(&[1, 2], 0.3), ..spec().plan }, ..spec() };
     let of = |method: Method| {
         let (attack, k_drop, weights) = (pgd(0.02, 0.005, 4), vec![2], Weighting::Uniform);
-        let settings = Settings { attack, k_drop, keep_easy: 0.0, weights, begin_epoch: 1, epochs: 1, beta: None };
+        let settings =
+            Settings { attack, k_drop, keep_easy: 0.0, weights, begin_epoch: 1, epochs: 1, refill: false, beta: None };
         TrainSpec { plan: method.plan(&settings, 1), ..spec.clone() }
     };
     for precision in [Precision::Fp32, Precision::Bf16] {

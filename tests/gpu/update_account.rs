@@ -8,7 +8,7 @@ use ham_engine::gpu::Precision;
 use ham_engine::gpu::driver::{Arg, Command, Driver, Launch};
 use ham_engine::gpu::kernels::Kernel;
 use ham_engine::gpu::sim::SimDriver;
-use ham_engine::ops::account::{Account, NetPass, Tally, counter};
+use ham_engine::ops::account::{Account, NetPass, Part, Tally, counter};
 use ham_engine::ops::update::{Arenas, CleanPass, Ema, Update};
 use ham_engine::program::{DType, Op, Phase, Shape};
 
@@ -98,7 +98,7 @@ fn account_equals_the_cpu_bit_by_bit() {
                 lab.write(lab.stats.loss, 0, &[0.1f64]);
                 let live: Vec<u32> = (0..loaded as u32).step_by(every).filter(|_| !none_live).collect();
                 lab.live(&live, loaded);
-                let account = Account { batch: lab.batch, data: lab.data, stats: lab.stats };
+                let account = Account { part: Part::Whole, batch: lab.batch, data: lab.data, stats: lab.stats };
                 lab.run([Op::Account(account)]);
                 assert_equal_accounts(&lab, &format!("{} live of {loaded} of {capacity}", live.len()));
             }
@@ -114,7 +114,7 @@ fn a_loss_that_is_not_finite_marks_its_batch() {
         lab.write(lab.batch.loss, 0, &[1.0f32, bad]);
         lab.write(lab.stats.counters, counter::BATCHES, &[6u64]);
         lab.live(&[0, 1], 2);
-        let account = Account { batch: lab.batch, data: lab.data, stats: lab.stats };
+        let account = Account { part: Part::Whole, batch: lab.batch, data: lab.data, stats: lab.stats };
         lab.run([Op::Account(account)]);
         let [cpu, gpu] = lab.read::<u64>(lab.stats.counters);
         assert_eq!(cpu, gpu, "{bad}");

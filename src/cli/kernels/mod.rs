@@ -312,6 +312,7 @@ impl SubjectArgs {
                     name: if k_drop.is_empty() { "PGD-AT" } else { "HAM" },
                     attack: Some(attack),
                     checks: drop_easy(&k_drop, 0.0),
+                    refill: false,
                     weight: Weights::Uniform.formula(steps),
                     loss: TrainLoss::CrossEntropy,
                 },

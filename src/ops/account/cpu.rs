@@ -1,4 +1,4 @@
-use super::{Account, NetPass, Tally, counter};
+use super::{Account, NetPass, Part, Tally, counter};
 use crate::cpu::context::{Context, CpuOp};
 use crate::ops::load::control;
 
@@ -21,17 +21,30 @@ impl CpuOp for Account {
     fn run(&self, cx: &Context) {
         let (b, s) = (&self.batch, &self.stats);
         let loaded = cx.read::<u32>(b.live)[1] as usize;
-        if loaded == 0 {
-            return;
-        }
         let (label, kappa, crossed) = (cx.read::<u32>(b.label), cx.read::<u32>(b.kappa), cx.read::<u32>(b.crossed));
         // SAFETY: this op runs alone, and these are three buffers.
         let (count, total, control) =
             unsafe { (cx.buf::<u64>(s.counters), cx.buf::<f64>(s.loss), cx.buf::<u32>(self.data.control)) };
+        // A mini-batch without examples is one beyond the end.
+        if count[counter::HALTED] != 0 || self.part == Part::Whole && loaded == 0 {
+            return;
+        }
         let classes = counter::CLASSES;
-        for position in 0..loaded {
-            count[classes + label[position] as usize] += 1;
-            count[classes + 3 * s.classes + (kappa[position] as usize).min(s.kappas - 1)] += 1;
+        let kappas = |position: usize| classes + 3 * s.classes + (kappa[position] as usize).min(s.kappas - 1);
+        if self.part.loaded() {
+            let keep = cx.read::<u32>(b.keep);
+            for position in 0..loaded {
+                count[classes + label[position] as usize] += 1;
+                // Of those that stay it may change yet.
+                if self.part.live() || keep[position] == 0 {
+                    count[kappas(position)] += 1;
+                }
+            }
+            count[counter::EXAMPLES] += loaded as u64;
+            control[control::CURSOR] += loaded as u32;
+        }
+        if !self.part.live() {
+            return;
         }
         let mut loss = 0.0f64;
         for slot in 0..cx.n {
@@ -39,9 +52,11 @@ impl CpuOp for Account {
             let class = label[position] as usize;
             count[classes + s.classes + class] += 1;
             count[classes + 2 * s.classes + class] += (crossed[position] == 0) as u64;
+            if !self.part.loaded() {
+                count[kappas(position)] += 1;
+            }
             loss += cx.read::<f32>(b.weight)[position] as f64 * cx.read::<f32>(b.loss)[position] as f64;
         }
-        count[counter::EXAMPLES] += loaded as u64;
         count[counter::KEPT] += cx.n as u64;
         count[counter::BATCHES] += 1;
         count[counter::SKIPPED] += (cx.n == 0) as u64;
@@ -49,6 +64,5 @@ impl CpuOp for Account {
         if !loss.is_finite() {
             count[counter::HALTED] = count[counter::BATCHES];
         }
-        control[control::CURSOR] += loaded as u32;
     }
 }

@@ -17,12 +17,19 @@ const NO_PHASE: u32 = Phase::ALL.len() as u32;
 struct AccountDims {
     classes: u32,
     kappas: u32,
+    loaded: u32,
+    live: u32,
 }
 
 impl GpuOp for Account {
     fn launch(&self, cx: &mut Recorder) -> Result<()> {
         let (b, s) = (&self.batch, &self.stats);
-        let dims = AccountDims { classes: s.classes as u32, kappas: s.kappas as u32 };
+        let dims = AccountDims {
+            classes: s.classes as u32,
+            kappas: s.kappas as u32,
+            loaded: self.part.loaded().into(),
+            live: self.part.live().into(),
+        };
         let args = [
             Arg::Out(cx.buf(s.counters)),
             Arg::Out(cx.buf(s.loss)),
@@ -30,6 +37,7 @@ impl GpuOp for Account {
             Arg::In(cx.buf(b.label)),
             Arg::In(cx.buf(b.kappa)),
             Arg::In(cx.buf(b.crossed)),
+            Arg::In(cx.buf(b.keep)),
             Arg::In(cx.buf(b.weight)),
             Arg::In(cx.buf(b.loss)),
             Arg::In(cx.buf(b.position)),

@@ -82,10 +82,36 @@ pub struct Tally {
     pub stats: Stats,
 }
 
-/// Closes a mini-batch: counts it, adds its loss (weights times cross-entropy), marks a loss that is not finite, and moves
-/// the cursor of the data set.
+/// What of a mini-batch is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// All of it.
+    Whole,
+    /// What was loaded, and the kappa of who was dropped: the live examples go into a pool.
+    Loaded,
+    /// The rest: the live examples come from a pool.
+    Refilled,
+}
+
+impl Part {
+    /// Whether the loaded examples are counted.
+    fn loaded(self) -> bool {
+        self != Part::Refilled
+    }
+
+    /// Whether the live examples are counted, and the mini-batch.
+    fn live(self) -> bool {
+        self != Part::Loaded
+    }
+}
+
+/// Counts a mini-batch or a part of it: the loaded examples, which moves the cursor of the data set; and the live ones, which
+/// closes the mini-batch, adds its loss (weights times cross-entropy) and marks a loss that is not finite. A run that has
+/// halted counts nothing.
 #[derive(Clone, Debug)]
 pub struct Account {
+    /// What is counted.
+    pub part: Part,
     /// The batch.
     pub batch: Batch,
     /// The data set.
