@@ -192,8 +192,8 @@ fn tests(comparison: &Comparison) -> Vec<String> {
         return Vec::new();
     }
     let mut lines: Vec<String> = table.lines().collect();
-    let note = "Differences to the baseline's run of the same seed, mean ± SD, in % points. Two-sided p of the paired t-test, \
-                and of the exact sign-flip permutation test, which can't be below 2/2^n of n seeds.";
+    let note = "Differences to the baseline's run of the same seed, mean ± SD, in % points. Two-sided p of the paired \
+        t-test, and of the exact sign-flip permutation test, which can't be below 2/2^n of n seeds.";
     lines.extend(wrap(note, COMPARISON_WIDTH));
     lines
 }

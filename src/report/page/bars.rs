@@ -63,7 +63,8 @@ pub(super) fn bars(title: &str, class_names: &[String], of: &[Bars]) -> Markup {
                             Some(a) => {
                                 rect.{"f" (b.look % COLOURS) " " (fill(b.look))} x=(LEFT) y=(format!("{y:.1}"))
                                     width=(format!("{:.1}", x(a.accuracy) - LEFT)) height=(bar - 1.0) {}
-                                path.whisker d=(format!("M{0:.1} {1:.1}v4m0 -2H{2:.1}m0 -2v4", x(a.low), middle - 2.5, x(a.high))) {}
+                                @let (low, high) = (x(a.low), x(a.high));
+                                path.whisker d=(format!("M{low:.1} {:.1}v4m0 -2H{high:.1}m0 -2v4", middle - 2.5)) {}
                                 text.number x=(format!("{:.1}", x(a.high) + 4.0)) y=(format!("{:.1}", middle + 3.0)) {
                                     (format!("{:.0}", 100.0 * a.accuracy))
                                     @if class == b.fairness.worst_class { tspan.worst { " ◂ worst" } }

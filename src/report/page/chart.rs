@@ -59,11 +59,15 @@ pub(super) fn lines(axes: &Axes, series: &[Line]) -> Markup {
             svg viewBox=(format!("0 0 {WIDTH} {HEIGHT}")) role="img" aria-label=(axes.title) {
                 @for tick in multiples(0.0, top, y_step, 12) {
                     path.grid d=(format!("M{LEFT} {0:.1}H{RIGHT}", y(tick))) {}
-                    text x=(LEFT - 5.0) y=(format!("{:.1}", y(tick) + 4.0)) text-anchor="end" { (tick_label(tick, y_step)) }
+                    text x=(LEFT - 5.0) y=(format!("{:.1}", y(tick) + 4.0)) text-anchor="end" {
+                        (tick_label(tick, y_step))
+                    }
                 }
                 @for tick in multiples(low, high, x_step, 20) {
                     path.axis d=(format!("M{:.1} {BOTTOM}v4", x(tick))) {}
-                    text x=(format!("{:.1}", x(tick))) y=(BOTTOM + 16.0) text-anchor="middle" { (tick_label(tick, x_step)) }
+                    text x=(format!("{:.1}", x(tick))) y=(BOTTOM + 16.0) text-anchor="middle" {
+                        (tick_label(tick, x_step))
+                    }
                 }
                 path.axis d=(format!("M{LEFT} {TOP}V{BOTTOM}H{RIGHT}")) {}
                 text x=((LEFT + RIGHT) / 2.0) y=(HEIGHT - 6.0) text-anchor="middle" { (axes.x) }
@@ -77,14 +81,16 @@ pub(super) fn lines(axes: &Axes, series: &[Line]) -> Markup {
                         text-anchor=(if right { "start" } else { "end" }) { (says) }
                 }
                 @for line in series {
-                    @let known: Vec<(f64, f64)> = line.points.iter().copied().filter(|p| p.0.is_finite() && p.1.is_finite()).collect();
+                    @let known: Vec<(f64, f64)> =
+                        line.points.iter().copied().filter(|p| p.0.is_finite() && p.1.is_finite()).collect();
                     @let corners: Vec<(f64, f64)> = if axes.steps {
                         known.iter().flat_map(|&(a, b)| [(a - 0.5, b), (a + 0.5, b)]).collect()
                     } else {
                         known.clone()
                     };
                     g.{"c" (line.look % COLOURS)} {
-                        path.line stroke-dasharray=[dash(line.look)] d=(path(corners.iter().map(|p| (x(p.0), y(p.1))))) {}
+                        @let at = corners.iter().map(|p| (x(p.0), y(p.1)));
+                        path.line stroke-dasharray=[dash(line.look)] d=(path(at)) {}
                         // The last and about ten others: as many as show without hiding the line.
                         @for &(a, b) in known.iter().rev().step_by(known.len().div_ceil(10).max(1)) {
                             (marker(line.look, x(a), y(b)))

@@ -41,22 +41,21 @@ pub(super) fn heat(h: &Heat) -> Markup {
                 @for (i, (name, cells)) in h.rows.iter().enumerate() {
                     @let y = TOP + high * i as f64;
                     @if i.is_multiple_of(rows_every) {
-                        text x=(format!("{:.1}", left - 5.0)) y=(format!("{:.1}", y + high / 2.0 + 4.0)) text-anchor="end" {
-                            (clip(name, 14))
-                        }
+                        text x=(format!("{:.1}", left - 5.0)) y=(format!("{:.1}", y + high / 2.0 + 4.0))
+                            text-anchor="end" { (clip(name, 14)) }
                     }
                     @for (j, share) in cells.iter().enumerate() {
                         @if let Some(share) = share.filter(|s| s.is_finite()) {
                             @let x = left + wide * j as f64;
                             @if share > 0.0 {
-                                rect.heat x=(format!("{x:.1}")) y=(format!("{y:.1}")) width=(format!("{wide:.1}"))
-                                    height=(format!("{high:.1}")) fill-opacity=(format!("{:.3}", share.clamp(0.0, 1.0))) {}
+                                rect.heat x=(format!("{x:.1}")) y=(format!("{y:.1}"))
+                                    width=(format!("{wide:.1}")) height=(format!("{high:.1}"))
+                                    fill-opacity=(format!("{:.3}", share.clamp(0.0, 1.0))) {}
                             }
                             @if columns <= NUMBERED && high > 15.0 {
-                                text.{"cell " (if share > 0.6 { "on" } else { "off" })} x=(format!("{:.1}", x + wide / 2.0))
-                                    y=(format!("{:.1}", y + high / 2.0 + 4.0)) text-anchor="middle" {
-                                    (format!("{:.0}", 100.0 * share))
-                                }
+                                text.{"cell " (if share > 0.6 { "on" } else { "off" })}
+                                    x=(format!("{:.1}", x + wide / 2.0)) y=(format!("{:.1}", y + high / 2.0 + 4.0))
+                                    text-anchor="middle" { (format!("{:.0}", 100.0 * share)) }
                             }
                         }
                     }
@@ -66,7 +65,8 @@ pub(super) fn heat(h: &Heat) -> Markup {
                         text-anchor="middle" { (clip(name, 6)) }
                 }
                 path.axis d=(format!("M{left:.1} {TOP}V{bottom:.1}H{:.1}", left + wide * columns as f64)) {}
-                text x=(format!("{:.1}", (left + WIDTH) / 2.0)) y=(format!("{:.1}", height - 5.0)) text-anchor="middle" { (h.x) }
+                text x=(format!("{:.1}", (left + WIDTH) / 2.0)) y=(format!("{:.1}", height - 5.0))
+                    text-anchor="middle" { (h.x) }
             }
         }
     }

@@ -3,11 +3,10 @@
 use super::bars::{Bars, bars, hatchings};
 use super::chart::{Axes, Line, lines};
 use super::details::{self, Text};
-use super::heat::{Heat, heat};
 use super::markdown::pictured;
 use super::pictures::{Pictures, Verdict};
 use super::record::{Group, Record};
-use super::{Page, cost};
+use super::{Page, cost, mining};
 use crate::Result;
 use crate::report::table::class_name;
 use crate::report::{Epoch, created_by};
@@ -80,7 +79,11 @@ fn side_by_side(page: &Page) -> Markup {
             (line("Seconds per epoch, without evaluation", |e| Some(e.train_seconds)))
             @if let Some(attack) = &strongest {
                 @let of: Vec<Bars> = page.groups.iter().enumerate().filter_map(|(look, g)| Some(Bars {
-                    name: if g.runs.len() > 1 { format!("{}, seed {}", g.name, g.first().seed()) } else { g.name.clone() },
+                    name: if g.runs.len() > 1 {
+                        format!("{}, seed {}", g.name, g.first().seed())
+                    } else {
+                        g.name.clone()
+                    },
                     look,
                     fairness: &g.first().under(attack)?.fairness,
                 })).collect();
@@ -122,13 +125,18 @@ fn section(page: &Page, i: usize) -> Result<Markup> {
             h2 { (group.name) }
             @if group.runs.len() > 1 { p.note { "In detail: seed " (run.seed()) "." } }
             div.table { table {
-                tbody { @for (name, value) in details::what(run) { tr { th scope="row" { (name) } td.text { (value) } } } }
+                tbody {
+                    @for (name, value) in details::what(run) { tr { th scope="row" { (name) } td.text { (value) } } }
+                }
             } }
             details { summary { "All options" } pre { (run.options.to_toml()) } }
             @if !attacks.is_empty() {
                 h3 { "Accuracy and fairness" }
                 (table(&details::fairness(run, names, baseline)))
-                p.note { "Intervals: 95 %, Wilson's. Gap: best minus worst class. SD: over the classes. NSD: SD / accuracy of all." }
+                p.note {
+                    "Intervals: 95 %, Wilson's. Gap: best minus worst class. SD: over the classes. "
+                    "NSD: SD / accuracy of all."
+                }
             }
             @if !run.epochs.is_empty() || !attacks.is_empty() {
                 div.grid {
@@ -139,7 +147,8 @@ fn section(page: &Page, i: usize) -> Result<Markup> {
                         (bars("Accuracy per class, 95 % Wilson intervals", names, &of))
                     }
                     (live(&stretches))
-                    (mining(run, names))
+                    @if let Some(a) = attacks.last() { (mining::confusion(&a.name, &a.fairness, names)) }
+                    (mining::figures(run, names))
                 }
             }
             @if !attacks.is_empty() {
@@ -148,7 +157,9 @@ fn section(page: &Page, i: usize) -> Result<Markup> {
             @if !stretches.is_empty() {
                 h3 { "Cost" }
                 (table(&cost_text))
-                p.note { "A unit is one forward pass of one example; a gradient to the input or to the weights is another." }
+                p.note {
+                    "A unit is one forward pass of one example; a gradient to the input or to the weights is another."
+                }
             }
             @if let Some(pictures) = pictures { (pictures) }
         }
@@ -203,35 +214,6 @@ fn live(stretches: &[cost::Stretch]) -> Markup {
     }
 }
 
-/// Who was kept, and how often examples were right along the attack.
-fn mining(run: &Record, class_names: &[String]) -> Markup {
-    let epochs: Vec<String> = run.epochs.iter().map(|e| e.epoch.to_string()).collect();
-    let classes = run.epochs.iter().map(|e| e.kept_per_class.len()).max().unwrap_or(0);
-    let kept = |e: &Epoch, class: usize| {
-        let (kept, all) = (*e.kept_per_class.get(class)?, *e.examples_per_class.get(class)?);
-        (all > 0).then(|| kept as f64 / all as f64)
-    };
-    let dropped = run.epochs.iter().any(|e| e.kept < e.examples);
-    let rows = (0..classes).map(|c| (class_name(class_names, c), run.epochs.iter().map(|e| kept(e, c)).collect()));
-    let kept = Heat { title: "Kept share of each class, %", x: "epoch", columns: epochs.clone(), rows: rows.collect() };
-    let kappas = run.epochs.iter().map(|e| e.kappa_histogram.len()).max().unwrap_or(0);
-    let share = |e: &Epoch, k: usize| {
-        let all: u64 = e.kappa_histogram.iter().sum();
-        Some(*e.kappa_histogram.get(k)? as f64 / (all > 0).then_some(all)? as f64)
-    };
-    let rows = (0..kappas).rev().map(|k| (format!("kappa {k}"), run.epochs.iter().map(|e| share(e, k)).collect()));
-    let kappa = Heat {
-        title: "Examples by kappa: at how many iterates they were right, %",
-        x: "epoch",
-        columns: epochs,
-        rows: rows.collect(),
-    };
-    html! {
-        @if dropped { (heat(&kept)) }
-        @if kappas > 1 { (heat(&kappa)) }
-    }
-}
-
 /// Images beside what the attack made of them.
 fn pairs(p: &Pictures, class_names: &[String]) -> Result<Markup> {
     let says = |v: &Verdict| {
@@ -239,17 +221,25 @@ fn pairs(p: &Pictures, class_names: &[String]) -> Result<Markup> {
         format!("{name}, {:.0} % sure", 100.0 * v.confidence)
     };
     let mark = |v: &Verdict| if v.class == p.class { "✓" } else { "✗" };
+    let seen = |what: &str, image: &str, v: &Verdict| {
+        html! {
+            div { img src=(image) alt={ (what) " image, seen as " (says(v)) }; (what) ": " (mark(v)) " " (says(v)) }
+        }
+    };
     let images: Vec<_> = p.pairs.iter().map(|pair| Ok((pair, p.uris(pair)?))).collect::<Result<_>>()?;
     let by = p.amplification();
     Ok(html! {
         h3 { "Under attack: " (class_name(class_names, p.class)) ", the worst class" }
-        p.note { (pictured(p, class_names)) " Shown are first those that the attack turned. The difference is amplified "
-            (format!("{by:.1}")) " times, around grey." }
+        p.note {
+            (pictured(p, class_names))
+            " Shown are first those that the attack turned. The difference is amplified "
+            (format!("{by:.1}")) " times, around grey."
+        }
         div.pairs {
             @for (pair, [clean, attacked, difference]) in &images {
                 div.pair {
-                    div { img src=(clean) alt={ "clean image, seen as " (says(&pair.clean.1)) }; "clean: " (mark(&pair.clean.1)) " " (says(&pair.clean.1)) }
-                    div { img src=(attacked) alt={ "attacked image, seen as " (says(&pair.attacked.1)) }; "attacked: " (mark(&pair.attacked.1)) " " (says(&pair.attacked.1)) }
+                    (seen("clean", clean, &pair.clean.1))
+                    (seen("attacked", attacked, &pair.attacked.1))
                     div { img src=(difference) alt="their difference, amplified"; (format!("difference × {by:.1}")) }
                 }
             }

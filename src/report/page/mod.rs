@@ -9,6 +9,7 @@ mod details;
 mod heat;
 mod html;
 mod markdown;
+mod mining;
 pub mod pictures;
 pub mod record;
 

@@ -57,8 +57,8 @@ pub struct Pictures {
 }
 
 impl Pictures {
-    /// Takes up to `show` of these pairs of `class`: first those that the attack turned, then those that withstood, then
-    /// those that were wrong before; each in their order.
+    /// Takes up to `show` of these pairs of `class`: first those that the attack turned, then those that withstood,
+    /// then those that were wrong before; each in their order.
     pub fn choose(attack: String, eps: f32, class: usize, image: Shape, pairs: Vec<Pair>, show: usize) -> Pictures {
         let right = |v: &Verdict| v.class == class;
         let kind = |p: &Pair| match (right(&p.clean.1), right(&p.attacked.1)) {
