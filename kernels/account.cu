@@ -1,18 +1,20 @@
 // The counters of an epoch, the end of a mini-batch, and the time of phases. src/ops/account/mod.rs has the counters' order.
 //
 //   tally    fprop, dgrad, wgrad += passes * live;  the counter of each of some steps of the attack += live
-//   account  of the loaded: examples and cursor += loaded; per class, and kappas, the last bin for all larger ones;
-//            of the live: kept += live, batches += 1, skipped += (live == 0); per class, kept and kept and right;
+//   account  of the loaded: examples and cursor += loaded; per class, and kappas per class, the last bin for all larger ones;
+//            of the dropped (loaded, not live): the bin of their confidence, per class;
+//            of the live: kept += live, batches += 1, skipped += (live == 0); per class, kept, kept and right, and the bin of
+//            their confidence;
 //            loss += live * sum over live of weight*loss; a sum that is not finite marks its batch as halted.
 //            The loaded alone: kappas of the dropped only. The live alone: their kappas too. Nothing once halted, nor both
 //            without a loaded example.
 //   mark     time of the phase that ends += now - last mark; last mark = now
 //
-// counters  u64 [8 + 3*classes + kappas + steps] in and out
+// counters  u64 [8 + (3 + kappas + 20)*classes + steps] in and out
 // total     f64 [1] in and out: the loss
 // control   u32 [3] in and out: the first is the cursor
-// label     u32 [capacity] in, by position, as are kappa, crossed and keep (u32), weight and loss (f32)
-// position  u32 [capacity] in: the position of a slot
+// label     u32 [capacity] in, by position, as are kappa and crossed (u32), confidence, weight and loss (f32)
+// position  u32 [capacity] in: the position of a slot, increasing
 // live      u32 [2] in: live, loaded
 // times     u64 [4] in and out: nanoseconds of three phases, and when the last mark was passed
 //
@@ -39,6 +41,8 @@ extern "C" __global__ void tally(u64* __restrict__ counters, const u32* __restri
 }
 
 constexpr u32 ACCOUNT_THREADS = 256;
+// Bins of a histogram of probabilities.
+constexpr u32 BINS = 10;
 
 struct AccountDims {
     u32 classes;
@@ -48,9 +52,22 @@ struct AccountDims {
     u32 live;
 };
 
+// Whether a slot of the first n has this position.
+__device__ __forceinline__ bool is_live(const u32* __restrict__ position, u32 n, u32 wanted) {
+    u32 low = 0, high = n;
+    while (low < high) {
+        u32 middle = (low + high) / 2;
+        if (position[middle] < wanted) low = middle + 1;
+        else high = middle;
+    }
+    return low < n && position[low] == wanted;
+}
+
+__device__ __forceinline__ u32 bin_of(float probability) { return min((u32)(probability * (float)BINS), BINS - 1); }
+
 extern "C" __global__ void __launch_bounds__(ACCOUNT_THREADS)
     account(u64* __restrict__ counters, double* __restrict__ total, u32* __restrict__ control, const u32* __restrict__ label,
-            const u32* __restrict__ kappa, const u32* __restrict__ crossed, const u32* __restrict__ keep,
+            const u32* __restrict__ kappa, const u32* __restrict__ crossed, const float* __restrict__ confidence,
             const float* __restrict__ weight, const float* __restrict__ loss, const u32* __restrict__ position,
             const u32* __restrict__ live, AccountDims d) {
     __shared__ double terms[ACCOUNT_THREADS];
@@ -58,11 +75,16 @@ extern "C" __global__ void __launch_bounds__(ACCOUNT_THREADS)
     if (counters[HALTED] != 0 || (d.loaded && d.live && loaded == 0)) return;
     u64 *examples = counters + CLASSES, *kept = examples + d.classes, *right = kept + d.classes;
     u64* kappas = right + d.classes;
+    u64* kept_bins = kappas + d.classes * d.kappas + d.kappas - 1;
+    u64* dropped_bins = kept_bins + d.classes * BINS;
     if (d.loaded) {
         for (u32 i = t; i < loaded; i += ACCOUNT_THREADS) {
-            atomicAdd(examples + label[i], 1ull);
+            u32 c = label[i];
+            bool dropped = !is_live(position, n, i);
+            atomicAdd(examples + c, 1ull);
             // Of those that stay it may change yet.
-            if (d.live || keep[i] == 0) atomicAdd(kappas + min(kappa[i], d.kappas - 1), 1ull);
+            if (d.live || dropped) atomicAdd(kappas + c * d.kappas + min(kappa[i], d.kappas - 1), 1ull);
+            if (dropped) atomicAdd(dropped_bins + c * BINS + bin_of(confidence[i]), 1ull);
         }
         if (t == 0) {
             counters[EXAMPLES] += loaded;
@@ -76,7 +98,8 @@ extern "C" __global__ void __launch_bounds__(ACCOUNT_THREADS)
             u32 p = position[first + t], c = label[p];
             atomicAdd(kept + c, 1ull);
             if (crossed[p] == 0) atomicAdd(right + c, 1ull);
-            if (!d.loaded) atomicAdd(kappas + min(kappa[p], d.kappas - 1), 1ull);
+            if (!d.loaded) atomicAdd(kappas + c * d.kappas + min(kappa[p], d.kappas - 1), 1ull);
+            atomicAdd(kept_bins + c * BINS + bin_of(confidence[p]), 1ull);
             terms[t] = (double)weight[p] * (double)loss[p];
         }
         __syncthreads();

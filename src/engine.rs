@@ -9,7 +9,7 @@ use crate::net::eval_pass::EvalPass;
 use crate::net::state::Weights;
 use crate::net::train_pass::TrainPass;
 use crate::net::{Arch, Net};
-use crate::ops::account::{NetPass, Part, Stats, counter};
+use crate::ops::account::{BINS, NetPass, Part, Stats, counter};
 use crate::ops::head::Loss;
 use crate::ops::load::{LoadBatch, Resident, control};
 use crate::ops::mine::Weigh;
@@ -99,10 +99,14 @@ pub struct Counts {
     pub class_kept: Vec<u64>,
     /// Kept examples that the last forward pass classified right, per class.
     pub class_correct: Vec<u64>,
-    /// Examples by kappa, 0 to K.
-    pub kappa: Vec<u64>,
+    /// Examples by kappa, 0 to K, per class.
+    pub class_kappa: Vec<Vec<u64>>,
     /// Examples that took part in each step of the attack.
     pub live: Vec<u64>,
+    /// Kept examples by the true class's probability in the last forward pass, in [`BINS`] bins over [0, 1], per class.
+    pub class_confidence: Vec<Vec<u64>>,
+    /// Dropped examples by that in the pass that decided.
+    pub class_dropped_confidence: Vec<Vec<u64>>,
 }
 
 impl Counts {
@@ -125,7 +129,16 @@ impl Counts {
     pub fn to_raw(&self) -> (Vec<u64>, f64) {
         let head =
             [self.examples, self.kept, self.batches, self.skipped, self.fprop, self.dgrad, self.wgrad, self.halted];
-        let parts = [&head[..], &self.class_examples, &self.class_kept, &self.class_correct, &self.kappa, &self.live];
+        let parts = [
+            &head[..],
+            &self.class_examples,
+            &self.class_kept,
+            &self.class_correct,
+            &self.class_kappa.concat(),
+            &self.live,
+            &self.class_confidence.concat(),
+            &self.class_dropped_confidence.concat(),
+        ];
         (parts.concat(), self.loss)
     }
 
@@ -135,9 +148,13 @@ impl Counts {
             let start = counter::CLASSES + i * classes;
             raw[start..start + classes].to_vec()
         };
-        let rest = &raw[counter::CLASSES + 3 * classes..];
-        // A bin for each kappa of 0 to K, then a counter for each of K steps.
-        let (kappa, live) = rest.split_at(rest.len().div_ceil(2));
+        let head = counter::CLASSES + 3 * classes;
+        let (rest, bins) = raw[head..].split_at(raw.len() - head - 2 * classes * BINS);
+        let (confidence, dropped) = bins.split_at(classes * BINS);
+        // For each class a bin for each kappa of 0 to K, then a counter for each of K steps.
+        let kappas = (rest.len() + 1) / (classes + 1);
+        let (kappa, live) = rest.split_at(classes * kappas);
+        let by_class = |counts: &[u64], bins: usize| counts.chunks(bins).map(<[u64]>::to_vec).collect();
         Counts {
             examples: raw[counter::EXAMPLES],
             kept: raw[counter::KEPT],
@@ -151,8 +168,10 @@ impl Counts {
             class_examples: part(0),
             class_kept: part(1),
             class_correct: part(2),
-            kappa: kappa.to_vec(),
+            class_kappa: by_class(kappa, kappas),
             live: live.to_vec(),
+            class_confidence: by_class(confidence, BINS),
+            class_dropped_confidence: by_class(dropped, BINS),
         }
     }
 }

@@ -8,6 +8,7 @@ mod devices;
 mod eval;
 mod export;
 mod kernels;
+mod report;
 mod terminal;
 mod train;
 
@@ -33,6 +34,7 @@ enum Command {
     Eval(eval::Args),
     Attack(attack::Args),
     Bench(Box<bench::Args>),
+    Report(report::Args),
     Export(export::ExportArgs),
     Import(export::ImportArgs),
     Data(data::Args),
@@ -55,6 +57,7 @@ pub fn main() -> ExitCode {
         Command::Eval(args) => eval::run(args),
         Command::Attack(args) => attack::run(args),
         Command::Bench(args) => bench::run(*args),
+        Command::Report(args) => report::run(args),
         Command::Export(args) => export::export(args),
         Command::Import(args) => export::import(args),
         Command::Data(args) => data::run(args),

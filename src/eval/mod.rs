@@ -144,6 +144,6 @@ impl Examined {
         if halted != 0 {
             return Err(Error::NotFinite);
         }
-        Ok(Some(ClassCounts { correct: class_correct, total: class_kept }))
+        Ok(Some(ClassCounts { correct: class_correct, total: class_kept, ..ClassCounts::default() }))
     }
 }

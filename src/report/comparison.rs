@@ -1,6 +1,7 @@
 //! What methods cost and what they buy, side by side: the result of `ham-engine bench`, as data.
 
 use super::AttackResult;
+use super::paired::Paired;
 use crate::fsio::write_atomic;
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -172,6 +173,20 @@ impl Comparison {
     pub fn classes(&self) -> usize {
         let attacks = self.methods.iter().flat_map(|m| &m.results).flat_map(|r| &r.attacks);
         attacks.map(|a| a.fairness.per_class.len()).max().unwrap_or(0)
+    }
+
+    /// A number of a method's results under the attack `name` minus that of the baseline with the same seed; none for
+    /// the baseline itself, or without a seed in common.
+    pub fn against_baseline(
+        &self,
+        row: &MethodRow,
+        name: &str,
+        value: impl Fn(&AttackResult) -> Option<f64>,
+    ) -> Option<Paired> {
+        let baseline = self.baseline_row().filter(|b| b.method != row.method)?;
+        let of = |r: &SeedResult| r.attacks.iter().find(|a| a.name == name).and_then(&value);
+        let pair = |r: &SeedResult| Some(of(r)? - of(baseline.results.iter().find(|b| b.seed == r.seed)?)?);
+        Paired::of(&row.results.iter().filter_map(pair).collect::<Vec<f64>>())
     }
 
     /// The baseline's row; none where it is not one of the methods.

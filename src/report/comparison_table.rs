@@ -1,6 +1,7 @@
 //! The tables of a comparison: what each method costs and, where methods were trained, what that buys.
 
 use super::comparison::{Comparison, MethodRow, Spread};
+use super::paired::Paired;
 use super::table::{clip, fit};
 use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{Cell, CellAlignment, Table};
@@ -34,6 +35,7 @@ pub fn comparison_table(comparison: &Comparison) -> String {
     let mut lines = costs(comparison);
     if !comparison.attacks().is_empty() {
         lines.extend(gains(comparison));
+        lines.extend(tests(comparison));
     }
     lines.extend(wrap(&circumstances(comparison), COMPARISON_WIDTH));
     lines.join("\n") + "\n"
@@ -148,6 +150,51 @@ fn gains(comparison: &Comparison) -> Vec<String> {
         if several { "Mean ± SD over the seeds. " } else { "" }
     );
     lines.extend(wrap(&note, COMPARISON_WIDTH));
+    lines
+}
+
+/// Paired tests of each method against the baseline; no line with fewer than two seeds in common.
+fn tests(comparison: &Comparison) -> Vec<String> {
+    let mut table = Table::new();
+    table.load_style(UTF8_FULL_CONDENSED);
+    table.set_header(header(
+        [
+            "attack",
+            "method",
+            "seeds",
+            "accuracy\ndifference",
+            "p\nt",
+            "p\nflips",
+            "worst class\ndifference",
+            "p\nt",
+            "p\nflips",
+        ],
+        2,
+    ));
+    type Value = fn(&super::AttackResult) -> Option<f64>;
+    let values: [Value; 2] = [|a| Some(a.fairness.mean), |a| Some(a.fairness.worst)];
+    for attack in comparison.attacks() {
+        for m in &comparison.methods {
+            let found = values.map(|value| comparison.against_baseline(m, &attack, value).filter(|p| p.pairs > 1));
+            let [Some(all), Some(worst)] = found else { continue };
+            let names = [clip(&attack, ATTACK_WIDTH), wrap(&m.method, METHOD_WIDTH).join("\n")];
+            let p = |p: Option<f64>| p.map_or(MISSING.to_owned(), |p| fit(p, 6, 4));
+            let cells = |t: Paired| {
+                let difference = format!("{:+.2} ± {}", 100.0 * t.mean, fit(100.0 * t.sd, 5, 2));
+                [difference, p(t.t_test), p(t.sign_flip)]
+            };
+            let numbers = [all.pairs.to_string()].into_iter().chain(cells(all)).chain(cells(worst));
+            let numbers = numbers.map(|s| Cell::new(s).set_alignment(CellAlignment::Right));
+            table.add_row(names.map(Cell::new).into_iter().chain(numbers));
+        }
+    }
+    if table.is_empty() {
+        return Vec::new();
+    }
+    let mut lines: Vec<String> = table.lines().collect();
+    let note = "Differences to the baseline's run of the same seed, mean ± SD, in % points. Two-sided p of the paired \
+        t-test, and of the exact sign-flip permutation test, which can't be below 2/2^n of n seeds.";
+    lines.extend(wrap(note, COMPARISON_WIDTH));
     lines
 }
 

@@ -30,12 +30,14 @@ pub struct ClassCounts {
     pub correct: Vec<u64>,
     /// Examples, per class.
     pub total: Vec<u64>,
+    /// Examples by true class and the class they were taken for, row by row; empty where that was not looked at.
+    pub confusion: Vec<u64>,
 }
 
 impl ClassCounts {
     /// Zero counts for `classes` classes.
     pub fn new(classes: usize) -> Self {
-        ClassCounts { correct: vec![0; classes], total: vec![0; classes] }
+        ClassCounts { correct: vec![0; classes], total: vec![0; classes], confusion: Vec::new() }
     }
 
     /// Counts one example of class `label`.
@@ -45,6 +47,19 @@ impl ClassCounts {
     pub fn record(&mut self, label: usize, correct: bool) {
         self.total[label] += 1;
         self.correct[label] += u64::from(correct);
+    }
+
+    /// Counts one example of class `label` that was taken for class `predicted`. Either all examples or none are
+    /// counted this way.
+    ///
+    /// # Panics
+    /// When one of them is not one of the classes.
+    pub fn record_prediction(&mut self, label: usize, predicted: usize) {
+        let classes = self.total.len();
+        assert!(predicted < classes, "class {predicted} of {classes}");
+        self.confusion.resize(classes * classes, 0);
+        self.confusion[label * classes + predicted] += 1;
+        self.record(label, label == predicted);
     }
 
     /// The fairness measures of these counts; an error when they hold no example or contradict themselves.
@@ -83,6 +98,8 @@ impl ClassCounts {
             gap: best - worst,
             sd,
             nsd: (mean > 0.0).then(|| sd / mean),
+            confusion: (!self.confusion.is_empty())
+                .then(|| self.confusion.chunks(self.total.len()).map(<[u64]>::to_vec).collect()),
         })
     }
 }
@@ -137,6 +154,9 @@ pub struct Fairness {
     pub sd: f64,
     /// `sd / mean`; `None` where `mean` is 0.
     pub nsd: Option<f64>,
+    /// Examples by true class (rows) and the class they were taken for; `None` where that was not looked at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confusion: Option<Vec<Vec<u64>>>,
 }
 
 /// The fairness gain of `run` over `baseline`: relative change of the worst class plus that of the mean.

@@ -58,6 +58,16 @@ pub struct Epoch {
     pub examples_per_class: Vec<u64>,
     /// Entry k: the examples with kappa = k.
     pub kappa_histogram: Vec<u64>,
+    /// The same per class.
+    #[serde(default)]
+    pub kappa_per_class: Vec<Vec<u64>>,
+    /// Per class, kept examples by the true class's probability in the training step's forward pass, in ten bins over
+    /// [0, 1].
+    #[serde(default)]
+    pub kept_confidence_per_class: Vec<Vec<u64>>,
+    /// Per class, dropped examples by that at the check which dropped them.
+    #[serde(default)]
+    pub dropped_confidence_per_class: Vec<Vec<u64>>,
     /// Entry k: the examples that took part in step k of the attack.
     #[serde(default)]
     pub live_per_step: Vec<u64>,
@@ -150,8 +160,11 @@ impl Epoch {
     }
 
     /// The column groups of the CSV that hold one value per class or per kappa, in order.
-    fn vectors(&self) -> [(&'static str, Vec<String>); 6] {
+    ///
+    /// Histograms are those of all classes; the JSON lines have them per class.
+    fn vectors(&self) -> [(&'static str, Vec<String>); VECTORS] {
         let counts = |v: &[u64]| v.iter().map(u64::to_string).collect();
+        let summed = |v: &[Vec<u64>]| counts(&sum_over_classes(v));
         let shares = |v: &Option<Vec<Option<f64>>>| {
             v.iter().flatten().map(|a| a.filter(|a| a.is_finite()).map(|a| a.to_string()).unwrap_or_default()).collect()
         };
@@ -162,8 +175,19 @@ impl Epoch {
             ("examples_class", counts(&self.examples_per_class)),
             ("kappa", counts(&self.kappa_histogram)),
             ("live_step", counts(&self.live_per_step)),
+            ("kept_confidence", summed(&self.kept_confidence_per_class)),
+            ("dropped_confidence", summed(&self.dropped_confidence_per_class)),
         ]
     }
+}
+
+/// Column groups of the CSV.
+const VECTORS: usize = 8;
+
+/// A histogram of all classes from those of each; empty where there is no class.
+pub fn sum_over_classes(per_class: &[Vec<u64>]) -> Vec<u64> {
+    let bins = per_class.iter().map(Vec::len).max().unwrap_or(0);
+    (0..bins).map(|bin| per_class.iter().filter_map(|c| c.get(bin)).sum()).collect()
 }
 
 /// A CSV field: quoted only where it has to be.
@@ -221,7 +245,7 @@ pub fn read(path: &Path) -> Result<Vec<Epoch>> {
 /// Rewrites the CSV at `path`: the fields of [`Epoch`], vectors as columns like `pgd_accuracy_class_3` or `kappa_2`.
 pub fn write_csv(path: &Path, epochs: &[Epoch]) -> Result<()> {
     // A vector takes as many columns as its longest epoch has entries; the cells of shorter ones stay empty.
-    let mut widths = [0; 6];
+    let mut widths = [0; VECTORS];
     for epoch in epochs {
         for (width, (_, cells)) in widths.iter_mut().zip(epoch.vectors()) {
             *width = cells.len().max(*width);

@@ -5,8 +5,11 @@ pub mod comparison_csv;
 pub mod comparison_table;
 pub mod fairness;
 pub mod metrics;
+pub mod page;
+pub mod paired;
 pub mod plot;
 pub mod table;
+pub mod tensorboard;
 
 pub use fairness::{ClassAccuracy, ClassCounts, Fairness, rho};
 pub use metrics::Epoch;

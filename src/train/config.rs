@@ -50,6 +50,8 @@ pub struct Config {
     pub precision: Precision,
     /// Epochs between evaluations.
     pub eval_every: usize,
+    /// Whether to write a TensorBoard event file.
+    pub tensorboard: bool,
 }
 
 /// The epoch that a method's own work starts with where nobody says.
@@ -199,6 +201,7 @@ impl Config {
             seed: o.seed.ok_or_else(|| set("seed"))?,
             precision: o.precision.unwrap_or_default(),
             eval_every: count("eval-every", o.eval_every, 1..=1_000_000)?,
+            tensorboard: o.tensorboard.unwrap_or(false),
         })
     }
 

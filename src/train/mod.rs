@@ -16,7 +16,8 @@ use crate::net::state::Weights;
 use crate::program::Phase;
 use crate::report::Report;
 use crate::report::fairness::Fairness;
-use crate::report::metrics::Epoch;
+use crate::report::metrics::{Epoch, sum_over_classes};
+use crate::report::tensorboard;
 use crate::rng::{Philox, Stream};
 use crate::{Error, Result};
 use config::Config;
@@ -361,13 +362,19 @@ impl<'a, B: Backend> Trainer<'a, B> {
             pgd_per_class: classes(1),
             kept_per_class: c.class_kept.clone(),
             examples_per_class: c.class_examples.clone(),
-            kappa_histogram: c.kappa.clone(),
+            kappa_histogram: sum_over_classes(&c.class_kappa),
+            kappa_per_class: c.class_kappa.clone(),
+            kept_confidence_per_class: c.class_confidence.clone(),
+            dropped_confidence_per_class: c.class_dropped_confidence.clone(),
             live_per_step: c.live.clone(),
             passes: [c.fprop, c.dgrad, c.wgrad],
         };
         self.epochs.push(metrics.clone());
         (self.counts, self.seconds) = (Counts::default(), [0.0; 3]);
         self.run.write_metrics(&self.epochs)?;
+        if self.config.tensorboard {
+            tensorboard::update(&self.run.tensorboard(), &self.epochs, &self.data.class_names)?;
+        }
         if self.config.validation > 0.0
             && let Some([_, pgd]) = &scores
         {

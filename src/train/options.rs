@@ -257,6 +257,10 @@ pub struct Options {
     /// Evaluate every so many epochs, and after the last [default: 1]
     #[arg(long, value_parser = count, value_name = "N", help_heading = "Training")]
     pub eval_every: Option<usize>,
+    /// Write a TensorBoard event file into the run's folder, a point an epoch [default: no]
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true", value_name = "BOOL",
+        hide_possible_values = true, help_heading = "Run")]
+    pub tensorboard: Option<bool>,
 }
 
 impl Options {

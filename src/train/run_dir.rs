@@ -95,6 +95,11 @@ impl RunDir {
         self.path("best-worst.safetensors")
     }
 
+    /// The TensorBoard event file, of a run that writes one.
+    pub fn tensorboard(&self) -> PathBuf {
+        self.path("events.out.tfevents.ham-engine")
+    }
+
     /// The epochs written so far.
     ///
     /// # Errors

@@ -1,6 +1,7 @@
 //! Continuous refill: the pool is a queue, and nobody gets lost in it.
 
 use crate::common::*;
+use crate::update_account::bins;
 use ham_engine::backend::Backend;
 use ham_engine::cpu::simd::Level;
 use ham_engine::engine::{Counts, Images, TrainSpec};
@@ -69,7 +70,7 @@ fn the_parts_of_a_mini_batch_are_counted_where_they_are_known() {
     b.backend.write(data.control, 0, &[0u32, 3, 1]).unwrap();
     b.backend.write(batch.label, 0, &[0u32, 2, 2]).unwrap();
     b.backend.write(batch.kappa, 0, &[3u32, 1, 0]).unwrap();
-    b.backend.write(batch.keep, 0, &[0u32, 1, 1]).unwrap();
+    b.backend.write(batch.confidence, 0, &[0.75f32, 0.2, 0.3]).unwrap();
     b.live(&[1, 2], 3);
     b.run([account(Part::Loaded)]);
     let mut want = Counts {
@@ -77,8 +78,10 @@ fn the_parts_of_a_mini_batch_are_counted_where_they_are_known() {
         class_examples: vec![1, 0, 2],
         class_kept: vec![0; 3],
         class_correct: vec![0; 3],
-        kappa: vec![0, 0, 0, 1],
+        class_kappa: vec![vec![0, 0, 0, 1], vec![0; 4], vec![0; 4]],
         live: vec![0; 3],
+        class_confidence: bins(&[]),
+        class_dropped_confidence: bins(&[(0, 7)]),
         ..Counts::default()
     };
     assert_eq!(counts(&b), want);
@@ -92,7 +95,9 @@ fn the_parts_of_a_mini_batch_are_counted_where_they_are_known() {
     b.live(&[0, 1, 2], 3);
     b.run([account(Part::Refilled)]);
     (want.kept, want.batches, want.loss) = (3, 1, 12.0);
-    (want.class_kept, want.class_correct, want.kappa) = (vec![0, 1, 2], vec![0, 0, 1], vec![1, 1, 1, 1]);
+    (want.class_kept, want.class_correct) = (vec![0, 1, 2], vec![0, 0, 1]);
+    want.class_kappa = vec![vec![0, 0, 0, 1], vec![0, 0, 1, 0], vec![1, 1, 0, 0]];
+    want.class_confidence = bins(&[(1, 7), (2, 2), (2, 3)]);
     assert_eq!(counts(&b), want);
 
     // Nobody comes out of the pool.

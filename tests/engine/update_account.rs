@@ -4,7 +4,7 @@ use crate::common::*;
 use ham_engine::backend::Backend;
 use ham_engine::cpu::simd::Level;
 use ham_engine::engine::Counts;
-use ham_engine::ops::account::{Account, NetPass, Part, Tally, counter};
+use ham_engine::ops::account::{Account, BINS, NetPass, Part, Tally, counter};
 use ham_engine::ops::update::{Arenas, CleanPass, Ema, Update};
 use ham_engine::program::{Buf, Op};
 
@@ -119,6 +119,13 @@ fn update_is_skipped_when_nothing_is_live_or_the_run_halted() {
     }
 }
 
+/// Histograms of three classes with an example in each of these bins.
+pub fn bins(examples: &[(usize, usize)]) -> Vec<Vec<u64>> {
+    let mut bins = vec![vec![0; BINS]; 3];
+    examples.iter().for_each(|(class, bin)| bins[*class][*bin] += 1);
+    bins
+}
+
 /// Two mini-batches: of 4 loaded with 2 kept, and of 3 loaded with none.
 #[test]
 fn account_counts() {
@@ -134,6 +141,7 @@ fn account_counts() {
     b.backend.write(batch.crossed, 0, &[1u32, 0, 1, 1]).unwrap();
     b.backend.write(batch.weight, 0, &[9.0f32, 0.25, 9.0, 0.75]).unwrap();
     b.backend.write(batch.loss, 0, &[9.0f32, 2.0, 9.0, 4.0]).unwrap();
+    b.backend.write(batch.confidence, 0, &[0.99f32, 0.1, 1.0, 0.55]).unwrap();
     b.live(&[1, 3], 4);
     use NetPass::*;
     // Steps 0 and 2 of three; the fourth has no counter.
@@ -157,8 +165,10 @@ fn account_counts() {
         class_examples: vec![1, 1, 2],
         class_kept: vec![0, 1, 1],
         class_correct: vec![0, 0, 1],
-        kappa: vec![1, 1, 0, 2],
+        class_kappa: vec![vec![1, 0, 0, 0], vec![0, 1, 0, 0], vec![0, 0, 0, 2]],
         live: vec![2, 0, 2],
+        class_confidence: bins(&[(1, 5), (2, 1)]),
+        class_dropped_confidence: bins(&[(0, 9), (2, 9)]),
     };
     assert_eq!(read(&b), want);
     assert_eq!(b.u32s(data.control), [14, 100, 1]);
@@ -167,7 +177,9 @@ fn account_counts() {
     b.live(&[], 3);
     b.run([tally(Fprop), account()]);
     (want.examples, want.batches, want.skipped) = (7, 2, 1);
-    (want.class_examples, want.kappa) = (vec![2, 1, 4], vec![2, 1, 0, 4]);
+    want.class_examples = vec![2, 1, 4];
+    want.class_kappa = vec![vec![2, 0, 0, 0], vec![0, 1, 0, 0], vec![0, 0, 0, 4]];
+    want.class_dropped_confidence = bins(&[(0, 9), (0, 9), (2, 9), (2, 9), (2, 1)]);
     assert_eq!(read(&b), want);
     assert_eq!(b.u32s(data.control), [17, 100, 1]);
 

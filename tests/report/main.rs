@@ -9,7 +9,7 @@ mod numbers;
 use ham_engine::report::{AttackResult, ClassCounts, Epoch, Fairness};
 
 fn counts(correct: &[u64], total: &[u64]) -> ClassCounts {
-    ClassCounts { correct: correct.to_vec(), total: total.to_vec() }
+    ClassCounts { correct: correct.to_vec(), total: total.to_vec(), ..ClassCounts::default() }
 }
 
 fn fairness_of(correct: &[u64], total: &[u64]) -> Fairness {
@@ -53,6 +53,9 @@ fn epoch(epoch: u64) -> Epoch {
         kept_per_class: vec![3, 2, 1],
         examples_per_class: vec![500, 300, 200],
         kappa_histogram: vec![10, 20, 30, 940],
+        kappa_per_class: vec![vec![10, 0, 0, 490], vec![0, 20, 0, 280], vec![0, 0, 30, 170]],
+        kept_confidence_per_class: vec![vec![1, 2], vec![3, 4], vec![0, 0]],
+        dropped_confidence_per_class: vec![vec![0, 5], vec![6, 0], vec![7, 8]],
         live_per_step: vec![1000, 1000, 990],
         passes: [12000, 9000, 2000],
     }

@@ -159,7 +159,7 @@ fn csv_flattens_vectors_into_columns() {
     let text = std::fs::read_to_string(&path).unwrap();
     let lines: Vec<&str> = text.lines().collect();
     let header: Vec<&str> = lines[0].split(',').collect();
-    assert_eq!(header.len(), 21 + 3 + 3 + 3 + 3 + 4 + 3);
+    assert_eq!(header.len(), 21 + 3 + 3 + 3 + 3 + 4 + 3 + 2 + 2);
     assert_eq!(&header[..3], ["epoch", "method", "train_seconds"]);
     let cell = |line: usize, name: &str| {
         lines[line].split(',').nth(header.iter().position(|h| *h == name).unwrap()).unwrap().to_owned()
@@ -174,6 +174,7 @@ fn csv_flattens_vectors_into_columns() {
     assert_eq!(cell(2, "kept_class_0"), "3");
     assert_eq!(cell(2, "examples_class_2"), "200");
     assert_eq!(cell(2, "kappa_3"), "940");
+    assert_eq!((cell(1, "kept_confidence_1"), cell(1, "dropped_confidence_0")), ("6".to_owned(), "13".to_owned()));
     assert_eq!((cell(2, "live_step_2"), cell(2, "dgrad")), ("990".to_owned(), "9000".to_owned()));
     assert!(lines[3].starts_with("3,\"a \"\"b\"\", c\",12.25,"), "{}", lines[3]);
     metrics::write_csv(&path, &[]).unwrap();

@@ -29,15 +29,22 @@ impl CpuOp for Account {
         if count[counter::HALTED] != 0 || self.part == Part::Whole && loaded == 0 {
             return;
         }
+        let confidence = cx.read::<f32>(b.confidence);
         let classes = counter::CLASSES;
-        let kappas = |position: usize| classes + 3 * s.classes + (kappa[position] as usize).min(s.kappas - 1);
+        let kappas = |position: usize| s.kappa(label[position] as usize, kappa[position] as usize);
+        let confidences =
+            |dropped: bool, position: usize| s.confidence(dropped, label[position] as usize, confidence[position]);
         if self.part.loaded() {
-            let keep = cx.read::<u32>(b.keep);
+            let mut dropped = vec![true; loaded];
+            (0..cx.n).for_each(|slot| dropped[cx.position(b, slot)] = false);
             for position in 0..loaded {
                 count[classes + label[position] as usize] += 1;
                 // Of those that stay it may change yet.
-                if self.part.live() || keep[position] == 0 {
+                if self.part.live() || dropped[position] {
                     count[kappas(position)] += 1;
+                }
+                if dropped[position] {
+                    count[confidences(true, position)] += 1;
                 }
             }
             count[counter::EXAMPLES] += loaded as u64;
@@ -55,6 +62,7 @@ impl CpuOp for Account {
             if !self.part.loaded() {
                 count[kappas(position)] += 1;
             }
+            count[confidences(false, position)] += 1;
             loss += cx.read::<f32>(b.weight)[position] as f64 * cx.read::<f32>(b.loss)[position] as f64;
         }
         count[counter::KEPT] += cx.n as u64;

@@ -37,7 +37,7 @@ impl GpuOp for Account {
             Arg::In(cx.buf(b.label)),
             Arg::In(cx.buf(b.kappa)),
             Arg::In(cx.buf(b.crossed)),
-            Arg::In(cx.buf(b.keep)),
+            Arg::In(cx.buf(b.confidence)),
             Arg::In(cx.buf(b.weight)),
             Arg::In(cx.buf(b.loss)),
             Arg::In(cx.buf(b.position)),

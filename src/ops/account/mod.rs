@@ -25,10 +25,14 @@ pub mod counter {
     pub const WGRAD: usize = 6;
     /// The mini-batch (from 1) whose loss was not finite, or 0.
     pub const HALTED: usize = 7;
-    /// The per-class counts start here: examples, kept, correct, a block of `classes` each; then the kappa histogram; then the
-    /// examples that took part in each step of the attack.
+    /// The per-class counts start here: examples, kept, correct, a block of `classes` each. Then a kappa histogram per
+    /// class; the examples that took part in each step of the attack; and, per class, a histogram of the true class's
+    /// probability of the kept examples, in the last forward pass; and one of the dropped, in the pass that decided.
     pub const CLASSES: usize = 8;
 }
+
+/// Bins of a histogram of probabilities, of equal width over [0, 1].
+pub const BINS: usize = 10;
 
 /// Where the statistics are.
 #[derive(Clone, Copy, Debug)]
@@ -39,14 +43,14 @@ pub struct Stats {
     pub loss: Buf,
     /// Number of classes.
     pub classes: usize,
-    /// Bins of the kappa histogram: K + 1; larger values count in the last.
+    /// Bins of a kappa histogram: K + 1; larger values count in the last.
     pub kappas: usize,
 }
 
 impl Stats {
     /// Length of the counters: of the attack's K = `kappas - 1` steps each has one.
     pub fn len(classes: usize, kappas: usize) -> usize {
-        counter::CLASSES + 3 * classes + kappas + kappas - 1
+        counter::CLASSES + (3 + kappas + 2 * BINS) * classes + kappas - 1
     }
 
     /// Steps of the attack that have a counter.
@@ -56,7 +60,18 @@ impl Stats {
 
     /// The counter of a step of the attack.
     pub fn step(&self, step: usize) -> usize {
-        counter::CLASSES + 3 * self.classes + self.kappas + step
+        self.kappa(self.classes, 0) + step
+    }
+
+    /// The counter of the examples of a class that were right at `kappa` iterates.
+    pub fn kappa(&self, class: usize, kappa: usize) -> usize {
+        counter::CLASSES + 3 * self.classes + class * self.kappas + kappa.min(self.kappas - 1)
+    }
+
+    /// The counter of the examples of a class, kept or dropped, whose true class has this probability.
+    pub fn confidence(&self, dropped: bool, class: usize, probability: f32) -> usize {
+        let bin = ((probability * BINS as f32) as usize).min(BINS - 1);
+        self.step(self.steps()) + (usize::from(dropped) * self.classes + class) * BINS + bin
     }
 }
 

@@ -66,19 +66,19 @@ fn dashed(area: &Area, from: (i32, i32), to: (i32, i32), style: ShapeStyle) -> D
 }
 
 /// The smallest of 1, 2, 5, 10, 20, ... times a power of ten that is no smaller than `least`.
-fn nice_step(least: f64) -> f64 {
+pub(super) fn nice_step(least: f64) -> f64 {
     let power = 10f64.powf(least.log10().floor());
     [1.0, 2.0, 5.0, 10.0].into_iter().map(|m| m * power).find(|s| *s >= least * (1.0 - 1e-9)).unwrap_or(10.0 * power)
 }
 
 /// Multiples of `step` in [low, high]; never more than `at_most`.
-fn multiples(low: f64, high: f64, step: f64, at_most: usize) -> Vec<f64> {
+pub(super) fn multiples(low: f64, high: f64, step: f64, at_most: usize) -> Vec<f64> {
     let first = (low / step).ceil();
     (0..at_most).map(|i| (first + i as f64) * step).filter(|t| *t <= high * (1.0 + 1e-9)).collect()
 }
 
 /// `tick` with as many decimals as its `step` needs.
-fn tick_label(tick: f64, step: f64) -> String {
+pub(super) fn tick_label(tick: f64, step: f64) -> String {
     if !(1e-6..1e7).contains(&step) {
         return format!("{tick:.0e}");
     }
