@@ -1,7 +1,7 @@
 //! The PreActResNet in f64, from a state dict, by the formula of METHOD and nothing clever.
 
-use ham_engine::net::{Arch, Family};
 use ham_engine::net::state::StateDict;
+use ham_engine::net::{Arch, Family};
 use std::collections::BTreeMap;
 
 /// Maps `[n, c, h, w]`.
