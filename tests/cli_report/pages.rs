@@ -82,7 +82,8 @@ fn a_bad_page_is_found_out() {
     let f = Folder::new();
     f.write(
         "bad.html",
-        "<!DOCTYPE html><body style='margin:0'><div style='width:500px'>wide</div>
+        "<!DOCTYPE html><meta name='viewport' content='width=device-width'>
+         <body style='margin:0'><div style='width:500px'>wide</div>
          <p style='color:#bbb'>pale</p><img src='data:,'><script>console.error('loud')</script>
          <svg width='60' height='20'><text x='40' y='15'>too long for it</text></svg>
          <img src='http://127.0.0.1:9/x.png'>",

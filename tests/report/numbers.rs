@@ -107,7 +107,8 @@ fn metrics_have_exactly_the_agreed_fields() {
     let mut agreed =
         "epoch method train_seconds data_seconds attack_seconds update_seconds eval_seconds examples kept batches \
         batches_skipped units loss lr clean_accuracy pgd_accuracy clean_worst pgd_worst clean_per_class pgd_per_class \
-        kept_per_class examples_per_class kappa_histogram live_per_step passes"
+        kept_per_class examples_per_class kappa_histogram kappa_per_class kept_confidence_per_class \
+        dropped_confidence_per_class live_per_step passes"
             .split_whitespace()
             .collect::<Vec<_>>();
     fields.sort_unstable();
