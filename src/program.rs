@@ -13,6 +13,7 @@
 //! batch, which never changes: `position[slot]` leads from one to the other.
 
 use crate::ops::account::{Account, Tally};
+use crate::ops::aim::Aim;
 use crate::ops::conv::{Conv, ConvDgrad, ConvFprop, ConvWgrad, Epilogue};
 use crate::ops::head::{HeadDgrad, HeadFprop, HeadWgrad};
 use crate::ops::load::LoadBatch;
@@ -233,6 +234,7 @@ pub enum Op {
     Thaw(Thaw),
     Weigh(Weigh),
     Pair(Pair),
+    Aim(Aim),
     Update(Update),
     Tally(Tally),
     Account(Account),

@@ -4,12 +4,12 @@ use super::{ranged, say};
 use crate::backend::Backend;
 use crate::data;
 use crate::engine::{Engine, Images};
-use crate::eval::{Examined, Threat};
+use crate::eval::{Budget, Examined, Threat};
 use crate::net::state::Weights;
 use crate::net::{Arch, Net};
 use crate::ops::stem::Normalisation;
 use crate::report::table::fairness_table;
-use crate::report::{AttackResult, DataId, Report, created_by};
+use crate::report::{DataId, Report, created_by};
 use crate::train::Progress;
 use crate::train::checkpoint::{Checkpoint, Meta};
 use crate::train::options::Number;
@@ -135,17 +135,17 @@ impl Job for EvalJob<'_> {
         let mut engine = Engine::new(open()?, arch, false)?;
         engine.set_weights(&weights)?;
         let examined = Examined::new(&mut engine, images, &split.labels)?;
+        let budget = Budget { random_start: !args.no_random_start, ..Budget::new(eps, seed) };
         let mut bar = Bar::new(0, !args.json);
         let mut attacks = Vec::new();
         for threat in &args.attack {
-            let mut examination = examined.record(&mut engine, *threat, eps, !args.no_random_start, seed)?;
-            let counts = examined.run(&mut engine, &mut examination, |done| {
-                let (doing, total) = (threat.to_string(), split.len());
+            let outcome = examined.evaluate(&mut engine, *threat, &budget, |at| {
+                let (doing, done, total) = (at.name.clone(), at.done, at.total);
                 bar.show(&Progress { epoch: 0, doing, done, total, kept_share: None });
                 !stopping()
             })?;
-            let Some(counts) = counts else { return Err(Error::Stopped) };
-            attacks.push(AttackResult { name: threat.to_string(), fairness: counts.fairness()? });
+            let outcome = outcome.ok_or(Error::Stopped)?;
+            attacks.push(outcome.result(*threat, engine.net.arch.classes)?);
         }
         bar.clear();
         let report = Report {

@@ -229,7 +229,10 @@ fn scratch(program: &Program, steps: &[Step], values: &Values, tile: usize) -> u
 /// Whether an op may run on tiles of slots, tile by tile through a whole stretch of such ops.
 pub(super) fn per_example(op: &Op) -> bool {
     use Op::*;
-    matches!(op, Start(_) | StemFprop(_) | StemDgrad(_) | ConvFprop(_) | ConvDgrad(_) | HeadFprop(_) | HeadDgrad(_))
+    matches!(
+        op,
+        Start(_) | Aim(_) | StemFprop(_) | StemDgrad(_) | ConvFprop(_) | ConvDgrad(_) | HeadFprop(_) | HeadDgrad(_)
+    )
 }
 
 /// The op's implementation; none for marks.
@@ -256,6 +259,7 @@ pub(super) fn implementation(op: &Op) -> Option<&dyn CpuOp> {
         Op::Thaw(o) => o,
         Op::Weigh(o) => o,
         Op::Pair(o) => o,
+        Op::Aim(o) => o,
         Op::Update(o) => o,
         Op::Tally(o) => o,
         Op::Account(o) => o,

@@ -224,6 +224,7 @@ fn launcher(op: &Op) -> Option<&dyn GpuOp> {
         Op::Thaw(o) => o,
         Op::Weigh(o) => o,
         Op::Pair(o) => o,
+        Op::Aim(o) => o,
         Op::Update(o) => o,
         Op::Account(o) => o,
         Op::Mark(o) => o,

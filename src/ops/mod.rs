@@ -2,6 +2,7 @@
 //! implementation in `cpu.rs`.
 
 pub mod account;
+pub mod aim;
 pub mod conv;
 pub mod head;
 pub mod load;

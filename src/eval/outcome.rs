@@ -1,0 +1,48 @@
+//! What an evaluation finds out of each example, and what it took.
+
+use super::Threat;
+use crate::Result;
+use crate::report::fairness::ClassCounts;
+use crate::report::{AttackPart, AttackResult};
+
+/// What has become of the examples so far.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// Labels, by example.
+    pub labels: Vec<u32>,
+    /// Whether nothing has changed the right answer, by example.
+    pub robust: Vec<bool>,
+    /// The class at the iterate that broke it, by example; the label if none did.
+    pub predicted: Vec<u32>,
+    /// The parts, in their order.
+    pub parts: Vec<AttackPart>,
+}
+
+impl Outcome {
+    /// Before anything happens.
+    pub fn new(labels: &[u32]) -> Outcome {
+        let labels = labels.to_vec();
+        Outcome { robust: vec![true; labels.len()], predicted: labels.clone(), labels, parts: Vec::new() }
+    }
+
+    /// The indices of the survivors.
+    pub fn survivors(&self) -> Vec<u32> {
+        (0..self.labels.len() as u32).filter(|i| self.robust[*i as usize]).collect()
+    }
+
+    /// Survivors and examples per class.
+    pub fn counts(&self, classes: usize) -> ClassCounts {
+        let mut counts = ClassCounts::new(classes);
+        self.labels.iter().zip(&self.robust).for_each(|(label, robust)| counts.record(*label as usize, *robust));
+        counts
+    }
+
+    /// The result as reports have it.
+    ///
+    /// # Errors
+    /// If there is no example.
+    pub fn result(&self, threat: Threat, classes: usize) -> Result<AttackResult> {
+        let fairness = self.counts(classes).fairness()?;
+        Ok(AttackResult { name: threat.to_string(), fairness, parts: self.parts.clone() })
+    }
+}
