@@ -33,8 +33,8 @@
 // slots ascending in dW and db, where each operation rounds by itself, as on the CPU.
 // Preconditions: parts*cp/LANES <= 256 if parts > 1; at least two classes for the margin, four for the targeted
 // DLR; labels and aims below classes.
+#include "dlr.cuh"
 #include "maps.cuh"
-#include "warp.cuh"
 
 constexpr u32 THREADS = 256, WARPS = THREADS / 32;
 
@@ -59,14 +59,6 @@ __device__ __forceinline__ u32 times(u32 first, u32 end, u32 stride) {
     return first < end ? (end - first + stride - 1) / stride : 0;
 }
 
-// Of the class k in the targeted DLR's scale s = z[1st] - (z[3rd] + z[4th])/2 + 1e-12.
-__device__ __forceinline__ float share_of_scale(const float* z, u32 k, u32 classes) {
-    u32 before = 0;
-#pragma unroll 4
-    for (u32 j = 0; j < classes; j++) before += z[j] > z[k] || (z[j] == z[k] && j < k);
-    return before == 0 ? 1.0f : before == 2 || before == 3 ? -0.5f : 0.0f;
-}
-
 // By one warp: `dz` holds the probabilities and becomes the gradient of the loss with respect to the logits.
 __device__ __forceinline__ void logit_gradient(float* dz, const float* z, const float* __restrict__ target, u32 label, u32 aim,
                                                float weight, const HeadDims& d) {
@@ -74,12 +66,7 @@ __device__ __forceinline__ void logit_gradient(float* dz, const float* z, const 
     bool between = loss == MARGIN || loss == DIFFERENCE || loss == TARGETED_DLR;
     float inverse = 1.0f, bend = 0.0f;
     if (loss == TARGETED_DLR) {
-        float scale = 0.0f;
-        for (u32 k = lane; k < d.classes; k += 32) {
-            dz[k] = share_of_scale(z, k, d.classes);
-            scale += dz[k] * z[k];
-        }
-        inverse = 1.0f / (warp_sum(scale) + 1e-12f);
+        inverse = 1.0f / dlr_scale(z, d.classes, dz);
         bend = (z[aim] - z[label]) * inverse * inverse;
     }
     for (u32 k = lane; k < d.classes; k += 32) {
@@ -87,8 +74,7 @@ __device__ __forceinline__ void logit_gradient(float* dz, const float* z, const 
         if (between) {
             float slope = loss == TARGETED_DLR ? bend * v : 0.0f;
             v = (k == other ? inverse : 0.0f) - (k == label ? inverse : 0.0f) - slope;
-        }
-        else if (loss == CROSS_ENTROPY) v = k == label ? v - 1.0f : v;
+        } else if (loss == CROSS_ENTROPY) v = k == label ? v - 1.0f : v;
         else v = loss == GIVEN ? target[k] : v - target[k];
         dz[k] = __fmul_rn(v, weight);
     }

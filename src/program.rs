@@ -14,6 +14,7 @@
 
 use crate::ops::account::{Account, Tally};
 use crate::ops::aim::Aim;
+use crate::ops::apgd::Apgd;
 use crate::ops::conv::{Conv, ConvDgrad, ConvFprop, ConvWgrad, Epilogue};
 use crate::ops::head::{HeadDgrad, HeadFprop, HeadWgrad};
 use crate::ops::load::LoadBatch;
@@ -235,6 +236,7 @@ pub enum Op {
     Weigh(Weigh),
     Pair(Pair),
     Aim(Aim),
+    Apgd(Apgd),
     Update(Update),
     Tally(Tally),
     Account(Account),

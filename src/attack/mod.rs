@@ -1,5 +1,6 @@
 //! Attacks, and the mining that drops easy examples between their steps: all of it recorded, none of it computed here.
 
+pub mod apgd;
 pub mod ascent;
 pub mod stage;
 

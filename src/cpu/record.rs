@@ -231,7 +231,15 @@ pub(super) fn per_example(op: &Op) -> bool {
     use Op::*;
     matches!(
         op,
-        Start(_) | Aim(_) | StemFprop(_) | StemDgrad(_) | ConvFprop(_) | ConvDgrad(_) | HeadFprop(_) | HeadDgrad(_)
+        Start(_)
+            | Aim(_)
+            | Apgd(_)
+            | StemFprop(_)
+            | StemDgrad(_)
+            | ConvFprop(_)
+            | ConvDgrad(_)
+            | HeadFprop(_)
+            | HeadDgrad(_)
     )
 }
 
@@ -260,6 +268,7 @@ pub(super) fn implementation(op: &Op) -> Option<&dyn CpuOp> {
         Op::Weigh(o) => o,
         Op::Pair(o) => o,
         Op::Aim(o) => o,
+        Op::Apgd(o) => o,
         Op::Update(o) => o,
         Op::Tally(o) => o,
         Op::Account(o) => o,

@@ -1,5 +1,6 @@
 //! The attacks of an evaluation by their names, and what bounds them.
 
+use crate::attack::apgd::Apgd;
 use crate::attack::ascent::Ascent;
 use crate::attack::stage::Attack;
 use crate::attack::{Norm, Pgd, Scene};
@@ -21,7 +22,16 @@ pub enum Threat {
     Pgd(usize),
     /// PGD on CW's margin, alpha = eps/4, random start.
     Cw(usize),
+    /// Auto-PGD on the cross-entropy, 100 iterations.
+    ApgdCe,
+    /// Auto-PGD on the targeted DLR loss, 100 iterations for each of nine classes.
+    ApgdT,
+    /// The standard sequence of AutoAttack, each on the survivors of those before.
+    AutoAttack,
 }
+
+/// Iterations of Auto-PGD.
+const APGD_ITERATIONS: usize = 100;
 
 impl FromStr for Threat {
     type Err = String;
@@ -34,9 +44,14 @@ impl FromStr for Threat {
         match s.split_once('-') {
             None if s == "clean" => Ok(Threat::Clean),
             None if s == "fgsm" => Ok(Threat::Fgsm),
+            None if s == "autoattack" => Ok(Threat::AutoAttack),
+            Some(("apgd", "ce")) => Ok(Threat::ApgdCe),
+            Some(("apgd", "t")) => Ok(Threat::ApgdT),
             Some(("pgd", n)) => Ok(Threat::Pgd(steps(n)?)),
             Some(("cw", n)) => Ok(Threat::Cw(steps(n)?)),
-            _ => Err(format!("unknown attack `{s}`: known are clean, fgsm, pgd-STEPS, cw-STEPS")),
+            _ => Err(format!(
+                "unknown attack `{s}`: known are clean, fgsm, pgd-STEPS, cw-STEPS, apgd-ce, apgd-t, autoattack"
+            )),
         }
     }
 }
@@ -48,6 +63,9 @@ impl fmt::Display for Threat {
             Threat::Fgsm => f.write_str("fgsm"),
             Threat::Pgd(k) => write!(f, "pgd-{k}"),
             Threat::Cw(k) => write!(f, "cw-{k}"),
+            Threat::ApgdCe => f.write_str("apgd-ce"),
+            Threat::ApgdT => f.write_str("apgd-t"),
+            Threat::AutoAttack => f.write_str("autoattack"),
         }
     }
 }
@@ -77,7 +95,10 @@ impl Budget {
 impl Threat {
     /// What it is made of, each on the survivors of those before.
     pub fn parts(self) -> Vec<Threat> {
-        vec![self]
+        match self {
+            Threat::AutoAttack => vec![Threat::Clean, Threat::ApgdCe, Threat::ApgdT],
+            part => vec![part],
+        }
     }
 
     /// The attack of a single part, with its memory on `backend`; none for clean examples. FGSM never starts at random.
@@ -90,7 +111,6 @@ impl Threat {
         scene: &Scene,
         budget: &Budget,
     ) -> Result<Option<Box<dyn Attack>>> {
-        let _ = (backend, scene);
         let Budget { norm, eps, seed, restarts, .. } = *budget;
         let pgd = |steps, alpha, random: bool, loss| -> Result<Option<Box<dyn Attack>>> {
             if norm == Norm::L2 {
@@ -100,8 +120,14 @@ impl Threat {
             let restarts = if random { restarts } else { 1 };
             Ok(Some(Box::new(Ascent { pgd: Pgd { eps, alpha, steps, start, loss }, restarts, seed })))
         };
+        let mut apgd = |loss| -> Result<Option<Box<dyn Attack>>> {
+            Ok(Some(Box::new(Apgd::new(backend, scene, loss, APGD_ITERATIONS, budget)?)))
+        };
         match self {
             Threat::Clean => Ok(None),
+            Threat::AutoAttack => unreachable!("not a single part"),
+            Threat::ApgdCe => apgd(Loss::CrossEntropy),
+            Threat::ApgdT => apgd(Loss::TargetedDlr),
             Threat::Fgsm => pgd(1, eps, false, Loss::CrossEntropy),
             Threat::Pgd(steps) => pgd(steps, eps / 4.0, budget.random_start, Loss::CrossEntropy),
             Threat::Cw(steps) => pgd(steps, eps / 4.0, budget.random_start, Loss::Margin),

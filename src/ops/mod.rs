@@ -3,6 +3,7 @@
 
 pub mod account;
 pub mod aim;
+pub mod apgd;
 pub mod conv;
 pub mod head;
 pub mod load;
