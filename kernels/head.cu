@@ -2,8 +2,10 @@
 //
 //   pooled = mean of a over the pixels;  z = W*pooled + bias;  p = softmax(z);  loss = log(sum exp(z - top)) - (z[y] - top)
 //   crossed = argmax z != y (ties: the lowest class);  kappa += !crossed;  step = max(step, |p - p_before|_1);  keep = crossed
-//   dz = p - onehot(y), onehot(best other) - onehot(y) for the margin, p - target for the divergence KL(target || p), times the
-//        example's weight where there is one; or what is given
+//   dz = p - onehot(y), onehot(best other) - onehot(y) for the margin, p - target for the divergence KL(target || p),
+//        onehot(aim) - onehot(y) for the difference z[aim] - z[y], and for the targeted DLR (z[aim] - z[y])/s of the scale
+//        s = z[1st] - (z[3rd] + z[4th])/2 + 1e-12  (onehot(aim) - onehot(y))/s - (z[aim] - z[y])/s^2 * ds/dz;
+//        times the example's weight where there is one; or what is given
 //   dy[.., c] = scale[c]/pixels * sum over k of dz[k]*W[k, c]  where the bit is 1, else 0
 //   dW[k, c] = sum over slots of dz[k]*pooled[c];  db[k] = sum over slots of dz[k]
 //
@@ -16,6 +18,7 @@
 // weights     f32 [classes, channels] in;  bias f32 [classes] in
 // label       u32 [capacity] by position, in;  weight f32 [capacity] by position, in, nullable in head_dgrad
 // target      f32 [capacity, classes] by position, in, nullable: the divergence's target, or the gradient of the logits that is given
+// aim         u32 [capacity] by position, in, nullable: the class that the difference and the targeted DLR lead to
 // scale       f32 [cp] in, nullable;  bits [capacity, pixels, cp/8] in, nullable
 // given       f32 [capacity, classes] by position, in of head_wgrad, nullable: dz, weighted
 // position    u32 [capacity] in: the position of a slot;  live u32 [2] in
@@ -28,9 +31,10 @@
 // the bias too. 512 bytes of shared memory.
 // Summation: pixels of a part ascending, then the parts; channels lane by lane, then a butterfly; classes ascending in dy;
 // slots ascending in dW and db, where each operation rounds by itself, as on the CPU.
-// Preconditions: parts*cp/LANES <= 256 if parts > 1; at least two classes for the margin; labels below classes.
+// Preconditions: parts*cp/LANES <= 256 if parts > 1; at least two classes for the margin, four for the targeted
+// DLR; labels and aims below classes.
+#include "dlr.cuh"
 #include "maps.cuh"
-#include "warp.cuh"
 
 constexpr u32 THREADS = 256, WARPS = THREADS / 32;
 
@@ -47,7 +51,7 @@ struct HeadDims {
 };
 
 // Values of `loss`.
-constexpr u32 CROSS_ENTROPY = 0, MARGIN = 1, DIVERGENCE = 2, GIVEN = 3;
+constexpr u32 CROSS_ENTROPY = 0, MARGIN = 1, DIVERGENCE = 2, GIVEN = 3, DIFFERENCE = 4, TARGETED_DLR = 5;
 
 // How often `first`, `first + stride` and so on are below `end`. A loop that counts is unrolled with its loads ahead; one that
 // compares unsigned numbers that might wrap is not.
@@ -56,13 +60,22 @@ __device__ __forceinline__ u32 times(u32 first, u32 end, u32 stride) {
 }
 
 // By one warp: `dz` holds the probabilities and becomes the gradient of the loss with respect to the logits.
-__device__ __forceinline__ void logit_gradient(float* dz, const float* z, const float* __restrict__ target, u32 label,
+__device__ __forceinline__ void logit_gradient(float* dz, const float* z, const float* __restrict__ target, u32 label, u32 aim,
                                                float weight, const HeadDims& d) {
-    u32 other = d.loss == MARGIN ? warp_argmax(z, d.classes, label) : 0;
-    for (u32 k = threadIdx.x % 32; k < d.classes; k += 32) {
-        float v = d.loss == MARGIN ? (k == other ? 1.0f : 0.0f) : dz[k];
-        if (d.loss >= DIVERGENCE) v = d.loss == GIVEN ? target[k] : v - target[k];
-        else if (k == label) v -= 1.0f;
+    u32 lane = threadIdx.x % 32, loss = d.loss, other = loss == MARGIN ? warp_argmax(z, d.classes, label) : aim;
+    bool between = loss == MARGIN || loss == DIFFERENCE || loss == TARGETED_DLR;
+    float inverse = 1.0f, bend = 0.0f;
+    if (loss == TARGETED_DLR) {
+        inverse = 1.0f / dlr_scale(z, d.classes, dz);
+        bend = (z[aim] - z[label]) * inverse * inverse;
+    }
+    for (u32 k = lane; k < d.classes; k += 32) {
+        float v = dz[k];
+        if (between) {
+            float slope = loss == TARGETED_DLR ? bend * v : 0.0f;
+            v = (k == other ? inverse : 0.0f) - (k == label ? inverse : 0.0f) - slope;
+        } else if (loss == CROSS_ENTROPY) v = k == label ? v - 1.0f : v;
+        else v = loss == GIVEN ? target[k] : v - target[k];
         dz[k] = __fmul_rn(v, weight);
     }
 }
@@ -143,8 +156,9 @@ __device__ __forceinline__ void
 fprop(float* __restrict__ pooled, float* __restrict__ logits, float* __restrict__ probs, u32* __restrict__ crossed,
       u32* __restrict__ keep, u32* __restrict__ kappa, float* __restrict__ step, float* __restrict__ confidence,
       float* __restrict__ loss, T* __restrict__ dy, const T* __restrict__ a, const float* __restrict__ weights,
-      const float* __restrict__ bias, const u32* __restrict__ label, const float* __restrict__ target, const float* __restrict__ scale,
-      const u8* __restrict__ bits, const u32* __restrict__ position, const u32* __restrict__ live, const HeadDims& d) {
+      const float* __restrict__ bias, const u32* __restrict__ label, const float* __restrict__ target,
+      const u32* __restrict__ aim, const float* __restrict__ scale, const u8* __restrict__ bits,
+      const u32* __restrict__ position, const u32* __restrict__ live, const HeadDims& d) {
     extern __shared__ __align__(16) float shared[];
     u32 slot = blockIdx.x, t = threadIdx.x, lane = t % 32, warp = t / 32;
     if (slot >= live[0]) return;
@@ -189,7 +203,7 @@ fprop(float* __restrict__ pooled, float* __restrict__ logits, float* __restrict_
             if (step) step[at] = fmaxf(step[at], moved);
         }
         __syncwarp();
-        if (dy) logit_gradient(p, z, target ? target + row : target, y, 1.0f, d);
+        if (dy) logit_gradient(p, z, target ? target + row : target, y, aim ? aim[at] : y, 1.0f, d);
     }
     if (!dy) return;
     __syncthreads();
@@ -199,8 +213,9 @@ fprop(float* __restrict__ pooled, float* __restrict__ logits, float* __restrict_
 template <class T>
 __device__ __forceinline__ void
 dgrad(T* __restrict__ dy, const float* __restrict__ probs, const float* __restrict__ logits, const float* __restrict__ weights,
-      const u32* __restrict__ label, const float* __restrict__ target, const float* __restrict__ weight,
-      const float* __restrict__ scale, const u8* __restrict__ bits, const u32* __restrict__ position,
+      const u32* __restrict__ label, const float* __restrict__ target, const u32* __restrict__ aim,
+      const float* __restrict__ weight, const float* __restrict__ scale, const u8* __restrict__ bits,
+      const u32* __restrict__ position,
       const u32* __restrict__ live, const HeadDims& d) {
     extern __shared__ __align__(16) float shared[];
     u32 slot = blockIdx.x, t = threadIdx.x;
@@ -209,8 +224,9 @@ dgrad(T* __restrict__ dy, const float* __restrict__ probs, const float* __restri
     u32 at = position[slot];
     size_t map = (size_t)slot * d.pixels * d.cp, row = (size_t)at * d.classes;
     if (t < 32) {
+        u32 y = label[at];
         for (u32 k = t; k < d.classes; k += 32) dz[k] = probs[row + k];
-        logit_gradient(dz, logits + row, target ? target + row : target, label[at], weight ? weight[at] : 1.0f, d);
+        logit_gradient(dz, logits + row, target ? target + row : target, y, aim ? aim[at] : y, weight ? weight[at] : 1.0f, d);
     }
     __syncthreads();
     spread(dy + map, value, dz, weights, scale, bits ? bits + map / 8 : bits, d);
@@ -223,17 +239,17 @@ dgrad(T* __restrict__ dy, const float* __restrict__ probs, const float* __restri
         u32* __restrict__ keep, u32* __restrict__ kappa, float* __restrict__ step, float* __restrict__ confidence,            \
         float* __restrict__ loss, T* __restrict__ dy, const T* __restrict__ a, const float* __restrict__ weights,             \
         const float* __restrict__ bias, const u32* __restrict__ label, const float* __restrict__ target,                      \
-        const float* __restrict__ scale, const u8* __restrict__ bits, const u32* __restrict__ position,                       \
-        const u32* __restrict__ live, HeadDims d) {                                                                           \
+        const u32* __restrict__ aim, const float* __restrict__ scale, const u8* __restrict__ bits,                            \
+        const u32* __restrict__ position, const u32* __restrict__ live, HeadDims d) {                                         \
         fprop<T>(pooled, logits, probs, crossed, keep, kappa, step, confidence, loss, dy, a, weights, bias, label, target,    \
-                 scale, bits, position, live, d);                                                                             \
+                 aim, scale, bits, position, live, d);                                                                        \
     }                                                                                                                         \
     extern "C" __global__ void __launch_bounds__(THREADS) head_dgrad_##suffix(                                                \
         T* __restrict__ dy, const float* __restrict__ probs, const float* __restrict__ logits,                                \
         const float* __restrict__ weights, const u32* __restrict__ label, const float* __restrict__ target,                   \
-        const float* __restrict__ weight, const float* __restrict__ scale, const u8* __restrict__ bits,                       \
-        const u32* __restrict__ position, const u32* __restrict__ live, HeadDims d) {                                         \
-        dgrad<T>(dy, probs, logits, weights, label, target, weight, scale, bits, position, live, d);                          \
+        const u32* __restrict__ aim, const float* __restrict__ weight, const float* __restrict__ scale,                       \
+        const u8* __restrict__ bits, const u32* __restrict__ position, const u32* __restrict__ live, HeadDims d) {            \
+        dgrad<T>(dy, probs, logits, weights, label, target, aim, weight, scale, bits, position, live, d);                     \
     }
 
 ENTRIES(float, f32)

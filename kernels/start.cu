@@ -3,6 +3,7 @@
 //   uniform  x_adv = clamp(x + scale*(2u - 1), 0, 1),  u uniform in [0, 1)
 //   normal   x_adv = x + scale*n,  n = sqrt(-2 log(1 - u))*cos(2 pi v) and the same with sin, of two numbers u, v each
 //   neither  x_adv = x
+//   surface  x_adv = clamp(x + scale*t/(|t| + 1e-12), 0, 1),  t = 2u - 1 and |t| its largest magnitude, or t = n and |t| its length
 //
 // x_adv     f32 [capacity, len] out
 // x         f32 [capacity, len] in
@@ -12,8 +13,10 @@
 // live      u32 [2] in
 //
 // Grid (ceil(len / 4 / 256), capacity), 256 threads, no shared memory. A block has a part of one slot's image, a thread four
-// elements of it and one Philox block. Preconditions: none.
-#include "common.cuh"
+// elements of it and one Philox block. start_surface: grid capacity, 256 threads; a block has one slot, and draws its numbers twice
+// rather than keep them; 36 bytes of shared memory. Summation of squares: a thread's quads ascending, a butterfly in each warp, the
+// warps ascending. Preconditions: none.
+#include "warp.cuh"
 
 struct StartDims {
     u32 len;
@@ -23,6 +26,17 @@ struct StartDims {
     Philox seed;
     u32 stream;
 };
+
+constexpr u32 THREADS = 256, WARPS = THREADS / 32;
+
+// Two independent standard normals, by Box and Muller's transform of two uniform numbers.
+__device__ __forceinline__ void normal_pair(float& u, float& v) {
+    // Of pi, since the sine of an angle takes local memory to bring large ones down.
+    float radius = sqrtf(__fmul_rn(-2.0f, logf(1.0f - u))), sine, cosine;
+    sincospif(2.0f * v, &sine, &cosine);
+    u = __fmul_rn(radius, cosine);
+    v = __fmul_rn(radius, sine);
+}
 
 extern "C" __global__ void start(float* __restrict__ x_adv, const float* __restrict__ x, const u32* __restrict__ position,
                                  const u32* __restrict__ sample, const u32* __restrict__ control,
@@ -35,14 +49,8 @@ extern "C" __global__ void start(float* __restrict__ x_adv, const float* __restr
     if (d.noise) r = philox(d.seed, d.stream, control[2], sample[position[slot]], quad);
     float random[4] = {uniform(r.x), uniform(r.y), uniform(r.z), uniform(r.w)};
     if (d.noise == 2) {
-#pragma unroll
-        for (u32 i = 0; i < 4; i += 2) {
-            // Of pi, since the sine of an angle takes local memory to bring large ones down.
-            float radius = sqrtf(__fmul_rn(-2.0f, logf(1.0f - random[i]))), sine, cosine;
-            sincospif(2.0f * random[i + 1], &sine, &cosine);
-            random[i] = __fmul_rn(radius, cosine);
-            random[i + 1] = __fmul_rn(radius, sine);
-        }
+        normal_pair(random[0], random[1]);
+        normal_pair(random[2], random[3]);
     }
 #pragma unroll
     for (u32 i = 0; i < 4; i++) {
@@ -52,5 +60,56 @@ extern "C" __global__ void start(float* __restrict__ x_adv, const float* __restr
         if (d.noise == 1) v = __saturatef(__fadd_rn(v, __fmul_rn(d.scale, __fadd_rn(__fmul_rn(2.0f, random[i]), -1.0f))));
         if (d.noise == 2) v = __fadd_rn(v, __fmul_rn(d.scale, random[i]));
         x_adv[at + i] = v;
+    }
+}
+
+// Four numbers of the noise that is scaled to the surface.
+__device__ __forceinline__ void surface_quad(float (&t)[4], const StartDims& d, u32 epoch, u32 sample, u32 quad) {
+    uint4 r = philox(d.seed, d.stream, epoch, sample, quad);
+    t[0] = uniform(r.x), t[1] = uniform(r.y), t[2] = uniform(r.z), t[3] = uniform(r.w);
+    if (d.noise == 2) {
+        normal_pair(t[0], t[1]);
+        normal_pair(t[2], t[3]);
+    } else {
+#pragma unroll
+        for (u32 i = 0; i < 4; i++) t[i] = __fadd_rn(__fmul_rn(2.0f, t[i]), -1.0f);
+    }
+}
+
+extern "C" __global__ void __launch_bounds__(THREADS)
+    start_surface(float* __restrict__ x_adv, const float* __restrict__ x, const u32* __restrict__ position,
+                  const u32* __restrict__ sample, const u32* __restrict__ control, const u32* __restrict__ live, StartDims d) {
+    __shared__ float partial[WARPS];
+    u32 slot = blockIdx.x, thread = threadIdx.x, quads = (d.len + 3) / 4;
+    if (slot >= live[0]) return;
+    u32 epoch = control[2], id = sample[position[slot]];
+    x += (size_t)slot * d.len, x_adv += (size_t)slot * d.len;
+    bool squares = d.noise == 2;
+    float length = 0.0f, t[4];
+    for (u32 quad = thread; quad < quads; quad += THREADS) {
+        surface_quad(t, d, epoch, id, quad);
+#pragma unroll
+        for (u32 i = 0; i < 4; i++) {
+            if (quad * 4 + i < d.len) length = squares ? length + t[i] * t[i] : fmaxf(length, fabsf(t[i]));
+        }
+    }
+#pragma unroll
+    for (u32 i = 16; i > 0; i /= 2) {
+        float other = __shfl_xor_sync(ALL, length, i);
+        length = squares ? length + other : fmaxf(length, other);
+    }
+    if (thread % 32 == 0) partial[thread / 32] = length;
+    __syncthreads();
+    length = 0.0f;
+#pragma unroll
+    for (u32 i = 0; i < WARPS; i++) length = squares ? length + partial[i] : fmaxf(length, partial[i]);
+    length = (squares ? sqrtf(length) : length) + 1e-12f;
+    for (u32 quad = thread; quad < quads; quad += THREADS) {
+        surface_quad(t, d, epoch, id, quad);
+#pragma unroll
+        for (u32 i = 0; i < 4; i++) {
+            u32 at = quad * 4 + i;
+            if (at < d.len) x_adv[at] = __saturatef(__fadd_rn(x[at], __fmul_rn(d.scale, __fdiv_rn(t[i], length))));
+        }
     }
 }

@@ -23,6 +23,8 @@ pub struct Batch {
     pub pooled: Buf,
     /// u32 `[position]`: label.
     pub label: Buf,
+    /// u32 `[position]`: class that a targeted attack leads to, where [`Aim`](crate::ops::aim::Aim) has set it.
+    pub target: Buf,
     /// u32 `[position]`: index in the data set, a counter of the random numbers.
     pub sample: Buf,
     /// u32 `[position]`: iterates that were classified correctly.
@@ -100,6 +102,7 @@ impl Batch {
             x_adv,
             pooled,
             label: u32s(capacity)?,
+            target: u32s(capacity)?,
             sample: u32s(capacity)?,
             kappa: u32s(capacity)?,
             crossed: u32s(capacity)?,

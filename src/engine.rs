@@ -1,5 +1,6 @@
 //! The engine: networks, data and mini-batch programs on a backend, written once for all of them.
 
+use crate::attack::stage::Stage;
 use crate::attack::{self, Check, Fate, Pgd, Scene};
 use crate::backend::Backend;
 use crate::batch::Batch;
@@ -490,22 +491,14 @@ impl<B: Backend> Engine<B> {
         Ok(self.clean.map(|clean| (loss, beta, clean)))
     }
 
-    /// Records an evaluation mini-batch: the attack, if there is one, and a forward pass that counts who is right.
+    /// Records what `record` appends onto the network's lean pass, which is prepared for it.
     ///
     /// # Errors
     /// Where the backend can't run it.
-    pub fn record_eval(&mut self, scene: &Scene, attack: Option<&Pgd>, seed: u64) -> Result<B::Recorded> {
-        let batch = scene.batch;
-        let mut p = Program::new(batch.capacity, batch.live);
-        self.load(&mut p, scene, false, seed);
+    pub fn record_stage(&mut self, scene: &Scene, record: impl FnOnce(&mut Program, &Stage)) -> Result<B::Recorded> {
+        let mut p = Program::new(scene.batch.capacity, scene.batch.live);
         let pass = EvalPass::prepare(&mut p, &self.net, self.arenas, self.exact);
-        let input = match attack {
-            Some(pgd) => attack::record(&mut p, scene, &pass, pgd, &[], None, (seed, Stream::Eval), false),
-            None => batch.x,
-        };
-        pass.forward(&mut p, &batch, input, false, false);
-        scene.tally(&mut p, NetPass::Fprop);
-        scene.account(&mut p, Part::Whole);
+        record(&mut p, &Stage { scene, pass: &pass });
         self.backend.record(p)
     }
 
@@ -515,14 +508,13 @@ impl<B: Backend> Engine<B> {
     /// # Errors
     /// Where the backend can't run it.
     pub fn record_clean(&mut self, scene: &Scene, gradient: Option<Buf>) -> Result<B::Recorded> {
-        let mut p = Program::new(scene.batch.capacity, scene.batch.live);
-        self.load(&mut p, scene, false, 0);
-        let pass = EvalPass::prepare(&mut p, &self.net, self.arenas, self.exact);
-        pass.forward(&mut p, &scene.batch, scene.batch.x, false, false);
-        if let Some(gradient) = gradient {
-            pass.backward(&mut p, &scene.batch, Loss::CrossEntropy, StemSink::Gradient(gradient));
-        }
-        self.backend.record(p)
+        self.record_stage(scene, |p, stage| {
+            stage.load(p);
+            stage.pass.forward(p, &scene.batch, scene.batch.x, false, false);
+            if let Some(gradient) = gradient {
+                stage.pass.backward(p, &scene.batch, Loss::CrossEntropy, StemSink::Gradient(gradient));
+            }
+        })
     }
 
     /// Records an attack that leaves its results in the batch, and advances the scene.

@@ -13,6 +13,8 @@
 //! batch, which never changes: `position[slot]` leads from one to the other.
 
 use crate::ops::account::{Account, Tally};
+use crate::ops::aim::Aim;
+use crate::ops::apgd::Apgd;
 use crate::ops::conv::{Conv, ConvDgrad, ConvFprop, ConvWgrad, Epilogue};
 use crate::ops::head::{HeadDgrad, HeadFprop, HeadWgrad};
 use crate::ops::load::LoadBatch;
@@ -235,6 +237,8 @@ pub enum Op {
     Weigh(Weigh),
     Pair(Pair),
     Refill(Refill),
+    Aim(Aim),
+    Apgd(Apgd),
     Update(Update),
     Tally(Tally),
     Account(Account),

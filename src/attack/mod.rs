@@ -1,5 +1,9 @@
 //! Attacks, and the mining that drops easy examples between their steps: all of it recorded, none of it computed here.
 
+pub mod apgd;
+pub mod ascent;
+pub mod stage;
+
 use crate::batch::Batch;
 use crate::net::eval_pass::EvalPass;
 use crate::ops::account::{Account, NetPass, Part, Stats, Tally};
@@ -13,6 +17,16 @@ use crate::ops::stem::StemSink;
 use crate::program::{Buf, Op, Program, Range, Shape};
 use crate::rng::{Philox, Stream};
 use crate::{Error, Result};
+
+/// Norm that bounds a perturbation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, clap::ValueEnum, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Norm {
+    /// The largest change of a pixel.
+    Linf,
+    /// The Euclidean length over pixels and channels.
+    L2,
+}
 
 /// An L-inf attack of projected gradient steps.
 #[derive(Clone, Copy, Debug, PartialEq)]

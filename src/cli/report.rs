@@ -56,8 +56,8 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: Args) -> Result<()> {
-    if args.attack == Threat::Clean {
-        return Err(Error::usage("--attack clean: give an attack, such as pgd-20, or --images 0"));
+    if args.attack.pgd(0.0, true).is_none() {
+        return Err(Error::usage(format!("--attack {}: give fgsm, pgd-STEPS or cw-STEPS, or --images 0", args.attack)));
     }
     // The baseline comes first, and no folder twice.
     let mut found: Vec<PathBuf> = Vec::new();

@@ -229,7 +229,18 @@ fn scratch(program: &Program, steps: &[Step], values: &Values, tile: usize) -> u
 /// Whether an op may run on tiles of slots, tile by tile through a whole stretch of such ops.
 pub(super) fn per_example(op: &Op) -> bool {
     use Op::*;
-    matches!(op, Start(_) | StemFprop(_) | StemDgrad(_) | ConvFprop(_) | ConvDgrad(_) | HeadFprop(_) | HeadDgrad(_))
+    matches!(
+        op,
+        Start(_)
+            | Aim(_)
+            | Apgd(_)
+            | StemFprop(_)
+            | StemDgrad(_)
+            | ConvFprop(_)
+            | ConvDgrad(_)
+            | HeadFprop(_)
+            | HeadDgrad(_)
+    )
 }
 
 /// The op's implementation; none for marks.
@@ -257,6 +268,8 @@ pub(super) fn implementation(op: &Op) -> Option<&dyn CpuOp> {
         Op::Weigh(o) => o,
         Op::Pair(o) => o,
         Op::Refill(o) => o,
+        Op::Aim(o) => o,
+        Op::Apgd(o) => o,
         Op::Update(o) => o,
         Op::Tally(o) => o,
         Op::Account(o) => o,

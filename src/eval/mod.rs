@@ -1,84 +1,56 @@
 //! Evaluation: who is classified right, clean and under attack.
+//!
+//! An example is robust under an attack if it is classified right as it is and at every iterate of the attack. Whoever is not
+//! leaves at once, and the next run of an attack, or the next attack of a sequence, sees the survivors only.
 
-use crate::attack::{Pgd, Scene};
+pub mod outcome;
+pub mod threat;
+pub mod warnings;
+
+pub use outcome::Outcome;
+pub use threat::{Budget, Threat};
+
+use crate::attack::Scene;
+use crate::attack::stage::{Attack, Iteration};
 use crate::backend::Backend;
-use crate::engine::{Counts, Engine, Images};
-use crate::ops::head::Loss;
-use crate::ops::start::Noise;
-use crate::report::fairness::ClassCounts;
+use crate::engine::{Engine, Images};
+use crate::ops::account::Part;
+use crate::ops::load::control;
+use crate::report::AttackPart;
 use crate::{Error, Result};
-use std::fmt;
-use std::str::FromStr;
 
-/// Slots of an evaluation batch at most. Memory on the CPU hardly depends on it, and filters are prepared once a batch.
+/// Slots of an evaluation batch at most. Memory on the CPU hardly depends on it, and filters are prepared once a program.
 pub const CAPACITY: usize = 512;
-
-/// What the examples go through before they are classified.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Threat {
-    /// Nothing.
-    Clean,
-    /// One step of eps along the sign of the gradient.
-    Fgsm,
-    /// PGD on cross-entropy, alpha = eps/4, random start.
-    Pgd(usize),
-    /// PGD on CW's margin, alpha = eps/4, random start.
-    Cw(usize),
-}
-
-impl FromStr for Threat {
-    type Err = String;
-
-    fn from_str(s: &str) -> std::result::Result<Self, String> {
-        let steps = |n: &str| match n.parse() {
-            Ok(steps @ 1..=10_000) => Ok(steps),
-            _ => Err(format!("`{s}`: give the number of steps, 1 to 10000, as in pgd-20")),
-        };
-        match s.split_once('-') {
-            None if s == "clean" => Ok(Threat::Clean),
-            None if s == "fgsm" => Ok(Threat::Fgsm),
-            Some(("pgd", n)) => Ok(Threat::Pgd(steps(n)?)),
-            Some(("cw", n)) => Ok(Threat::Cw(steps(n)?)),
-            _ => Err(format!("unknown attack `{s}`: known are clean, fgsm, pgd-STEPS, cw-STEPS")),
-        }
-    }
-}
-
-impl fmt::Display for Threat {
-    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        match self {
-            Threat::Clean => f.write_str("clean"),
-            Threat::Fgsm => f.write_str("fgsm"),
-            Threat::Pgd(k) => write!(f, "pgd-{k}"),
-            Threat::Cw(k) => write!(f, "cw-{k}"),
-        }
-    }
-}
-
-impl Threat {
-    /// The attack, none for clean examples. FGSM never starts at random.
-    pub fn pgd(self, eps: f32, random_start: bool) -> Option<Pgd> {
-        let pgd = |steps, alpha, random: bool, loss| {
-            Some(Pgd { eps, alpha, steps, start: random.then_some(Noise::Uniform(eps)), loss })
-        };
-        match self {
-            Threat::Clean => None,
-            Threat::Fgsm => pgd(1, eps, false, Loss::CrossEntropy),
-            Threat::Pgd(steps) => pgd(steps, eps / 4.0, random_start, Loss::CrossEntropy),
-            Threat::Cw(steps) => pgd(steps, eps / 4.0, random_start, Loss::Margin),
-        }
-    }
-}
+/// Iterations of an attack in one program: between two of them the host looks whether anybody is left.
+const BLOCK: usize = 10;
 
 /// A split made resident for evaluation.
 pub struct Examined {
     scene: Scene,
-    order: Vec<u32>,
+    labels: Vec<u32>,
 }
 
-/// An attack on an [`Examined`] split, recorded.
+/// A single attack on an [`Examined`] split, recorded.
 pub struct Examination<B: Backend> {
-    recorded: B::Recorded,
+    name: String,
+    runs: usize,
+    iterations: usize,
+    begin: B::Recorded,
+    /// [`BLOCK`] iterations, and what remains after whole blocks.
+    block: Option<B::Recorded>,
+    rest: Option<B::Recorded>,
+    finish: Option<B::Recorded>,
+}
+
+/// How far an evaluation is.
+#[derive(Clone, Debug)]
+pub struct Doing {
+    /// The attack, and which of its runs if it has several.
+    pub name: String,
+    /// Examples done in this run.
+    pub done: usize,
+    /// Examples of this run.
+    pub total: usize,
 }
 
 impl Examined {
@@ -88,37 +60,67 @@ impl Examined {
     /// If they don't fit the network.
     pub fn new<B: Backend>(engine: &mut Engine<B>, images: Images, labels: &[u32]) -> Result<Examined> {
         let scene = engine.scene(images, labels, labels.len().clamp(1, CAPACITY), 0)?;
-        Ok(Examined { scene, order: (0..labels.len() as u32).collect() })
+        Ok(Examined { scene, labels: labels.to_vec() })
     }
 
     /// Number of examples.
     pub fn len(&self) -> usize {
-        self.order.len()
+        self.labels.len()
     }
 
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
-        self.order.is_empty()
+        self.labels.is_empty()
     }
 
-    /// Records an attack with bound `eps`.
+    /// Records an attack of a single part.
     ///
     /// # Errors
-    /// Where the backend can't run it.
+    /// Where the attack does not fit network or budget, or the backend can't run it.
     pub fn record<B: Backend>(
         &self,
         engine: &mut Engine<B>,
         threat: Threat,
-        eps: f32,
-        random_start: bool,
-        seed: u64,
+        budget: &Budget,
     ) -> Result<Examination<B>> {
-        let pgd = threat.pgd(eps, random_start);
-        Ok(Examination { recorded: engine.record_eval(&self.scene, pgd.as_ref(), seed)? })
+        let scene = &self.scene;
+        let attack = threat.attack(&mut engine.backend, scene, budget)?;
+        let attack = attack.as_deref();
+        let begin = engine.record_stage(scene, |p, stage| {
+            stage.load(p);
+            stage.forward(p, scene.batch.x);
+            scene.account(p, Part::Whole);
+            stage.leave_crossed(p);
+            if let Some(attack) = attack {
+                attack.begin(p, stage);
+            }
+        })?;
+        let mut block = |attack: &dyn Attack, n: usize| {
+            let record = |engine: &mut Engine<B>| {
+                engine.record_stage(scene, |p, stage| {
+                    for offset in 0..n as u32 {
+                        attack.iterate(p, stage, Iteration { control: scene.data.control, offset });
+                    }
+                })
+            };
+            (n > 0).then(|| record(engine)).transpose()
+        };
+        let iterations = attack.map_or(0, |a| a.iterations());
+        let (blocks, rest) = (iterations / BLOCK, iterations % BLOCK);
+        let (block, rest) = match attack {
+            Some(attack) => (block(attack, BLOCK.min(blocks * BLOCK))?, block(attack, rest)?),
+            None => (None, None),
+        };
+        let finish = match attack {
+            Some(attack) => Some(engine.record_stage(scene, |p, stage| attack.finish(p, stage))?),
+            None => None,
+        };
+        let runs = attack.map_or(1, |a| a.runs());
+        Ok(Examination { name: threat.to_string(), runs, iterations, begin, block, rest, finish })
     }
 
-    /// Runs it over all examples with the engine's present weights. `progress` is told how many are done, and stops the
-    /// evaluation by returning false: the result is then none.
+    /// Runs it over the survivors in `outcome` with the engine's present weights, and adds what it found. `progress` is told how far
+    /// it is, and stops the evaluation by returning false: so does this, then.
     ///
     /// # Errors
     /// Where the device fails, or [`Error::NotFinite`].
@@ -126,24 +128,129 @@ impl Examined {
         &self,
         engine: &mut Engine<B>,
         examination: &mut Examination<B>,
-        mut progress: impl FnMut(usize) -> bool,
-    ) -> Result<Option<ClassCounts>> {
-        engine.begin(&self.scene, 0, &self.order)?;
-        let mut done = 0;
-        while done < self.order.len() {
-            if !progress(done) {
+        outcome: &mut Outcome,
+        mut progress: impl FnMut(&Doing) -> bool,
+    ) -> Result<bool> {
+        engine.backend.enter("eval");
+        let units = self.all_runs(engine, examination, outcome, &mut progress);
+        engine.backend.leave();
+        let Some(units) = units? else { return Ok(false) };
+        let survivors = outcome.robust.iter().filter(|r| **r).count() as u64;
+        outcome.parts.push(AttackPart { name: examination.name.clone(), survivors, units });
+        Ok(true)
+    }
+
+    /// All runs, and their cost in units; none if stopped.
+    fn all_runs<B: Backend>(
+        &self,
+        engine: &mut Engine<B>,
+        examination: &mut Examination<B>,
+        outcome: &mut Outcome,
+        progress: &mut impl FnMut(&Doing) -> bool,
+    ) -> Result<Option<u64>> {
+        let mut units = 0;
+        for run in 0..examination.runs {
+            let order = outcome.survivors();
+            if order.is_empty() {
+                break;
+            }
+            let of = if examination.runs > 1 { format!(" {}/{}", run + 1, examination.runs) } else { String::new() };
+            let mut doing = Doing { name: format!("{}{of}", examination.name), done: 0, total: order.len() };
+            engine.begin(&self.scene, run as u32, &order)?;
+            for batch in order.chunks(self.scene.batch.capacity) {
+                let first = doing.done;
+                let mut at = |share: f64| {
+                    doing.done = first + (share * batch.len() as f64) as usize;
+                    progress(&doing)
+                };
+                if !self.attack_batch(engine, examination, &mut at)? {
+                    return Ok(None);
+                }
+                self.gather(engine, batch, outcome)?;
+                doing.done = first + batch.len();
+            }
+            progress(&doing);
+            let counts = engine.counts(&self.scene)?;
+            if counts.halted != 0 {
+                return Err(Error::NotFinite);
+            }
+            units += counts.units();
+        }
+        Ok(Some(units))
+    }
+
+    /// One run over the next batch: whoever it breaks has left the batch. False if stopped.
+    fn attack_batch<B: Backend>(
+        &self,
+        engine: &mut Engine<B>,
+        e: &mut Examination<B>,
+        progress: &mut impl FnMut(f64) -> bool,
+    ) -> Result<bool> {
+        let backend = &mut engine.backend;
+        if !progress(0.0) {
+            return Ok(false);
+        }
+        backend.replay(&mut e.begin)?;
+        let mut at = 0;
+        while at < e.iterations {
+            if at > 0 && !progress(at as f64 / e.iterations as f64) {
+                return Ok(false);
+            }
+            let mut live = [0u32];
+            backend.read(self.scene.batch.live, 0, &mut live)?;
+            if live[0] == 0 {
+                return Ok(true);
+            }
+            backend.write(self.scene.data.control, control::ITERATION, &[at as u32])?;
+            let next = if e.iterations - at >= BLOCK { &mut e.block } else { &mut e.rest };
+            backend.replay(next.as_mut().expect("recorded for these iterations"))?;
+            at += BLOCK;
+        }
+        if let Some(finish) = &mut e.finish {
+            backend.replay(finish)?;
+        }
+        Ok(true)
+    }
+
+    /// Takes over what has become of the samples `batch`, which were loaded last.
+    fn gather<B: Backend>(&self, engine: &Engine<B>, batch: &[u32], outcome: &mut Outcome) -> Result<()> {
+        let (b, backend) = (&self.scene.batch, &engine.backend);
+        let live = backend.read_all::<u32>(b.live)?[0] as usize;
+        let mut left = vec![true; batch.len()];
+        backend.read_all::<u32>(b.position)?[..live].iter().for_each(|p| left[*p as usize] = false);
+        let logits: Vec<f32> = backend.read_all(b.logits)?;
+        for (position, sample) in batch.iter().enumerate().filter(|(position, _)| left[*position]) {
+            let z = &logits[position * b.classes..(position + 1) * b.classes];
+            let top = z.iter().enumerate().fold(0, |best, (k, v)| if *v > z[best] { k } else { best });
+            outcome.robust[*sample as usize] = false;
+            outcome.predicted[*sample as usize] = top as u32;
+        }
+        Ok(())
+    }
+
+    /// Runs all parts of an attack, each on the survivors of those before. None if `progress` stopped it, as in [`Examined::run`].
+    ///
+    /// # Errors
+    /// As [`Examined::record`] and [`Examined::run`].
+    pub fn evaluate<B: Backend>(
+        &self,
+        engine: &mut Engine<B>,
+        threat: Threat,
+        budget: &Budget,
+        mut progress: impl FnMut(&Doing) -> bool,
+    ) -> Result<Option<Outcome>> {
+        let mut outcome = Outcome::new(&self.labels);
+        for part in threat.parts() {
+            let mut examination = self.record(engine, part, budget)?;
+            if !self.run(engine, &mut examination, &mut outcome, &mut progress)? {
                 return Ok(None);
             }
-            engine.backend.enter("eval");
-            engine.backend.replay(&mut examination.recorded)?;
-            engine.backend.leave();
-            done += self.scene.batch.capacity;
         }
-        progress(self.order.len());
-        let Counts { halted, class_correct, class_kept, .. } = engine.counts(&self.scene)?;
-        if halted != 0 {
-            return Err(Error::NotFinite);
-        }
-        Ok(Some(ClassCounts { correct: class_correct, total: class_kept, ..ClassCounts::default() }))
+        Ok(Some(outcome))
+    }
+
+    /// Nothing has happened to any example.
+    pub fn outcome(&self) -> Outcome {
+        Outcome::new(&self.labels)
     }
 }

@@ -225,6 +225,8 @@ fn launcher(op: &Op) -> Option<&dyn GpuOp> {
         Op::Weigh(o) => o,
         Op::Pair(o) => o,
         Op::Refill(o) => o,
+        Op::Aim(o) => o,
+        Op::Apgd(o) => o,
         Op::Update(o) => o,
         Op::Account(o) => o,
         Op::Mark(o) => o,

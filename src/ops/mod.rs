@@ -2,6 +2,8 @@
 //! implementation in `cpu.rs`.
 
 pub mod account;
+pub mod aim;
+pub mod apgd;
 pub mod conv;
 pub mod head;
 pub mod load;

@@ -43,6 +43,9 @@ pub struct Report {
     pub class_names: Vec<String>,
     /// One result per attack; `clean` is one of them.
     pub attacks: Vec<AttackResult>,
+    /// Signs that the attacks overestimate robustness, a line each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
     /// What the run cost; `None` for an evaluation alone.
     pub cost: Option<Cost>,
 }
@@ -63,6 +66,20 @@ pub struct AttackResult {
     pub name: String,
     /// Its accuracies.
     pub fairness: Fairness,
+    /// What it is made of: one part, or those of a sequence, each on the survivors of the one before.
+    #[serde(default)]
+    pub parts: Vec<AttackPart>,
+}
+
+/// What a part of an attack left, and what it cost.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AttackPart {
+    /// Its name.
+    pub name: String,
+    /// Examples that have survived this part and all before.
+    pub survivors: u64,
+    /// Forward passes of one example, and gradients of one with respect to the input (the unit of the cost model).
+    pub units: u64,
 }
 
 /// What a run cost.
@@ -116,7 +133,7 @@ impl Report {
         let report: Report =
             serde_json::from_slice(&bytes).map_err(|e| Error::format(path, format!("not a report: {e}")))?;
         let classes = report.class_names.len();
-        for AttackResult { name, fairness: f } in &report.attacks {
+        for AttackResult { name, fairness: f, .. } in &report.attacks {
             // The class indices are used to look names up, so they must be valid from here on.
             if f.per_class.len() != classes || f.worst_class >= classes || f.best_class >= classes {
                 let found = f.per_class.len();

@@ -247,7 +247,7 @@ fn summary(class_names: &[String], attacks: &[AttackResult]) -> String {
     let mut table = Table::new();
     table.load_style(UTF8_FULL_CONDENSED);
     table.set_header(["attack", "all", "worst class", "best class", "gap", "SD", "NSD"].map(Cell::new));
-    for AttackResult { name, fairness: f } in attacks {
+    for AttackResult { name, fairness: f, .. } in attacks {
         let percent = |v: f64| Cell::new(format!("{:.2}", 100.0 * v)).set_alignment(CellAlignment::Right);
         let class = |v: f64, c: usize| format!("{:5.1} {}", 100.0 * v, clip(&class_name(class_names, c), NAME_WIDTH));
         table.add_row(vec![

@@ -1,33 +1,34 @@
 //! What a run measures: its validation split after an epoch, the test set at the end.
 
-use super::{EPOCH_THREAT, Observer, Progress, Trainer};
+use super::{Observer, Progress, Trainer};
 use crate::backend::Backend;
 use crate::engine::Images;
-use crate::eval::{Examined, Threat};
+use crate::eval::{Budget, Examined};
 use crate::report::fairness::Fairness;
-use crate::report::{self, AttackResult, Cost, DataId, Report};
+use crate::report::{self, Cost, DataId, Report};
 use crate::{Error, Result};
 
 impl<B: Backend> Trainer<'_, B> {
     /// Clean and adversarial accuracy on the validation split; none if there is no such split.
     pub(super) fn validate(&mut self, epoch: usize, observer: &mut dyn Observer) -> Result<Option<[Fairness; 2]>> {
         let Some(mut v) = self.validation.take() else { return Ok(None) };
-        let total = v.examined.len();
-        let mut go = |examination, name: String| {
-            v.examined.run(&mut self.engine, examination, |done| {
-                let doing = format!("eval {name}");
+        let mut go = |examination| {
+            let mut outcome = v.examined.outcome();
+            let done = v.examined.run(&mut self.engine, examination, &mut outcome, |at| {
+                let (doing, done, total) = (format!("eval {}", at.name), at.done, at.total);
                 observer.progress(&Progress { epoch, doing, done, total, kept_share: None })
-            })
+            })?;
+            done.then(|| outcome.counts(self.config.arch.classes).fairness()).transpose()
         };
-        let scores = match go(&mut v.clean, Threat::Clean.to_string())? {
-            Some(clean) => go(&mut v.attack, EPOCH_THREAT.to_string())?.map(|attack| [clean, attack]),
+        let scores = match go(&mut v.clean)? {
+            Some(clean) => go(&mut v.attack)?.map(|attack| [clean, attack]),
             None => None,
         };
         self.validation = Some(v);
         match scores {
             // The epoch is trained but not closed: a resumed run begins with its evaluation.
             None => Err(self.interrupt()),
-            Some([clean, attack]) => Ok(Some([clean.fairness()?, attack.fairness()?])),
+            scores => Ok(scores),
         }
     }
 
@@ -48,16 +49,15 @@ impl<B: Backend> Trainer<'_, B> {
         if !split.is_empty() {
             let examined = Examined::new(&mut self.engine, Images::from(split), &split.labels)?;
             for threat in self.threats.clone() {
-                let eps = self.config.settings.attack.eps;
-                let mut examination = examined.record(&mut self.engine, threat, eps, true, self.config.seed)?;
-                let (epoch, total) = (self.config.epochs(), split.len());
-                let counts = examined.run(&mut self.engine, &mut examination, |done| {
-                    let doing = format!("test {threat}");
+                let budget = Budget::new(self.config.settings.attack.eps, self.config.seed);
+                let epoch = self.config.epochs();
+                let outcome = examined.evaluate(&mut self.engine, threat, &budget, |at| {
+                    let (doing, done, total) = (format!("test {}", at.name), at.done, at.total);
                     observer.progress(&Progress { epoch, doing, done, total, kept_share: None })
                 })?;
                 // All epochs are saved, so there is nothing to do but to say how to go on.
-                let counts = counts.ok_or_else(|| Error::Interrupted { run: self.run.root().to_owned() })?;
-                attacks.push(AttackResult { name: threat.to_string(), fairness: counts.fairness()? });
+                let outcome = outcome.ok_or_else(|| Error::Interrupted { run: self.run.root().to_owned() })?;
+                attacks.push(outcome.result(threat, self.config.arch.classes)?);
             }
         }
         let c = self.config;
@@ -77,6 +77,7 @@ impl<B: Backend> Trainer<'_, B> {
             checkpoint: Some("last.safetensors".into()),
             class_names: self.data.class_names.clone(),
             attacks,
+            warnings: vec![],
             cost: Some(Cost::of(&self.epochs)),
         };
         self.run.write_report(&report)?;

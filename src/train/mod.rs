@@ -11,7 +11,7 @@ use crate::attack::Scene;
 use crate::backend::Backend;
 use crate::data::Dataset;
 use crate::engine::{Counts, Engine, Images, TrainSpec};
-use crate::eval::{Examination, Examined, Threat};
+use crate::eval::{Budget, Examination, Examined, Threat};
 use crate::net::state::Weights;
 use crate::program::Phase;
 use crate::report::Report;
@@ -120,7 +120,8 @@ impl<'a, B: Backend> Trainer<'a, B> {
             None
         } else {
             let examined = Examined::new(&mut engine, Images::from(&held_out), &held_out.labels)?;
-            let mut record = |t| examined.record(&mut engine, t, config.settings.attack.eps, true, config.seed);
+            let budget = Budget::new(config.settings.attack.eps, config.seed);
+            let mut record = |t| examined.record(&mut engine, t, &budget);
             let (clean, attack) = (record(Threat::Clean)?, record(EPOCH_THREAT)?);
             Some(Evaluator { examined, clean, attack })
         };

@@ -1,4 +1,4 @@
-use super::{HeadDgrad, HeadFprop, HeadWgrad, Loss};
+use super::{HeadDgrad, HeadFprop, HeadWgrad, Loss, dlr};
 use crate::batch::Batch;
 use crate::cpu::context::{Context, CpuOp};
 use crate::cpu::layout::{LANES, MapShape};
@@ -137,8 +137,24 @@ fn logit_gradient(cx: &Context, b: &Batch, position: usize, loss: Loss, weighted
             dz.fill(0.0);
             dz[other] = 1.0;
         }
+        Loss::Difference => {
+            dz.fill(0.0);
+            dz[cx.read::<u32>(b.target)[position] as usize] = 1.0;
+        }
+        Loss::TargetedDlr => {
+            let target = cx.read::<u32>(b.target)[position] as usize;
+            let (scale, [first, _, third, fourth]) = dlr(z);
+            let inverse = 1.0 / scale;
+            let bend = (z[target] - z[label]) * inverse * inverse;
+            dz.fill(0.0);
+            dz[target] = inverse;
+            dz[label] -= inverse;
+            dz[first] -= bend;
+            dz[third] += 0.5 * bend;
+            dz[fourth] += 0.5 * bend;
+        }
     }
-    if matches!(loss, Loss::CrossEntropy | Loss::Margin) {
+    if matches!(loss, Loss::CrossEntropy | Loss::Margin | Loss::Difference) {
         dz[label] -= 1.0;
     }
     if weighted {

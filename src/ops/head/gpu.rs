@@ -48,6 +48,9 @@ fn dims(cx: &Recorder, shape: Shape, classes: usize, loss: Loss) -> Result<(Head
     if loss == Loss::Margin && classes < 2 {
         return Err(unsupported("head", "the margin of one class: it takes two; use the cross-entropy"));
     }
+    if loss == Loss::TargetedDlr && classes < 4 {
+        return Err(unsupported("head", format!("the targeted DLR of {classes} classes: it takes four")));
+    }
     let dims = HeadDims {
         classes: classes as u32,
         channels: shape.c as u32,
@@ -61,6 +64,8 @@ fn dims(cx: &Recorder, shape: Shape, classes: usize, loss: Loss) -> Result<(Head
             Loss::Margin => 1,
             Loss::Divergence => 2,
             Loss::Pair => 3,
+            Loss::Difference => 4,
+            Loss::TargetedDlr => 5,
         },
     };
     Ok((dims, shared))
@@ -69,10 +74,15 @@ fn dims(cx: &Recorder, shape: Shape, classes: usize, loss: Loss) -> Result<(Head
 /// What the loss compares with, or the gradient that is given; null for none.
 fn target(cx: &Recorder, b: &Batch, loss: Loss) -> Ptr {
     match loss {
-        Loss::CrossEntropy | Loss::Margin => 0,
+        Loss::CrossEntropy | Loss::Margin | Loss::Difference | Loss::TargetedDlr => 0,
         Loss::Divergence => cx.buf(b.clean().probs),
         Loss::Pair => cx.buf(b.gradient),
     }
+}
+
+/// The class that the loss leads to; null for none.
+fn aim(cx: &Recorder, b: &Batch, loss: Loss) -> Ptr {
+    if matches!(loss, Loss::Difference | Loss::TargetedDlr) { cx.buf(b.target) } else { 0 }
 }
 
 /// The gradient's mask and scale, or null.
@@ -92,6 +102,7 @@ impl GpuOp for HeadDgrad {
             Arg::In(cx.span(self.params, self.linear.weight)),
             Arg::In(cx.buf(b.label)),
             Arg::In(target(cx, b, self.loss)),
+            Arg::In(aim(cx, b, self.loss)),
             Arg::In(if self.weighted { cx.buf(b.weight) } else { 0 }),
             Arg::In(scale),
             Arg::In(bits),
@@ -148,6 +159,7 @@ pub fn fprop(cx: &mut Recorder, fprop: &HeadFprop, keep: bool, dgrad: Option<&He
         Arg::In(cx.span(fprop.params, fprop.linear.bias)),
         Arg::In(cx.buf(b.label)),
         Arg::In(dgrad.map_or(0, |d| target(cx, b, d.loss))),
+        Arg::In(dgrad.map_or(0, |d| aim(cx, b, d.loss))),
         Arg::In(scale),
         Arg::In(bits),
         Arg::In(cx.buf(b.position)),

@@ -4,6 +4,7 @@
 //! z = W * pool(a) + b;  p = softmax(z);  loss = -log p[y];  crossed = argmax z != y (ties: the lowest class)
 //! kappa += !crossed;    step = max(step, |p - p_before|_1)
 //! gradient of the logits: cross-entropy  p - onehot(y);   margin  onehot(best other) - onehot(y);   divergence  p - target
+//! difference  onehot(target) - onehot(y);   targeted DLR  the quotient rule on its formula, as in [`dlr`]
 //! ```
 //! The gradients are those of the *sum* of the examples' losses; in training each is multiplied by its weight.
 
@@ -31,8 +32,27 @@ pub enum Loss {
     Margin,
     /// TRADES' divergence `KL(target || p)`; the target is the probabilities of the batch's clean twin.
     Divergence,
+    /// How far the class that the batch's `target` names is ahead: `z_target - z_y`.
+    Difference,
+    /// The targeted difference of logits ratio (Croce and Hein, 2020), of four classes at least:
+    /// `(z_target - z_y) / (z_1st - (z_3rd + z_4th)/2 + 1e-12)`, the largest logits below.
+    TargetedDlr,
     /// A loss of two passes, whose weighted gradient [`Pair`](crate::ops::pair::Pair) has left in the batch's `gradient`.
     Pair,
+}
+
+/// The scale of the targeted DLR loss of these logits, `z_1st - (z_3rd + z_4th)/2 + 1e-12`, and the classes it is made of (of equal
+/// ones the lower comes first).
+pub(crate) fn dlr(z: &[f32]) -> (f32, [usize; 4]) {
+    let mut top = [usize::MAX; 4];
+    for k in 0..z.len() {
+        let at = top.iter().take_while(|t| **t != usize::MAX && z[**t] >= z[k]).count();
+        if at < 4 {
+            top[at..].rotate_right(1);
+            top[at] = k;
+        }
+    }
+    (z[top[0]] - 0.5 * (z[top[2]] + z[top[3]]) + 1e-12, top)
 }
 
 /// The forward half; writes logits, probabilities, crossed, confidence, loss and pooled features of the live examples.

@@ -20,10 +20,12 @@ pub mod control {
     pub const CURSOR: usize = 0;
     /// Number of positions in the epoch.
     pub const END: usize = 1;
-    /// Epoch, a counter of the random numbers.
+    /// Epoch, a counter of the random numbers; in an evaluation the run of the attack.
     pub const EPOCH: usize = 2;
+    /// Iteration of an evaluation's attack with which the next program starts.
+    pub const ITERATION: usize = 3;
     /// Length of the buffer.
-    pub const LEN: usize = 3;
+    pub const LEN: usize = 4;
 }
 
 /// A data set in backend memory.

@@ -1,4 +1,5 @@
 use super::{Noise, Start};
+use crate::attack::Norm;
 use crate::cpu::context::{Context, CpuOp};
 use crate::ops::load::control;
 use crate::rng::{normal_pair, uniform};
@@ -15,6 +16,11 @@ impl CpuOp for Start {
                 continue;
             };
             let sample = cx.read::<u32>(b.sample)[cx.position(b, slot)];
+            if let Noise::Surface(norm, eps) = draw.noise {
+                let block = |i: usize| draw.rng.block(draw.stream, epoch, sample, i as u32);
+                surface(x, x_adv, norm, eps, block);
+                continue;
+            }
             for (i, (adv, x)) in x_adv.chunks_mut(4).zip(x.chunks(4)).enumerate() {
                 let r = draw.rng.block(draw.stream, epoch, sample, i as u32);
                 match draw.noise {
@@ -27,8 +33,29 @@ impl CpuOp for Start {
                         let n = [normal_pair(r[0], r[1]), normal_pair(r[2], r[3])];
                         adv.iter_mut().zip(x).zip(n.as_flattened()).for_each(|((adv, x), n)| *adv = x + sigma * n);
                     }
+                    Noise::Surface(..) => unreachable!("taken above"),
                 }
             }
         }
     }
+}
+
+/// `x_adv = clamp(x + eps t/(|t| + 1e-12), 0, 1)`, the random numbers four elements at a time from `block`.
+fn surface(x: &[f32], x_adv: &mut [f32], norm: Norm, eps: f32, block: impl Fn(usize) -> [u32; 4]) {
+    for (i, t) in x_adv.chunks_mut(4).enumerate() {
+        let r = block(i);
+        let four = match norm {
+            Norm::Linf => r.map(|r| 2.0 * uniform(r) - 1.0),
+            Norm::L2 => {
+                let ([a, b], [c, d]) = (normal_pair(r[0], r[1]), normal_pair(r[2], r[3]));
+                [a, b, c, d]
+            }
+        };
+        t.copy_from_slice(&four[..t.len()]);
+    }
+    let length = match norm {
+        Norm::Linf => x_adv.iter().fold(0.0, |most: f32, t| most.max(t.abs())),
+        Norm::L2 => x_adv.iter().map(|t| (*t as f64).powi(2)).sum::<f64>().sqrt() as f32,
+    };
+    x_adv.iter_mut().zip(x).for_each(|(t, x)| *t = (x + eps * (*t / (length + 1e-12))).clamp(0.0, 1.0));
 }

@@ -2,6 +2,7 @@
 
 use super::{Noise, Start};
 use crate::Result;
+use crate::attack::Norm;
 use crate::gpu::driver::Arg;
 use crate::gpu::record::{GpuOp, Recorder, bytes};
 use crate::rng::Stream;
@@ -29,6 +30,8 @@ impl GpuOp for Start {
             None => (0, 0.0),
             Some(Noise::Uniform(eps)) => (1, eps),
             Some(Noise::Normal(sigma)) => (2, sigma),
+            Some(Noise::Surface(Norm::Linf, eps)) => (1, eps),
+            Some(Noise::Surface(Norm::L2, eps)) => (2, eps),
         };
         let (seed, stream) = self.noise.map_or(([0; 2], Stream::Attack), |d| (d.rng.key(), d.stream));
         let dims = StartDims { len: len as u32, noise, scale, seed, stream: stream as u32 };
@@ -41,6 +44,9 @@ impl GpuOp for Start {
             cx.live(),
             bytes(&dims),
         ];
+        if let Some(Noise::Surface(..)) = self.noise.map(|d| d.noise) {
+            return cx.launch("start_surface", [cx.capacity(), 1, 1], THREADS, 0, args, self.image.to_string());
+        }
         let grid = [len.div_ceil(QUAD).div_ceil(THREADS), cx.capacity(), 1];
         cx.launch("start", grid, THREADS, 0, args, self.image.to_string())
     }

@@ -1,8 +1,10 @@
-//! Where an attack starts: `x_adv = clamp(x + U(-eps, eps), 0, 1)`, `x_adv = x + sigma N(0, 1)`, or `x_adv = x`.
+//! Where an attack starts: `x_adv = clamp(x + U(-eps, eps), 0, 1)`, `x_adv = x + sigma N(0, 1)`, `x_adv = x`, or on the surface of the
+//! ball around x: `x_adv = clamp(x + eps t/(|t| + 1e-12), 0, 1)`, t uniform in [-1, 1) for L-inf and normal for L2.
 
 mod cpu;
 mod gpu;
 
+use crate::attack::Norm;
 use crate::batch::Batch;
 use crate::ops::load::Resident;
 use crate::program::Shape;
@@ -15,6 +17,8 @@ pub enum Noise {
     Uniform(f32),
     /// Normal with this standard deviation; the sum is not clamped.
     Normal(f32),
+    /// Scaled to this length in this norm; the sum is clamped to [0, 1].
+    Surface(Norm, f32),
 }
 
 /// Where the noise is drawn from.

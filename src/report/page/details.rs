@@ -161,7 +161,7 @@ pub(super) fn fairness(run: &Record, class_names: &[String], baseline: Option<&R
         columns.push("rho".into());
     }
     let attacks = run.report.iter().flat_map(|r| &r.attacks);
-    let row = |AttackResult { name, fairness: f }: &AttackResult| {
+    let row = |AttackResult { name, fairness: f, .. }: &AttackResult| {
         let class = |v: f64, c: usize| format!("{} {}", percent(v), class_name(class_names, c));
         let mut cells = vec![
             percent(f.mean),

@@ -50,7 +50,7 @@ pub fn write_classes(path: &Path, class_names: &[String], attacks: &[AttackResul
         }
 
         let upper = |class: usize, i: usize| top + gap / 2 + pitch * class as i32 + bar * i as i32;
-        for (i, AttackResult { name, fairness }) in attacks.iter().enumerate() {
+        for (i, AttackResult { name, fairness, .. }) in attacks.iter().enumerate() {
             let fill = FILLS[i % FILLS.len()];
             let y = 44 + 20 * i as i32;
             swatch(root, [(LEFT, y - 6), (LEFT + 18, y + 6)], fill)?;
@@ -71,7 +71,7 @@ pub fn write_classes(path: &Path, class_names: &[String], attacks: &[AttackResul
         }
         // Numbers come last, on white, so that no line crosses them.
         let px = if many { 9.0 } else { 11.0 };
-        for (i, AttackResult { name, fairness }) in attacks.iter().enumerate() {
+        for (i, AttackResult { name, fairness, .. }) in attacks.iter().enumerate() {
             for (class, accuracy) in fairness.per_class.iter().enumerate() {
                 let worst = class == fairness.worst_class;
                 let text = match accuracy {

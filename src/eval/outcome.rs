@@ -1,0 +1,57 @@
+//! What an evaluation finds out of each example, and what it took.
+
+use super::Threat;
+use crate::Result;
+use crate::report::fairness::ClassCounts;
+use crate::report::{AttackPart, AttackResult};
+
+/// What has become of the examples so far.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// Labels, by example.
+    pub labels: Vec<u32>,
+    /// Whether nothing has changed the right answer, by example.
+    pub robust: Vec<bool>,
+    /// The class at the iterate that broke it, by example; the label if none did.
+    pub predicted: Vec<u32>,
+    /// The parts, in their order.
+    pub parts: Vec<AttackPart>,
+}
+
+impl Outcome {
+    /// Before anything happens.
+    pub fn new(labels: &[u32]) -> Outcome {
+        let labels = labels.to_vec();
+        Outcome { robust: vec![true; labels.len()], predicted: labels.clone(), labels, parts: Vec::new() }
+    }
+
+    /// The indices of the survivors.
+    pub fn survivors(&self) -> Vec<u32> {
+        (0..self.labels.len() as u32).filter(|i| self.robust[*i as usize]).collect()
+    }
+
+    /// Share of the examples that survive.
+    pub fn accuracy(&self) -> f64 {
+        self.robust.iter().filter(|r| **r).count() as f64 / self.robust.len().max(1) as f64
+    }
+
+    /// Survivors and examples per class.
+    pub fn counts(&self, classes: usize) -> ClassCounts {
+        let mut counts = ClassCounts::new(classes);
+        counts.confusion = vec![0; classes * classes];
+        for ((label, robust), predicted) in self.labels.iter().zip(&self.robust).zip(&self.predicted) {
+            counts.record(*label as usize, *robust);
+            counts.confusion[*label as usize * classes + *predicted as usize] += 1;
+        }
+        counts
+    }
+
+    /// The result as reports have it.
+    ///
+    /// # Errors
+    /// If there is no example.
+    pub fn result(&self, threat: Threat, classes: usize) -> Result<AttackResult> {
+        let fairness = self.counts(classes).fairness()?;
+        Ok(AttackResult { name: threat.to_string(), fairness, parts: self.parts.clone() })
+    }
+}
