@@ -88,7 +88,7 @@ fn pages_are_readable_everywhere() {
     f.ok("report runs/ham-0 --images 0 --out bare");
     f.fails("report runs/ham-0 --out x", "the report's images need the data; --images 0 leaves them out");
     f.fails("report nowhere", "nowhere: cannot read the run's folder");
-    f.fails("report runs/ham-0 --attack clean", "--attack clean: give an attack");
+    f.fails("report runs/ham-0 --attack clean", "--attack clean: give fgsm, pgd-STEPS");
 }
 
 /// The look at a page finds what is wrong with a bad one.

@@ -208,11 +208,11 @@ fn reports_survive_the_round_trip() {
     assert_eq!(Report::read(&path).unwrap(), report);
     assert!(report.created_by.starts_with("ham-engine "));
 
-    // Worst class 60 to 75 %, mean 73.5 to 88.5 %; the baseline's worst class under PGD is 0, and it has no FGSM.
-    let better = [attack("clean", 10, 75), attack("pgd-20", 10, 30), attack("fgsm", 10, 30)];
+    // Worst class 60 to 70 %, mean 73.5 to 83.5 %; the baseline's worst class under PGD is 0, and it has no FGSM.
+    let better = [attack("clean", 10, 70), attack("pgd-20", 10, 30), attack("fgsm", 10, 30)];
     let found = report.rho_of(&better, &report.data, &path).unwrap();
     assert_eq!(found.keys().collect::<Vec<_>>(), ["clean"]);
-    assert!((found["clean"] - (15.0 / 60.0 + 15.0 / 73.5)).abs() < 1e-12, "{found:?}");
+    assert!((found["clean"] - (10.0 / 60.0 + 10.0 / 73.5)).abs() < 1e-12, "{found:?}");
     let other = DataId { name: "cifar-10".to_owned(), hash: "ff00".to_owned() };
     let error = report.rho_of(&better, &other, &path).unwrap_err().to_string();
     assert!(error.contains("report.json: is of other data (cifar-10)"), "{error}");
