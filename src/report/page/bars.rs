@@ -64,7 +64,9 @@ pub(super) fn bars(title: &str, class_names: &[String], of: &[Bars]) -> Markup {
                                 rect.{"f" (b.look % COLOURS) " " (fill(b.look))} x=(LEFT) y=(format!("{y:.1}"))
                                     width=(format!("{:.1}", x(a.accuracy) - LEFT)) height=(bar - 1.0) {}
                                 @let (low, high) = (x(a.low), x(a.high));
-                                path.whisker d=(format!("M{low:.1} {:.1}v4m0 -2H{high:.1}m0 -2v4", middle - 2.5)) {}
+                                @let whisker = format!("M{low:.1} {:.1}v4m0 -2H{high:.1}m0 -2v4", middle - 2.5);
+                                path.halo d=(whisker) {}
+                                path.whisker d=(whisker) {}
                                 text.number x=(format!("{:.1}", x(a.high) + 4.0)) y=(format!("{:.1}", middle + 3.0)) {
                                     (format!("{:.0}", 100.0 * a.accuracy))
                                     @if class == b.fairness.worst_class { tspan.worst { " ◂ worst" } }
