@@ -8,6 +8,7 @@
 //               previous = x_k
 //   linf        direction = sign(g), sign(0) = 0;  P(v) = clamp(min(max(v, x - eps), x + eps), 0, 1)
 //   l2          direction = g/(|g| + 1e-12);  P(v) = clamp(x + (v - x)/(n + 1e-12)*min(eps, n), 0, 1) of n = |v - x|
+//   fixed       every iterate is like x_0, with a given step: plain PGD
 //   f           the cross-entropy as the head left it, or (z[aim] - z[y])/(z[1st] - (z[3rd] + z[4th])/2 + 1e-12)
 //
 // x_adv          f32 [capacity, len] in and out
@@ -33,6 +34,9 @@ struct ApgdDims {
     u32 len;
     u32 classes;
     float eps;
+    // 2 eps, or the step at every iterate if `fixed`.
+    float step;
+    u32 fixed;
     u32 offset;
 };
 
@@ -85,8 +89,8 @@ apgd(float* __restrict__ x_adv, float* __restrict__ best, float* __restrict__ be
         f = value;
     }
     float* own = progress + (size_t)at * PROGRESS;
-    float step = 2.0f * d.eps, f_best = f, f_checked = f, rises = 0.0f, halved = 1.0f, last = 0.0f;
-    bool first = k == 0, improved = first, halve = false;
+    float step = d.step, f_best = f, f_checked = f, rises = 0.0f, halved = 1.0f, last = 0.0f;
+    bool first = k == 0 || d.fixed, improved = first, halve = false;
     if (!first) {
         step = own[0], f_best = own[1], f_checked = own[3], rises = own[4], halved = own[5], last = f;
         improved = f > f_best;

@@ -1,4 +1,5 @@
-//! Auto-PGD as an evaluation runs it: on the cross-entropy, or on the targeted DLR loss of one class after another.
+//! Auto-PGD as an evaluation runs it: on the cross-entropy, or on the targeted DLR loss of one class after another. With a fixed
+//! step it is PGD; in L2 that is where steps are taken so.
 
 use super::stage::{Attack, Iteration, Stage};
 use super::{Norm, Scene};
@@ -26,6 +27,7 @@ pub struct Apgd {
     loss: Loss,
     norm: Norm,
     eps: f32,
+    fixed: Option<f32>,
     iterations: usize,
     restarts: usize,
     classes: usize,
@@ -36,7 +38,7 @@ pub struct Apgd {
 }
 
 impl Apgd {
-    /// The attack on `loss`, [`Loss::CrossEntropy`] or [`Loss::TargetedDlr`], and its memory.
+    /// The attack on `loss`, [`Loss::CrossEntropy`] or [`Loss::TargetedDlr`], or with `fixed` steps on any, and its memory.
     ///
     /// # Errors
     /// If the network has too few classes for the loss, or memory does not suffice.
@@ -44,6 +46,7 @@ impl Apgd {
         backend: &mut B,
         scene: &Scene,
         loss: Loss,
+        fixed: Option<f32>,
         iterations: usize,
         budget: &Budget,
     ) -> Result<Apgd> {
@@ -61,6 +64,7 @@ impl Apgd {
             loss,
             norm,
             eps,
+            fixed,
             iterations,
             restarts: if random_start { restarts } else { 1 },
             classes,
@@ -94,10 +98,10 @@ impl Attack for Apgd {
 
     fn iterate(&self, p: &mut Program, stage: &Stage, at: Iteration) {
         let Scene { image, batch, .. } = *stage.scene;
-        let Apgd { loss, norm, eps, gradient, schedule, state, .. } = *self;
+        let Apgd { loss, norm, eps, fixed, gradient, schedule, state, .. } = *self;
         stage.forward(p, batch.x_adv);
         stage.backward(p, loss, StemSink::Gradient(gradient));
-        p.push(Op::Apgd(apgd::Apgd { image, batch, gradient, loss, norm, eps, at, schedule, state }));
+        p.push(Op::Apgd(apgd::Apgd { image, batch, gradient, loss, norm, eps, fixed, at, schedule, state }));
         stage.leave_crossed(p);
     }
 

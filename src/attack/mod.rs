@@ -18,7 +18,8 @@ use crate::rng::{Philox, Stream};
 use crate::{Error, Result};
 
 /// Norm that bounds a perturbation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, clap::ValueEnum, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Norm {
     /// The largest change of a pixel.
     Linf,

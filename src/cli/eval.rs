@@ -1,28 +1,47 @@
 use super::device::{DeviceArgs, Job, PrecisionArgs};
 use super::terminal::{Bar, catch_interrupts, stopping};
 use super::{ranged, say};
+use crate::attack::Norm;
 use crate::backend::Backend;
 use crate::data;
 use crate::engine::{Engine, Images};
-use crate::eval::{Budget, Examined, Threat};
+use crate::eval::warnings::warnings;
+use crate::eval::{Budget, Examined, Outcome, Threat};
+use crate::fsio::write_safetensors;
 use crate::net::state::Weights;
 use crate::net::{Arch, Net};
 use crate::ops::stem::Normalisation;
 use crate::report::table::fairness_table;
-use crate::report::{DataId, Report, created_by};
+use crate::report::{AttackResult, DataId, Report, created_by};
 use crate::train::Progress;
 use crate::train::checkpoint::{Checkpoint, Meta};
 use crate::train::options::Number;
 use crate::{Error, Result};
+use safetensors::Dtype;
+use safetensors::tensor::TensorView;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Evaluate a checkpoint: accuracy overall and per class, clean and under attack.
+///
+/// An image counts as robust if it is classified right as it is and at every
+/// iterate of the attack. What an attack has broken leaves at once.
+///   clean        nothing
+///   fgsm         one step of eps
+///   pgd-STEPS    gradient steps of eps/4 on the cross-entropy
+///   cw-STEPS     the same on the margin between the two best classes
+///   apgd-ce      Auto-PGD on the cross-entropy, 100 iterations
+///   apgd-t       Auto-PGD on the targeted DLR loss, nine classes in turn
+///   autoattack   the last two in sequence, each on the survivors
+/// (apgd-ce-STEPS and apgd-t-STEPS take another number of iterations.)
 ///
 /// Examples:
 ///   ham-engine eval \
 ///     --checkpoint runs/fashion-mnist-mini-ham-001/last.safetensors
 ///   ham-engine eval --checkpoint net.safetensors --dataset test.safetensors \
 ///     --attack clean,fgsm,pgd-20,cw-30 --eps 8/255
+///   ham-engine eval --checkpoint net.safetensors --attack autoattack \
+///     --norm l2 --eps 0.5 --examples 1000
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
 pub(super) struct Args {
@@ -35,15 +54,24 @@ pub(super) struct Args {
     /// Folder that holds the data set's files
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
-    /// Attacks: clean, fgsm, pgd-STEPS, cw-STEPS
+    /// Attacks: clean, fgsm, pgd-STEPS, cw-STEPS, apgd-ce, apgd-t, autoattack
     #[arg(long, value_delimiter = ',', default_value = "clean,pgd-20", value_name = "A,A,..")]
     attack: Vec<Threat>,
-    /// Bound of the perturbation [default: the checkpoint's, else 8/255]
+    /// Norm of the bound
+    #[arg(long, value_enum, default_value = "linf")]
+    norm: Norm,
+    /// Bound of the perturbation [default: the checkpoint's, else 8/255; with --norm l2 none]
     #[arg(long, value_name = "EPS")]
     eps: Option<Number>,
     /// Start attacks at the image instead of at random within eps
     #[arg(long)]
     no_random_start: bool,
+    /// Runs of each attack, from other random starts, on what has survived
+    #[arg(long, value_name = "N", default_value_t = 1, conflicts_with = "no_random_start")]
+    restarts: usize,
+    /// Evaluate the first N images only
+    #[arg(long, value_name = "N")]
+    examples: Option<usize>,
     /// Seed of the random starts [default: the checkpoint's, else 0]
     #[arg(long, value_name = "SEED")]
     seed: Option<u64>,
@@ -56,6 +84,9 @@ pub(super) struct Args {
     /// Where to write the report as JSON [default: CHECKPOINT's name with .report.json]
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
+    /// Where to write the class of each image under each attack (safetensors): `labels`, and i64 by the attack's name
+    #[arg(long, value_name = "FILE")]
+    save_examples: Option<PathBuf>,
     /// Print the report as JSON
     #[arg(long)]
     json: bool,
@@ -94,8 +125,12 @@ pub(super) fn run(args: Args) -> Result<()> {
     };
     let classes = checkpoint.arch((1, 1), None, path)?.classes;
     let data = data::open_for(&name, args.data_dir.as_deref(), Some(classes))?;
+    let most = if args.norm == Norm::Linf { 1.0 } else { 1000.0 };
     let eps = match (args.eps, meta) {
-        (Some(eps), _) => ranged("eps", eps, 0.0..=1.0)?,
+        (Some(eps), _) => ranged("eps", eps, 0.0..=most)?,
+        (None, _) if args.norm == Norm::L2 => {
+            return Err(Error::usage("--norm l2: give --eps, such as 0.5; the checkpoint's bound is L-inf"));
+        }
         (None, Some(meta)) => meta.contract.eps,
         (None, None) => 8.0 / 255.0,
     };
@@ -111,6 +146,18 @@ pub(super) fn run(args: Args) -> Result<()> {
         return Err(Error::format(path, what));
     }
     let split = if data.test.is_empty() { &data.train } else { &data.test };
+    let few;
+    let split = match args.examples {
+        Some(0) => return Err(Error::usage("--examples 0: at least one image is evaluated")),
+        Some(n) if n < split.len() => {
+            few = split.subset(&(0..n).collect::<Vec<_>>())?;
+            &few
+        }
+        _ => split,
+    };
+    if args.restarts == 0 {
+        return Err(Error::usage("--restarts 0: at least one run is needed"));
+    }
     catch_interrupts()?;
     let weights = Weights::from_state_dict(&Net::new(arch.clone()), &checkpoint.dict, path)?;
     let job = EvalJob { args: &args, data: &data, split, arch, weights, eps, seed };
@@ -135,19 +182,25 @@ impl Job for EvalJob<'_> {
         let mut engine = Engine::new(open()?, arch, false)?;
         engine.set_weights(&weights)?;
         let examined = Examined::new(&mut engine, images, &split.labels)?;
-        let budget = Budget { random_start: !args.no_random_start, ..Budget::new(eps, seed) };
+        let (norm, restarts, random_start) = (args.norm, args.restarts, !args.no_random_start);
+        let budget = Budget { norm, eps, random_start, restarts, seed };
+        let classes = engine.net.arch.classes;
+        let attacked = args.attack.iter().any(|threat| *threat != Threat::Clean);
+        let diagnosis = if attacked { Some(examined.diagnose(&mut engine)?) } else { None };
         let mut bar = Bar::new(0, !args.json);
-        let mut attacks = Vec::new();
+        let mut outcomes = Vec::new();
         for threat in &args.attack {
             let outcome = examined.evaluate(&mut engine, *threat, &budget, |at| {
                 let (doing, done, total) = (at.name.clone(), at.done, at.total);
                 bar.show(&Progress { epoch: 0, doing, done, total, kept_share: None });
                 !stopping()
             })?;
-            let outcome = outcome.ok_or(Error::Stopped)?;
-            attacks.push(outcome.result(*threat, engine.net.arch.classes)?);
+            outcomes.push((*threat, outcome.ok_or(Error::Stopped)?));
         }
         bar.clear();
+        let attacks =
+            outcomes.iter().map(|(threat, outcome)| outcome.result(*threat, classes)).collect::<Result<_>>()?;
+        let warnings = warnings(diagnosis.as_ref(), &outcomes);
         let report = Report {
             created_by: created_by(),
             device: engine.backend.name(),
@@ -155,21 +208,56 @@ impl Job for EvalJob<'_> {
             seed,
             data: DataId { name: data.name.clone(), hash: data.hash.clone() },
             network: engine.net.arch.describe(),
-            contract: serde_json::json!({ "eps": eps, "random_start": !args.no_random_start }),
+            contract: serde_json::json!({
+                "norm": norm, "eps": eps, "random_start": random_start, "restarts": restarts, "examples": split.len(),
+            }),
             checkpoint: Some(args.checkpoint.display().to_string()),
             class_names: data.class_names.clone(),
             attacks,
+            warnings,
             cost: None,
         };
         let out = args.out.clone().unwrap_or_else(|| args.checkpoint.with_extension("report.json"));
         report.write(&out)?;
+        if let Some(path) = &args.save_examples {
+            save_examples(path, &outcomes)?;
+        }
         if args.json {
             say(serde_json::to_string(&report).expect("plain data"));
             return Ok(());
         }
         say(format!("{} images of {}, eps {eps:.4}, {}", split.len(), data.name, report.device));
         say(fairness_table(&report.class_names, &report.attacks, report.attacks.len() - 1));
+        say(cost_lines(&report.attacks, split.len()));
+        report.warnings.iter().for_each(|warning| say(format!("warning: {warning}")));
         say(format!("\nreport: {}", out.display()));
         Ok(())
     }
+}
+
+/// What each attack, and each part of a sequence, left and cost.
+fn cost_lines(attacks: &[AttackResult], examples: usize) -> String {
+    let mut lines =
+        String::from("\nCost in units an image (a forward pass is one, its gradient another), and who is left:\n");
+    for attack in attacks {
+        for part in &attack.parts {
+            let name =
+                if attack.parts.len() > 1 { format!("{}: {}", attack.name, part.name) } else { part.name.clone() };
+            let (cost, left) = (part.units as f64 / examples as f64, 100.0 * part.survivors as f64 / examples as f64);
+            lines += &format!("  {name:<24} {cost:>9.1} {left:>7.2} %\n");
+        }
+    }
+    lines
+}
+
+fn save_examples(path: &Path, outcomes: &[(Threat, Outcome)]) -> Result<()> {
+    let wide = |v: &[u32]| v.iter().map(|v| *v as i64).collect::<Vec<_>>();
+    let labels = outcomes.iter().take(1).map(|(_, o)| ("labels".to_owned(), wide(&o.labels)));
+    let all: BTreeMap<_, _> = labels.chain(outcomes.iter().map(|(t, o)| (t.to_string(), wide(&o.predicted)))).collect();
+    let tensors = all.iter().map(|(name, v)| {
+        let view = TensorView::new(Dtype::I64, vec![v.len()], bytemuck::cast_slice(v)).expect("as many values");
+        (name.as_str(), view)
+    });
+    let tensors: Vec<_> = tensors.collect();
+    write_safetensors(path, &tensors, &BTreeMap::new())
 }

@@ -5,6 +5,7 @@
 
 pub mod outcome;
 pub mod threat;
+pub mod warnings;
 
 pub use outcome::Outcome;
 pub use threat::{Budget, Threat};

@@ -30,6 +30,11 @@ impl Outcome {
         (0..self.labels.len() as u32).filter(|i| self.robust[*i as usize]).collect()
     }
 
+    /// Share of the examples that survive.
+    pub fn accuracy(&self) -> f64 {
+        self.robust.iter().filter(|r| **r).count() as f64 / self.robust.len().max(1) as f64
+    }
+
     /// Survivors and examples per class.
     pub fn counts(&self, classes: usize) -> ClassCounts {
         let mut counts = ClassCounts::new(classes);

@@ -1,5 +1,6 @@
 //! The attacks of an evaluation by their names, and what bounds them.
 
+use crate::Result;
 use crate::attack::apgd::Apgd;
 use crate::attack::ascent::Ascent;
 use crate::attack::stage::Attack;
@@ -7,7 +8,6 @@ use crate::attack::{Norm, Pgd, Scene};
 use crate::backend::Backend;
 use crate::ops::head::Loss;
 use crate::ops::start::Noise;
-use crate::{Error, Result};
 use std::fmt;
 use std::str::FromStr;
 
@@ -16,21 +16,21 @@ use std::str::FromStr;
 pub enum Threat {
     /// Nothing.
     Clean,
-    /// One step of eps along the sign of the gradient.
+    /// One step of eps along the sign of the gradient, or in L2 along the gradient.
     Fgsm,
     /// PGD on cross-entropy, alpha = eps/4, random start.
     Pgd(usize),
     /// PGD on CW's margin, alpha = eps/4, random start.
     Cw(usize),
-    /// Auto-PGD on the cross-entropy, 100 iterations.
-    ApgdCe,
-    /// Auto-PGD on the targeted DLR loss, 100 iterations for each of nine classes.
-    ApgdT,
+    /// Auto-PGD on the cross-entropy; so many iterations.
+    ApgdCe(usize),
+    /// Auto-PGD on the targeted DLR loss; so many iterations for each of nine classes.
+    ApgdT(usize),
     /// The standard sequence of AutoAttack, each on the survivors of those before.
     AutoAttack,
 }
 
-/// Iterations of Auto-PGD.
+/// Iterations of Auto-PGD where nobody says.
 const APGD_ITERATIONS: usize = 100;
 
 impl FromStr for Threat {
@@ -41,14 +41,18 @@ impl FromStr for Threat {
             Ok(steps @ 1..=10_000) => Ok(steps),
             _ => Err(format!("`{s}`: give the number of steps, 1 to 10000, as in pgd-20")),
         };
-        match s.split_once('-') {
-            None if s == "clean" => Ok(Threat::Clean),
-            None if s == "fgsm" => Ok(Threat::Fgsm),
-            None if s == "autoattack" => Ok(Threat::AutoAttack),
-            Some(("apgd", "ce")) => Ok(Threat::ApgdCe),
-            Some(("apgd", "t")) => Ok(Threat::ApgdT),
-            Some(("pgd", n)) => Ok(Threat::Pgd(steps(n)?)),
-            Some(("cw", n)) => Ok(Threat::Cw(steps(n)?)),
+        let (name, number) = match s.rsplit_once('-') {
+            Some((name, n)) if name.starts_with("apgd-") || ["pgd", "cw"].contains(&name) => (name, Some(steps(n)?)),
+            _ => (s, None),
+        };
+        match (name, number) {
+            ("clean", None) => Ok(Threat::Clean),
+            ("fgsm", None) => Ok(Threat::Fgsm),
+            ("pgd", Some(n)) => Ok(Threat::Pgd(n)),
+            ("cw", Some(n)) => Ok(Threat::Cw(n)),
+            ("apgd-ce", n) => Ok(Threat::ApgdCe(n.unwrap_or(APGD_ITERATIONS))),
+            ("apgd-t", n) => Ok(Threat::ApgdT(n.unwrap_or(APGD_ITERATIONS))),
+            ("autoattack", None) => Ok(Threat::AutoAttack),
             _ => Err(format!(
                 "unknown attack `{s}`: known are clean, fgsm, pgd-STEPS, cw-STEPS, apgd-ce, apgd-t, autoattack"
             )),
@@ -63,8 +67,10 @@ impl fmt::Display for Threat {
             Threat::Fgsm => f.write_str("fgsm"),
             Threat::Pgd(k) => write!(f, "pgd-{k}"),
             Threat::Cw(k) => write!(f, "cw-{k}"),
-            Threat::ApgdCe => f.write_str("apgd-ce"),
-            Threat::ApgdT => f.write_str("apgd-t"),
+            Threat::ApgdCe(APGD_ITERATIONS) => f.write_str("apgd-ce"),
+            Threat::ApgdT(APGD_ITERATIONS) => f.write_str("apgd-t"),
+            Threat::ApgdCe(k) => write!(f, "apgd-ce-{k}"),
+            Threat::ApgdT(k) => write!(f, "apgd-t-{k}"),
             Threat::AutoAttack => f.write_str("autoattack"),
         }
     }
@@ -96,7 +102,7 @@ impl Threat {
     /// What it is made of, each on the survivors of those before.
     pub fn parts(self) -> Vec<Threat> {
         match self {
-            Threat::AutoAttack => vec![Threat::Clean, Threat::ApgdCe, Threat::ApgdT],
+            Threat::AutoAttack => vec![Threat::Clean, Threat::ApgdCe(APGD_ITERATIONS), Threat::ApgdT(APGD_ITERATIONS)],
             part => vec![part],
         }
     }
@@ -111,26 +117,38 @@ impl Threat {
         scene: &Scene,
         budget: &Budget,
     ) -> Result<Option<Box<dyn Attack>>> {
-        let Budget { norm, eps, seed, restarts, .. } = *budget;
-        let pgd = |steps, alpha, random: bool, loss| -> Result<Option<Box<dyn Attack>>> {
-            if norm == Norm::L2 {
-                return Err(Error::usage(format!("{self} in L2: not yet")));
-            }
-            let start = random.then_some(Noise::Uniform(eps));
-            let restarts = if random { restarts } else { 1 };
-            Ok(Some(Box::new(Ascent { pgd: Pgd { eps, alpha, steps, start, loss }, restarts, seed })))
+        let Budget { norm, eps, random_start, restarts, seed } = *budget;
+        let mut apgd = |loss, fixed, steps, budget: &Budget| -> Result<Option<Box<dyn Attack>>> {
+            Ok(Some(Box::new(Apgd::new(backend, scene, loss, fixed, steps, budget)?)))
         };
-        let mut apgd = |loss| -> Result<Option<Box<dyn Attack>>> {
-            Ok(Some(Box::new(Apgd::new(backend, scene, loss, APGD_ITERATIONS, budget)?)))
+        let mut pgd = |steps, alpha, random_start: bool, loss| -> Result<Option<Box<dyn Attack>>> {
+            if norm == Norm::L2 {
+                return apgd(loss, Some(alpha), steps, &Budget { random_start, ..*budget });
+            }
+            let start = random_start.then_some(Noise::Uniform(eps));
+            let restarts = if random_start { restarts } else { 1 };
+            Ok(Some(Box::new(Ascent { pgd: Pgd { eps, alpha, steps, start, loss }, restarts, seed })))
         };
         match self {
             Threat::Clean => Ok(None),
-            Threat::AutoAttack => unreachable!("not a single part"),
-            Threat::ApgdCe => apgd(Loss::CrossEntropy),
-            Threat::ApgdT => apgd(Loss::TargetedDlr),
             Threat::Fgsm => pgd(1, eps, false, Loss::CrossEntropy),
-            Threat::Pgd(steps) => pgd(steps, eps / 4.0, budget.random_start, Loss::CrossEntropy),
-            Threat::Cw(steps) => pgd(steps, eps / 4.0, budget.random_start, Loss::Margin),
+            Threat::Pgd(steps) => pgd(steps, eps / 4.0, random_start, Loss::CrossEntropy),
+            Threat::Cw(steps) => pgd(steps, eps / 4.0, random_start, Loss::Margin),
+            Threat::ApgdCe(steps) => apgd(Loss::CrossEntropy, None, steps, budget),
+            Threat::ApgdT(steps) => apgd(Loss::TargetedDlr, None, steps, budget),
+            Threat::AutoAttack => unreachable!("not a single part"),
+        }
+    }
+
+    /// Whether `other` should break whatever this breaks, up to luck: the same with more steps, or more than one step, or the sequence
+    /// that has this as a part.
+    pub fn weaker_than(self, other: Threat) -> bool {
+        use Threat::*;
+        match (self, other) {
+            (Pgd(a), Pgd(b)) | (Cw(a), Cw(b)) | (ApgdCe(a), ApgdCe(b)) | (ApgdT(a), ApgdT(b)) => a < b,
+            (Fgsm, Pgd(b) | ApgdCe(b)) => b >= 10,
+            (part, AutoAttack) => part != AutoAttack,
+            _ => false,
         }
     }
 }

@@ -40,6 +40,9 @@ pub struct Report {
     pub class_names: Vec<String>,
     /// One result per attack; `clean` is one of them.
     pub attacks: Vec<AttackResult>,
+    /// Signs that the attacks overestimate robustness, a line each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
     /// What the run cost; `None` for an evaluation alone.
     pub cost: Option<Cost>,
 }

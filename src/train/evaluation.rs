@@ -77,6 +77,7 @@ impl<B: Backend> Trainer<'_, B> {
             checkpoint: Some("last.safetensors".into()),
             class_names: self.data.class_names.clone(),
             attacks,
+            warnings: vec![],
             cost: Some(Cost::of(&self.epochs)),
         };
         self.run.write_report(&report)?;

@@ -3,6 +3,7 @@
 
 mod attack;
 mod common;
+mod evaluation;
 mod gradients;
 mod head;
 mod load_start;

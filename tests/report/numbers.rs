@@ -198,6 +198,7 @@ fn reports_survive_the_round_trip() {
         checkpoint: None,
         class_names: names(10),
         attacks: vec![attack("clean", 10, 60), attack("pgd-20", 10, 0)],
+        warnings: vec!["zero gradients".to_owned()],
         cost: Some(cost),
     };
     report.write(&path).unwrap();

@@ -7,6 +7,7 @@ impl CpuOp for Apgd {
     fn run(&self, cx: &Context) {
         let (b, len, s) = (&self.batch, self.image.len(), &self.state);
         let number = self.at.number(cx.read(self.at.control));
+        let first = number == 0 || self.fixed.is_some();
         let period = cx.read::<u32>(self.schedule)[number as usize];
         for slot in cx.first..cx.first + cx.n {
             let position = cx.position(b, slot);
@@ -22,7 +23,7 @@ impl CpuOp for Apgd {
                     cx.row::<f32>(s.progress, position, PROGRESS),
                 )
             };
-            let (improved, halve) = self.judge(self.value(cx, position), number, period, progress);
+            let (improved, halve) = self.judge(self.value(cx, position), first, period, progress);
             if improved {
                 best.copy_from_slice(x_adv);
                 best_gradient.copy_from_slice(gradient);
@@ -31,10 +32,10 @@ impl CpuOp for Apgd {
                 x_adv.copy_from_slice(best);
                 gradient.copy_from_slice(best_gradient);
             }
-            if number == 0 {
+            if first {
                 previous.copy_from_slice(x_adv);
             }
-            let new = if number == 0 { 1.0 } else { NEW };
+            let new = if first { 1.0 } else { NEW };
             let mv = Move { x, gradient, previous, eps: self.eps, step: progress[0], new };
             match self.norm {
                 Norm::Linf => mv.linf(x_adv),
@@ -61,9 +62,9 @@ impl Apgd {
     }
 
     /// Whether the iterate has the highest loss so far, and whether the step was halved.
-    fn judge(&self, f: f32, number: u32, period: u32, progress: &mut [f32]) -> (bool, bool) {
-        if number == 0 {
-            progress.copy_from_slice(&[2.0 * self.eps, f, 0.0, f, 0.0, 1.0]);
+    fn judge(&self, f: f32, first: bool, period: u32, progress: &mut [f32]) -> (bool, bool) {
+        if first {
+            progress.copy_from_slice(&[self.fixed.unwrap_or(2.0 * self.eps), f, 0.0, f, 0.0, 1.0]);
             return (true, false);
         }
         let [step, best, last, checked, rises, halved] = progress else { unreachable!("six numbers") };

@@ -18,6 +18,8 @@ struct ApgdDims {
     len: u32,
     classes: u32,
     eps: f32,
+    step: f32,
+    fixed: u32,
     offset: u32,
 }
 
@@ -25,11 +27,19 @@ impl GpuOp for Apgd {
     fn launch(&self, cx: &mut Recorder) -> Result<()> {
         let (b, s, len) = (&self.batch, &self.state, self.image.len());
         let aim = match self.loss {
+            _ if self.fixed.is_some() => 0,
             Loss::CrossEntropy => 0,
             Loss::TargetedDlr if b.classes >= 4 => cx.buf(b.target),
             loss => return Err(unsupported("apgd", format!("{loss:?} of {} classes", b.classes))),
         };
-        let dims = ApgdDims { len: len as u32, classes: b.classes as u32, eps: self.eps, offset: self.at.offset };
+        let dims = ApgdDims {
+            len: len as u32,
+            classes: b.classes as u32,
+            eps: self.eps,
+            step: self.fixed.unwrap_or(2.0 * self.eps),
+            fixed: self.fixed.is_some().into(),
+            offset: self.at.offset,
+        };
         let written = [b.x_adv, s.best, s.best_gradient, s.previous, s.progress].map(|buf| Arg::Out(cx.buf(buf)));
         let read = [b.x, self.gradient, b.loss, b.logits, b.label].map(|buf| Arg::In(cx.buf(buf)));
         let rest = [self.schedule, self.at.control, b.position].map(|buf| Arg::In(cx.buf(buf)));

@@ -74,12 +74,14 @@ pub struct Apgd {
     pub batch: Batch,
     /// The gradient of the loss, f32 `[capacity, C, H, W]`, by slot.
     pub gradient: Buf,
-    /// What is ascended: [`Loss::CrossEntropy`] or [`Loss::TargetedDlr`].
+    /// What is ascended: [`Loss::CrossEntropy`] or [`Loss::TargetedDlr`]; with a fixed step any.
     pub loss: Loss,
     /// Norm of the bound.
     pub norm: Norm,
     /// The bound, in pixels of [0, 1].
     pub eps: f32,
+    /// A step of this size at every iterate, as plain PGD takes it: each is then like the first.
+    pub fixed: Option<f32>,
     /// The iteration.
     pub at: Iteration,
     /// u32 `[iterations]`: of a checkpoint the steps since the last one, else 0; see [`schedule`].

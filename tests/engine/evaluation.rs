@@ -1,0 +1,152 @@
+//! Evaluation: who leaves when, what it costs, and that sequences and restarts go over survivors only.
+
+use crate::common::*;
+use ham_engine::attack::Norm;
+use ham_engine::backend::Backend;
+use ham_engine::cpu::CpuBackend;
+use ham_engine::cpu::simd::Level;
+use ham_engine::engine::{Engine, Images};
+use ham_engine::eval::warnings::warnings;
+use ham_engine::eval::{Budget, Examined, Outcome, Threat};
+use ham_engine::net::Arch;
+use ham_engine::net::state::StateDict;
+use ham_engine::program::Shape;
+
+const N: usize = 40;
+const EPS: f32 = 0.03;
+
+fn net() -> Arch {
+    arch(Shape { c: 1, h: 8, w: 8 }, &[4, 8], 5)
+}
+
+fn with(dict: &StateDict, threads: usize) -> (Engine<CpuBackend>, Examined, Vec<u32>) {
+    let mut e = engine(&net(), dict, threads, Level::detect());
+    let (images, mut labels) = examples(&net(), N, 3);
+    // The network's own answers, so that most are right; every fifth stays as it was drawn.
+    let scene = e.scene(Images::F32(&images), &labels, N, 0).unwrap();
+    let mut clean = e.record_clean(&scene, None).unwrap();
+    e.begin(&scene, 0, &order(N)).unwrap();
+    e.backend.replay(&mut clean).unwrap();
+    let logits: Vec<f32> = e.backend.read_all(scene.batch.logits).unwrap();
+    for (i, z) in logits.chunks(5).enumerate().filter(|(i, _)| i % 5 != 0) {
+        labels[i] = (0..5).rev().max_by(|a, b| z[*a].total_cmp(&z[*b])).unwrap() as u32;
+    }
+    let examined = Examined::new(&mut e, Images::F32(&images), &labels).unwrap();
+    (e, examined, labels)
+}
+
+fn run(threat: Threat, budget: &Budget, threads: usize) -> Outcome {
+    let (mut e, examined, _) = with(&random_dict(&net(), 1), threads);
+    examined.evaluate(&mut e, threat, budget, |_| true).unwrap().unwrap()
+}
+
+fn budget() -> Budget {
+    Budget::new(EPS, 7)
+}
+
+#[test]
+fn whoever_is_broken_leaves_and_costs_nothing_more() {
+    let clean = run(Threat::Clean, &budget(), 1);
+    let right = clean.parts[0].survivors;
+    assert!(right < N as u64 && right > N as u64 / 2, "{right} of {N} are right");
+    assert_eq!(clean.parts[0].units, N as u64);
+    let pgd = run(Threat::Pgd(23), &budget(), 1);
+    let left = pgd.parts[0].survivors;
+    assert!(left < right && left > 0, "{left} of {right} survive");
+    // All have the clean pass; survivors two passes a step and the last one; the others at least one step and at most all but one.
+    let (all, broken) = (N as u64 + 47 * left, right - left);
+    let units = pgd.parts[0].units;
+    assert!(units >= all + broken && units < all + 47 * broken, "{units} units, {left} left, {broken} broken");
+    for (i, robust) in pgd.robust.iter().enumerate() {
+        assert!(!robust || clean.robust[i], "{i}: robust, but wrong without an attack");
+        assert_eq!(*robust, pgd.predicted[i] == pgd.labels[i], "{i}");
+    }
+    let counts = pgd.counts(5);
+    assert_eq!((counts.correct.iter().sum::<u64>(), counts.total.iter().sum::<u64>()), (left, N as u64));
+}
+
+#[test]
+fn results_depend_on_neither_threads_nor_on_who_else_is_in_the_batch() {
+    for norm in [Norm::Linf, Norm::L2] {
+        let budget = Budget { norm, eps: if norm == Norm::L2 { 0.15 } else { EPS }, ..budget() };
+        let [ce, t] = [Threat::ApgdCe(15), Threat::ApgdT(12)].map(|threat| run(threat, &budget, 1));
+        for (outcome, threat) in [(&ce, Threat::ApgdCe(15)), (&t, Threat::ApgdT(12))] {
+            let left = outcome.parts[0].survivors;
+            assert!(left > 0 && left < 30, "{threat} in {norm:?}: {left} survive");
+            assert_eq!(run(threat, &budget, 2), *outcome, "{threat} in {norm:?}: on two threads");
+        }
+        // One after another: the second sees the survivors of the first.
+        let (mut e, examined, _) = with(&random_dict(&net(), 1), 2);
+        let mut both = examined.outcome();
+        for threat in [Threat::ApgdCe(15), Threat::ApgdT(12)] {
+            let mut attack = examined.record(&mut e, threat, &budget).unwrap();
+            assert!(examined.run(&mut e, &mut attack, &mut both, |_| true).unwrap());
+        }
+        let expected: Vec<bool> = ce.robust.iter().zip(&t.robust).map(|(a, b)| *a && *b).collect();
+        assert_eq!(both.robust, expected, "{norm:?}");
+        assert!(both.parts[1].units < t.parts[0].units, "the first has left less to do");
+    }
+}
+
+#[test]
+fn restarts_only_ever_break_more() {
+    for threat in [Threat::Pgd(5), Threat::ApgdCe(5)] {
+        let once = run(threat, &budget(), 1);
+        let thrice = run(threat, &Budget { restarts: 3, ..budget() }, 1);
+        assert!(once.robust.iter().zip(&thrice.robust).all(|(once, thrice)| *once || !thrice), "{threat}");
+        let [once, thrice] = [&once, &thrice].map(|o| o.parts[0].units);
+        assert!(thrice > once && thrice <= 3 * once, "{threat}: {thrice} units, {once} for one run");
+    }
+}
+
+#[test]
+fn the_norm_of_the_bound_matters_to_steps_along_the_gradient() {
+    let l2 = |eps, threat| run(threat, &Budget { norm: Norm::L2, eps, ..budget() }, 1).parts[0].survivors;
+    for threat in [Threat::Fgsm, Threat::Pgd(10), Threat::Cw(10)] {
+        let [none, little, much] = [0.0, 0.1, 0.6].map(|eps| l2(eps, threat));
+        assert!(none >= little && little > much, "{threat}: {none}, {little}, {much}");
+        assert_eq!(none, run(Threat::Clean, &budget(), 1).parts[0].survivors, "{threat}");
+    }
+}
+
+#[test]
+fn an_evaluation_that_is_stopped_says_so() {
+    let (mut e, examined, _) = with(&random_dict(&net(), 1), 1);
+    let mut looks = 0;
+    let outcome = examined.evaluate(&mut e, Threat::Pgd(30), &budget(), |at| {
+        looks += 1;
+        assert!(at.done <= at.total && at.total == N && at.name == "pgd-30");
+        looks < 2
+    });
+    assert!(outcome.unwrap().is_none() && looks == 2);
+}
+
+/// Logits far apart have probabilities of exactly 0 and 1: cross-entropy has no gradient then, and margins have.
+#[test]
+fn vanishing_gradients_are_noticed_and_break_the_attacks_that_need_them() {
+    let mut dict = random_dict(&net(), 1);
+    let (mut e, examined, _) = with(&dict, 1);
+    let fine = examined.diagnose(&mut e).unwrap();
+    assert!(fine.flat == 0 && fine.right > N / 2 && !fine.random, "{fine:?}");
+    for name in ["linear.weight", "linear.bias"] {
+        dict.get_mut(name).unwrap().1.iter_mut().for_each(|v| *v *= 1e5);
+    }
+    let (mut e, examined, _) = with(&dict, 1);
+    let masked = examined.diagnose(&mut e).unwrap();
+    assert!(masked.flat > masked.right / 2 && masked.right == fine.right, "{masked:?}");
+    let results = [Threat::Pgd(10), Threat::Cw(10)]
+        .map(|threat| (threat, examined.evaluate(&mut e, threat, &budget(), |_| true).unwrap().unwrap()));
+    assert!(results[0].1.accuracy() > results[1].1.accuracy() + 0.1, "the margin breaks more");
+    let lines = warnings(Some(&masked), &results);
+    assert!(lines.iter().any(|l| l.starts_with("zero gradients")), "{lines:?}");
+}
+
+#[test]
+fn the_targeted_loss_needs_four_classes() {
+    let arch = arch(Shape { c: 1, h: 4, w: 4 }, &[4], 3);
+    let mut e = engine(&arch, &random_dict(&arch, 1), 1, Level::detect());
+    let (images, labels) = examples(&arch, 4, 3);
+    let examined = Examined::new(&mut e, Images::F32(&images), &labels).unwrap();
+    let error = examined.evaluate(&mut e, Threat::ApgdT(5), &budget(), |_| true).unwrap_err().to_string();
+    assert!(error.contains("takes 4 classes, the network has 3; use apgd-ce"), "{error}");
+}
