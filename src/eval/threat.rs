@@ -2,6 +2,8 @@
 
 use crate::attack::apgd::Apgd;
 use crate::attack::ascent::Ascent;
+use crate::attack::fab::Fab;
+use crate::attack::square::Square;
 use crate::attack::stage::Attack;
 use crate::attack::{Norm, Pgd, Scene};
 use crate::backend::Backend;
@@ -26,12 +28,20 @@ pub enum Threat {
     ApgdCe,
     /// Auto-PGD on the targeted DLR loss, 100 iterations for each of nine classes.
     ApgdT,
+    /// Targeted FAB, 100 iterations for each of nine classes.
+    FabT,
+    /// Square Attack of so many queries, the start not counted.
+    Square(usize),
     /// The standard sequence of AutoAttack, each on the survivors of those before.
     AutoAttack,
 }
 
 /// Iterations of Auto-PGD.
 const APGD_ITERATIONS: usize = 100;
+/// Iterations of FAB.
+const FAB_ITERATIONS: usize = 100;
+/// Queries of Square Attack where none are given.
+const SQUARE_QUERIES: usize = 5000;
 
 impl FromStr for Threat {
     type Err = String;
@@ -45,12 +55,16 @@ impl FromStr for Threat {
             None if s == "clean" => Ok(Threat::Clean),
             None if s == "fgsm" => Ok(Threat::Fgsm),
             None if s == "autoattack" => Ok(Threat::AutoAttack),
+            None if s == "square" => Ok(Threat::Square(SQUARE_QUERIES)),
+            Some(("square", n)) => Ok(Threat::Square(steps(n)?)),
+            Some(("fab", "t")) => Ok(Threat::FabT),
             Some(("apgd", "ce")) => Ok(Threat::ApgdCe),
             Some(("apgd", "t")) => Ok(Threat::ApgdT),
             Some(("pgd", n)) => Ok(Threat::Pgd(steps(n)?)),
             Some(("cw", n)) => Ok(Threat::Cw(steps(n)?)),
             _ => Err(format!(
-                "unknown attack `{s}`: known are clean, fgsm, pgd-STEPS, cw-STEPS, apgd-ce, apgd-t, autoattack"
+                "unknown attack `{s}`: known are clean, fgsm, pgd-STEPS, cw-STEPS, apgd-ce, apgd-t, fab-t, square, \
+                 square-QUERIES, autoattack"
             )),
         }
     }
@@ -65,6 +79,9 @@ impl fmt::Display for Threat {
             Threat::Cw(k) => write!(f, "cw-{k}"),
             Threat::ApgdCe => f.write_str("apgd-ce"),
             Threat::ApgdT => f.write_str("apgd-t"),
+            Threat::FabT => f.write_str("fab-t"),
+            Threat::Square(SQUARE_QUERIES) => f.write_str("square"),
+            Threat::Square(queries) => write!(f, "square-{queries}"),
             Threat::AutoAttack => f.write_str("autoattack"),
         }
     }
@@ -96,7 +113,9 @@ impl Threat {
     /// What it is made of, each on the survivors of those before.
     pub fn parts(self) -> Vec<Threat> {
         match self {
-            Threat::AutoAttack => vec![Threat::Clean, Threat::ApgdCe, Threat::ApgdT],
+            Threat::AutoAttack => {
+                vec![Threat::Clean, Threat::ApgdCe, Threat::ApgdT, Threat::FabT, Threat::Square(SQUARE_QUERIES)]
+            }
             part => vec![part],
         }
     }
@@ -128,6 +147,8 @@ impl Threat {
             Threat::AutoAttack => unreachable!("not a single part"),
             Threat::ApgdCe => apgd(Loss::CrossEntropy),
             Threat::ApgdT => apgd(Loss::TargetedDlr),
+            Threat::FabT => Ok(Some(Box::new(Fab::new(backend, scene, FAB_ITERATIONS, budget)?))),
+            Threat::Square(queries) => Ok(Some(Box::new(Square::new(backend, scene, queries, budget)?))),
             Threat::Fgsm => pgd(1, eps, false, Loss::CrossEntropy),
             Threat::Pgd(steps) => pgd(steps, eps / 4.0, budget.random_start, Loss::CrossEntropy),
             Threat::Cw(steps) => pgd(steps, eps / 4.0, budget.random_start, Loss::Margin),

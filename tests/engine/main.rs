@@ -3,6 +3,7 @@
 
 mod attack;
 mod common;
+mod fab;
 mod gradients;
 mod head;
 mod load_start;
@@ -10,6 +11,7 @@ mod mine;
 mod naive;
 mod norm;
 mod pair;
+mod square;
 mod state;
 mod training;
 mod update_account;

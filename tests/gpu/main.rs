@@ -4,6 +4,7 @@
 #[allow(dead_code)] // each binary uses a part of it
 mod common;
 mod conv;
+mod fab;
 mod head;
 mod lab;
 mod load;
@@ -12,6 +13,7 @@ mod moments;
 mod norm;
 mod pair;
 mod run;
+mod square;
 mod start;
 mod stem;
 mod tiles;
