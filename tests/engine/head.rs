@@ -148,7 +148,9 @@ fn logit_gradients(bench: &mut Bench, classes: usize, loss: Loss, weighted: bool
     let batch = bench.batch;
     let mut z = rng.f32s(CAPACITY * classes, -3.0, 3.0);
     // Position 1: the two best others tie; the lower one counts.
-    z[classes..2 * classes].fill(1.0);
+    if loss != Loss::TargetedDlr {
+        z[classes..2 * classes].fill(1.0);
+    }
     let p: Vec<f32> = z
         .chunks(classes)
         .flat_map(|z| softmax(&z.iter().map(|v| *v as f64).collect::<Vec<_>>()))
@@ -159,6 +161,8 @@ fn logit_gradients(bench: &mut Bench, classes: usize, loss: Loss, weighted: bool
     bench.backend.write(batch.logits, 0, &z).unwrap();
     bench.backend.write(batch.probs, 0, &p).unwrap();
     bench.backend.write(batch.label, 0, &labels).unwrap();
+    let targets: Vec<u32> = (0..CAPACITY).map(|i| ((2 * i + 1) % classes) as u32).collect();
+    bench.backend.write(batch.target, 0, &targets).unwrap();
     bench.backend.write(batch.weight, 0, &weights).unwrap();
     let [target, given] = [0.0, -1.0].map(|low| rng.f32s(CAPACITY * classes, low, 1.0));
     bench.backend.write(batch.clean().probs, 0, &target).unwrap();
@@ -176,6 +180,17 @@ fn logit_gradients(bench: &mut Bench, classes: usize, loss: Loss, weighted: bool
             Loss::Margin => one(k, other) - one(k, label),
             Loss::Divergence => p[k] as f64 - target[at * classes + k] as f64,
             Loss::Pair => given[at * classes + k] as f64,
+            Loss::Difference => one(k, targets[at] as usize) - one(k, label),
+            Loss::TargetedDlr => {
+                // The slope of the formula itself, by central differences.
+                let value = |move_k: f64| {
+                    let z: Vec<f64> = (0..classes).map(|j| z[j] as f64 + move_k * one(j, k)).collect();
+                    let mut sorted = z.clone();
+                    sorted.sort_by(|a, b| b.total_cmp(a));
+                    (z[targets[at] as usize] - z[label]) / (sorted[0] - 0.5 * (sorted[2] + sorted[3]) + 1e-12)
+                };
+                (value(1e-6) - value(-1e-6)) / 2e-6
+            }
         };
         (0..classes).map(|k| weight * dz(k)).collect()
     };
@@ -186,7 +201,8 @@ fn logit_gradients(bench: &mut Bench, classes: usize, loss: Loss, weighted: bool
 fn dgrad() {
     each_level(|level| {
         for (shape, classes) in CASES {
-            for loss in [Loss::CrossEntropy, Loss::Margin, Loss::Divergence, Loss::Pair] {
+            let losses = [Loss::CrossEntropy, Loss::Margin, Loss::Divergence, Loss::Pair, Loss::Difference];
+            for loss in losses.into_iter().chain((classes >= 4).then_some(Loss::TargetedDlr)) {
                 // Training weighs and has neither mask nor affine; the attack has both.
                 check_dgrad(level, shape, classes, loss, true, false);
                 check_dgrad(level, shape, classes, loss, false, true);
@@ -244,7 +260,9 @@ fn check_dgrad(level: Level, shape: Shape, classes: usize, loss: Loss, weighted:
         };
         let open = |i: usize| !attack || masks[slot][i];
         let want: Vec<f64> = (0..shape.len()).map(|i| if open(i) { value(i % c) } else { 0.0 }).collect();
-        let tolerance = 2.0 * sum_tolerance(classes, 1.5 / (shape.h * shape.w) as f64);
+        // Central differences are good to 1e-9; the ratio's slopes exceed 1.
+        let steepest = max_abs(dz[slot].iter().copied()).max(1.0);
+        let tolerance = 2.0 * steepest * sum_tolerance(classes, 1.5 / (shape.h * shape.w) as f64);
         close(&format!("{what} slot {slot}"), &recorded.map_values(dy, slot), &want, tolerance);
     }
 }

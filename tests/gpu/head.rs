@@ -48,6 +48,8 @@ fn lab(precision: Precision, seed: u64, shape: Shape, classes: usize, live: &[u3
     let params = lab.buffer(&params);
     let labels: Vec<u32> = (0..CAPACITY).map(|_| rng.below(classes) as u32).collect();
     lab.write(lab.batch.label, 0, &labels);
+    let targets: Vec<u32> = labels.iter().map(|label| (label + 1) % classes as u32).collect();
+    lab.write(lab.batch.target, 0, &targets);
     let state = lab.batch;
     for buf in [state.confidence, state.step, state.weight, state.loss] {
         lab.write(buf, 0, &rng.f32s(CAPACITY, 0.0, 0.3));
@@ -104,12 +106,13 @@ struct Extras {
     masked: bool,
 }
 
-const EXTRAS: [Extras; 5] = [
+const EXTRAS: [Extras; 6] = [
     Extras { mining: false, measure_step: false, gradient: None, masked: false },
     Extras { mining: true, measure_step: true, gradient: Some(Loss::CrossEntropy), masked: true },
     Extras { mining: true, measure_step: false, gradient: Some(Loss::Margin), masked: true },
     Extras { mining: false, measure_step: true, gradient: Some(Loss::CrossEntropy), masked: false },
     Extras { mining: true, measure_step: false, gradient: Some(Loss::Divergence), masked: true },
+    Extras { mining: false, measure_step: false, gradient: Some(Loss::Difference), masked: true },
 ];
 
 /// Runs the head with what rides in its launch; gives the bits of all that the GPU wrote.
@@ -270,7 +273,12 @@ fn dgrad(
         lab.set_bits(&mut pair, mask, slot, &values);
     }
     lab.replay(&mut pair);
-    let error = gradient_error(shape, classes, 1.0, 0.0);
+    // Of the ratio, not the logits' own magnitude but that of its slopes counts.
+    let steepest = match loss {
+        Loss::TargetedDlr => lab.read::<f32>(batch.logits)[0].chunks(classes).map(steepness).fold(1.0, f32::max),
+        _ => 1.0,
+    };
+    let error = steepest * gradient_error(shape, classes, 1.0, 0.0);
     let mut all = Vec::new();
     for slot in 0..CAPACITY {
         let both = lab.map(&pair, dy, slot);
@@ -281,14 +289,24 @@ fn dgrad(
     all
 }
 
+/// The most that a slope of the targeted DLR loss of these logits can be.
+fn steepness(z: &[f32]) -> f32 {
+    let mut sorted = z.to_vec();
+    sorted.sort_by(|a, b| b.total_cmp(a));
+    let scale = sorted[0] - 0.5 * (sorted[2] + sorted[3]);
+    (1.0 + (sorted[0] - sorted[z.len() - 1]) / scale) / scale
+}
+
 #[test]
 fn dgrad_equals_the_cpu() {
     for precision in PRECISIONS {
         for (i, case) in CASES.into_iter().enumerate() {
             let plain = [(Loss::CrossEntropy, true), (Loss::CrossEntropy, false), (Loss::Margin, true)];
-            let kinds = plain.into_iter().chain([(Loss::Divergence, false), (Loss::Pair, false)]);
+            let given = [(Loss::Divergence, false), (Loss::Pair, false)];
+            let kinds = plain.into_iter().chain(given).chain([(Loss::Difference, false), (Loss::TargetedDlr, true)]);
             for (j, (loss, weighted)) in kinds.enumerate() {
-                if loss == Loss::Margin && case.1 == 1 {
+                let least = [(Loss::Margin, 2), (Loss::TargetedDlr, 4)];
+                if least.into_iter().any(|(l, classes)| loss == l && case.1 < classes) {
                     continue;
                 }
                 let live = LIVE[(i + j) % 4];

@@ -1,5 +1,6 @@
 //! Every kernel, executed from its PTX on the simulated device with all checks on, against the CPU backend.
 
+mod attacks;
 #[path = "../engine/common.rs"]
 #[allow(dead_code)] // each binary uses a part of it
 mod common;
