@@ -32,8 +32,10 @@ use std::path::{Path, PathBuf};
 ///   cw-STEPS     the same on the margin between the two best classes
 ///   apgd-ce      Auto-PGD on the cross-entropy, 100 iterations
 ///   apgd-t       Auto-PGD on the targeted DLR loss, nine classes in turn
-///   autoattack   the last two in sequence, each on the survivors
-/// (apgd-ce-STEPS and apgd-t-STEPS take another number of iterations.)
+///   fab-t        FAB towards nine classes in turn, 100 iterations
+///   square       Square Attack: 5000 queries, no gradients
+///   autoattack   the last four in sequence, each on the survivors
+/// (apgd-ce-STEPS, apgd-t-STEPS and square-QUERIES take other numbers.)
 ///
 /// Examples:
 ///   ham-engine eval \
@@ -54,7 +56,7 @@ pub(super) struct Args {
     /// Folder that holds the data set's files
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
-    /// Attacks: clean, fgsm, pgd-STEPS, cw-STEPS, apgd-ce, apgd-t, autoattack
+    /// Attacks: clean, fgsm, pgd-STEPS, cw-STEPS, apgd-ce, apgd-t, fab-t, square, autoattack
     #[arg(long, value_delimiter = ',', default_value = "clean,pgd-20", value_name = "A,A,..")]
     attack: Vec<Threat>,
     /// Norm of the bound

@@ -4,6 +4,7 @@
 mod attack;
 mod common;
 mod evaluation;
+mod fab;
 mod gradients;
 mod head;
 mod load_start;
@@ -11,6 +12,7 @@ mod mine;
 mod naive;
 mod norm;
 mod pair;
+mod square;
 mod state;
 mod training;
 mod update_account;

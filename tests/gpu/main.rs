@@ -5,6 +5,7 @@ mod attacks;
 #[allow(dead_code)] // each binary uses a part of it
 mod common;
 mod conv;
+mod fab;
 mod head;
 mod lab;
 mod load;
@@ -13,6 +14,7 @@ mod moments;
 mod norm;
 mod pair;
 mod run;
+mod square;
 mod start;
 mod stem;
 mod tiles;
