@@ -83,6 +83,10 @@ pub(super) struct Args {
     /// Normalisation inside the model, for a plain state dict: standard deviation per channel
     #[arg(long, value_delimiter = ',', value_name = "S,S,..", requires = "mean")]
     std: Option<Vec<Number>>,
+    /// Report (JSON) of another evaluation of the same data: rho, the relative change of the worst class plus that of the
+    /// mean, is shown and written
+    #[arg(long, value_name = "REPORT.json")]
+    baseline: Option<PathBuf>,
     /// Where to write the report as JSON [default: CHECKPOINT's name with .report.json]
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
@@ -161,9 +165,13 @@ pub(super) fn run(args: Args) -> Result<()> {
     if args.restarts == 0 {
         return Err(Error::usage("--restarts 0: at least one run is needed"));
     }
+    let id = DataId { name: data.name.clone(), hash: data.hash.clone() };
+    let baseline = args.baseline.as_deref().map(|path| Ok((Report::read(path)?, path))).transpose()?;
+    // What it refuses, before anything is computed.
+    baseline.as_ref().map(|(b, path)| b.rho_of(&[], &id, path)).transpose()?;
     catch_interrupts()?;
     let weights = Weights::from_state_dict(&Net::new(arch.clone()), &checkpoint.dict, path)?;
-    let job = EvalJob { args: &args, data: &data, split, arch, weights, eps, seed };
+    let job = EvalJob { args: &args, data: &data, id, split, baseline, arch, weights, eps, seed };
     args.device.run(args.precision.precision, job)
 }
 
@@ -171,7 +179,9 @@ pub(super) fn run(args: Args) -> Result<()> {
 struct EvalJob<'a> {
     args: &'a Args,
     data: &'a data::Dataset,
+    id: DataId,
     split: &'a data::Split,
+    baseline: Option<(Report, &'a Path)>,
     arch: Arch,
     weights: Weights,
     eps: f32,
@@ -180,7 +190,7 @@ struct EvalJob<'a> {
 
 impl Job for EvalJob<'_> {
     fn run<B: Backend>(self, open: impl Fn() -> Result<B>) -> Result<()> {
-        let EvalJob { args, data, split, arch, weights, eps, seed } = self;
+        let EvalJob { args, data, id, split, baseline, arch, weights, eps, seed } = self;
         let images = Images::from(split);
         let mut engine = Engine::new(open()?, arch, false)?;
         engine.set_weights(&weights)?;
@@ -201,15 +211,16 @@ impl Job for EvalJob<'_> {
             outcomes.push((*threat, outcome.ok_or(Error::Stopped)?));
         }
         bar.clear();
-        let attacks =
+        let attacks: Vec<AttackResult> =
             outcomes.iter().map(|(threat, outcome)| outcome.result(*threat, classes)).collect::<Result<_>>()?;
+        let rho = baseline.map(|(b, path)| b.rho_of(&attacks, &id, path)).transpose()?.unwrap_or_default();
         let warnings = warnings(diagnosis.as_ref(), &outcomes);
         let report = Report {
             created_by: created_by(),
             device: engine.backend.name(),
             kernels: engine.backend.kernels().map(String::from),
             seed,
-            data: DataId { name: data.name.clone(), hash: data.hash.clone() },
+            data: id,
             network: engine.net.arch.describe(),
             contract: serde_json::json!({
                 "norm": norm, "eps": eps, "random_start": random_start, "restarts": restarts, "examples": split.len(),
@@ -218,6 +229,7 @@ impl Job for EvalJob<'_> {
             class_names: data.class_names.clone(),
             attacks,
             warnings,
+            rho,
             cost: None,
         };
         let out = args.out.clone().unwrap_or_else(|| args.checkpoint.with_extension("report.json"));
@@ -231,6 +243,7 @@ impl Job for EvalJob<'_> {
         }
         say(format!("{} images of {}, eps {eps:.4}, {}", split.len(), data.name, report.device));
         say(fairness_table(&report.class_names, &report.attacks, report.attacks.len() - 1));
+        report.rho.iter().for_each(|(attack, rho)| say(format!("rho under {attack}: {rho:+.3}")));
         say(cost_lines(&report.attacks, split.len()));
         report.warnings.iter().for_each(|warning| say(format!("warning: {warning}")));
         say(format!("\nreport: {}", out.display()));

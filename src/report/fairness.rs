@@ -49,19 +49,6 @@ impl ClassCounts {
         self.correct[label] += u64::from(correct);
     }
 
-    /// Counts one example of class `label` that was taken for class `predicted`. Either all examples or none are
-    /// counted this way.
-    ///
-    /// # Panics
-    /// When one of them is not one of the classes.
-    pub fn record_prediction(&mut self, label: usize, predicted: usize) {
-        let classes = self.total.len();
-        assert!(predicted < classes, "class {predicted} of {classes}");
-        self.confusion.resize(classes * classes, 0);
-        self.confusion[label * classes + predicted] += 1;
-        self.record(label, label == predicted);
-    }
-
     /// The fairness measures of these counts; an error when they hold no example or contradict themselves.
     pub fn fairness(&self) -> Result<Fairness> {
         let fail = |what: String| Err(Error::Op { op: "fairness", what });

@@ -17,6 +17,7 @@ pub use metrics::Epoch;
 use crate::fsio::write_atomic;
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::path::Path;
 
 /// `report.json`: the result of a run or of an evaluation, with all that is needed to trace it.
@@ -46,6 +47,9 @@ pub struct Report {
     /// Signs that the attacks overestimate robustness, a line each.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
+    /// Robust fairness against another report by attack, where it was asked for and is defined; see [`rho`].
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub rho: BTreeMap<String, f64>,
     /// What the run cost; `None` for an evaluation alone.
     pub cost: Option<Cost>,
 }
@@ -125,6 +129,23 @@ impl Report {
             serde_json::to_writer_pretty(&mut *out, self)?;
             out.write_all(b"\n")
         })
+    }
+
+    /// Robust fairness of `attacks` against this report, by the names of attacks in both; without those whose baseline
+    /// is 0.
+    ///
+    /// # Errors
+    /// Where this report is of other data or classes.
+    pub fn rho_of(&self, attacks: &[AttackResult], data: &DataId, path: &Path) -> Result<BTreeMap<String, f64>> {
+        if self.data.hash != data.hash {
+            let what = format!("is of other data ({}), so that nothing can be held against it", self.data.name);
+            return Err(Error::format(path, what));
+        }
+        let of = |a: &AttackResult| {
+            let base = self.attacks.iter().find(|b| b.name == a.name)?;
+            Some((a.name.clone(), rho(&a.fairness, &base.fairness)?))
+        };
+        Ok(attacks.iter().filter_map(of).collect())
     }
 
     /// Reads a report back and checks that its parts fit each other.

@@ -78,6 +78,7 @@ impl<B: Backend> Trainer<'_, B> {
             class_names: self.data.class_names.clone(),
             attacks,
             warnings: vec![],
+            rho: Default::default(),
             cost: Some(Cost::of(&self.epochs)),
         };
         self.run.write_report(&report)?;

@@ -2,6 +2,7 @@
 
 use super::browser::{Browser, View};
 use super::common_cli::Folder;
+use ham_engine::report::{Report, rho};
 use std::path::Path;
 
 /// A phone and a desk, in light and dark, and paper.
@@ -68,6 +69,20 @@ fn pages_are_readable_everywhere() {
     for part in ["## ham", "| pgd-20: rho | – | ", "against the baseline", "### Cost", "```toml"] {
         assert!(markdown.contains(part), "{part} in {markdown}");
     }
+    for part in ["Classes (rows) and what they are taken for", "Dropped by class and confidence", "Kappa by class"] {
+        assert!(compared.contains(part), "{part}");
+    }
+    // `eval` against a baseline finds the same rho.
+    f.ok("eval --checkpoint runs/ham-0/last.safetensors --baseline runs/pgd-at-0/report.json --out e.json");
+    let report = |name: &str| Report::read(&f.path(name)).unwrap();
+    let (run, baseline, found) =
+        (report("runs/ham-0/report.json"), report("runs/pgd-at-0/report.json"), report("e.json"));
+    for (a, b) in run.attacks.iter().zip(&baseline.attacks) {
+        assert_eq!(found.rho.get(&a.name).copied(), rho(&a.fairness, &b.fairness), "{}", a.name);
+    }
+    let other = f.text("e.json").replace(&run.data.hash, "0123");
+    f.write("other.json", other);
+    f.fails("eval --checkpoint runs/ham-0/last.safetensors --baseline other.json", "other.json: is of other data");
     // Without images neither data nor checkpoint is read.
     std::fs::remove_file(f.path("data.safetensors")).unwrap();
     f.ok("report runs/ham-0 --images 0 --out bare");
@@ -82,7 +97,8 @@ fn a_bad_page_is_found_out() {
     let f = Folder::new();
     f.write(
         "bad.html",
-        "<!DOCTYPE html><body style='margin:0'><div style='width:500px'>wide</div>
+        "<!DOCTYPE html><meta name='viewport' content='width=device-width'>
+         <body style='margin:0'><div style='width:500px'>wide</div>
          <p style='color:#bbb'>pale</p><img src='data:,'><script>console.error('loud')</script>
          <svg width='60' height='20'><text x='40' y='15'>too long for it</text></svg>
          <img src='http://127.0.0.1:9/x.png'>",

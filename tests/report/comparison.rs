@@ -5,6 +5,7 @@ use super::*;
 use ham_engine::report::comparison::{Comparison, MethodCost, MethodRow, SeedResult, Spread};
 use ham_engine::report::comparison_csv::write_csv;
 use ham_engine::report::comparison_table::{COMPARISON_WIDTH, comparison_table};
+use ham_engine::report::paired::Paired;
 use ham_engine::report::plot::write_figures;
 use ham_engine::report::rho;
 use proptest::prelude::*;
@@ -103,6 +104,25 @@ pub fn long(methods: usize) -> Comparison {
     }
     c.baseline = c.methods[0].method.clone();
     c
+}
+
+#[test]
+fn differences_are_paired_by_seed() {
+    let mut c = sample(2, 4);
+    c.methods[1].results.reverse();
+    c.methods[1].results.remove(0);
+    let worst = |a: &AttackResult| Some(a.fairness.worst);
+    let of = |m: usize, seed: u64| {
+        let result = c.methods[m].results.iter().find(|r| r.seed == seed).unwrap();
+        result.attacks.iter().find(|a| a.name == "pgd-20").and_then(worst).unwrap()
+    };
+    let differences = [2, 1, 0].map(|seed| of(1, seed) - of(0, seed));
+    let found = c.against_baseline(&c.methods[1], "pgd-20", worst).unwrap();
+    assert_eq!((found, found.pairs), (Paired::of(&differences).unwrap(), 3));
+    assert_eq!(c.against_baseline(&c.methods[0], "pgd-20", worst), None);
+    assert!(comparison_table(&c).contains("sign-flip"));
+    // One seed proves nothing.
+    assert!(!comparison_table(&sample(2, 1)).contains("sign-flip"));
 }
 
 #[test]

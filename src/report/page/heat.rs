@@ -9,6 +9,16 @@ const TOP: f64 = 4.0;
 const NAMED: usize = 40;
 const NUMBERED: usize = 12;
 
+/// Above it numbers have the page's colour, below it that of text.
+const MIDDLE: f64 = 0.6;
+
+/// The opacity of a share's cell. Shades between 0.45 and 0.72 are left out: on a light or a dark page neither colour of
+/// numbers could be read on them.
+fn shade(share: f64) -> f64 {
+    let share = share.clamp(0.0, 1.0);
+    if share > MIDDLE { 0.72 + 0.28 * (share - MIDDLE) / (1.0 - MIDDLE) } else { 0.45 * share / MIDDLE }
+}
+
 /// What the cells are.
 pub(super) struct Heat<'a> {
     /// What is shown.
@@ -50,10 +60,10 @@ pub(super) fn heat(h: &Heat) -> Markup {
                             @if share > 0.0 {
                                 rect.heat x=(format!("{x:.1}")) y=(format!("{y:.1}"))
                                     width=(format!("{wide:.1}")) height=(format!("{high:.1}"))
-                                    fill-opacity=(format!("{:.3}", share.clamp(0.0, 1.0))) {}
+                                    fill-opacity=(format!("{:.3}", shade(share))) {}
                             }
                             @if columns <= NUMBERED && high > 15.0 {
-                                text.{"cell " (if share > 0.6 { "on" } else { "off" })}
+                                text.{"cell " (if share > MIDDLE { "on" } else { "off" })}
                                     x=(format!("{:.1}", x + wide / 2.0)) y=(format!("{:.1}", y + high / 2.0 + 4.0))
                                     text-anchor="middle" { (format!("{:.0}", 100.0 * share)) }
                             }
