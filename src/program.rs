@@ -16,12 +16,14 @@ use crate::ops::account::{Account, Tally};
 use crate::ops::aim::Aim;
 use crate::ops::apgd::Apgd;
 use crate::ops::conv::{Conv, ConvDgrad, ConvFprop, ConvWgrad, Epilogue};
+use crate::ops::fab::{FabBack, FabStep};
 use crate::ops::head::{HeadDgrad, HeadFprop, HeadWgrad};
 use crate::ops::load::LoadBatch;
 use crate::ops::mine::{Compact, Freeze, Select, Thaw, Weigh};
 use crate::ops::norm::{Fold, NormBprop, NormFprop};
 use crate::ops::pair::Pair;
 use crate::ops::refill::Refill;
+use crate::ops::square::Square;
 use crate::ops::start::Start;
 use crate::ops::stem::{Normalisation, StemDgrad, StemFprop, StemWgrad};
 use crate::ops::update::Update;
@@ -217,6 +219,9 @@ pub struct PrepareFilter {
 pub enum Op {
     Load(LoadBatch),
     Start(Start),
+    Square(Square),
+    FabStep(FabStep),
+    FabBack(FabBack),
     Fold(Fold),
     PrepareFilter(PrepareFilter),
     StemFprop(StemFprop),

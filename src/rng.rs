@@ -19,6 +19,8 @@ pub enum Stream {
     Eval = 4,
     /// Validation split.
     Split = 5,
+    /// Squares of Square Attack.
+    Square = 6,
 }
 
 /// A Philox4x32-10 generator under one seed.

@@ -95,6 +95,19 @@ fn a_run_and_what_it_leaves() {
     assert!(table.contains("cw-5") && table.contains("eps 0.0078"), "{table}");
     let names: Vec<_> = f.json("r.json")["attacks"].as_array().unwrap().iter().map(|a| a["name"].clone()).collect();
     assert_eq!(names, ["clean", "fgsm", "cw-5"]);
+
+    // Another norm, restarts on the survivors, a few images, and the class of each.
+    let options = "--attack pgd-3,apgd-ce-5,square-20 --norm l2 --eps 0.5 --restarts 2 --examples 10";
+    let table =
+        f.ok(&format!("eval --checkpoint a/last.safetensors {options} --out l2.json --save-examples e.safetensors"));
+    assert!(table.contains("Cost in units an image") && table.contains("10 images"), "{table}");
+    let (report, saved) = (f.json("l2.json"), tensors(&f.read("e.safetensors")));
+    assert_eq!((&report["contract"]["norm"], &report["contract"]["restarts"]), (&"l2".into(), &2.into()));
+    let labels = i64s(&saved, "labels");
+    for (i, name) in ["pgd-3", "apgd-ce-5", "square-20"].into_iter().enumerate() {
+        let right = i64s(&saved, name).iter().zip(&labels).filter(|(class, label)| class == label).count();
+        assert_eq!((labels.len(), &report["attacks"][i]["parts"][0]["survivors"]), (10, &right.into()), "{name}");
+    }
 }
 
 #[test]

@@ -231,6 +231,10 @@ fn what_does_not_fit_together() {
     f.fails(&format!("{eval} --attack pdg-20"), "unknown attack `pdg-20`: known are clean, fgsm");
     f.fails(&format!("{eval} --attack pgd-0"), "give the number of steps, 1 to 10000");
     f.fails(&format!("{eval} --eps 2"), "--eps 2: must be between 0 and 1");
+    f.fails(&format!("{eval} --norm l2"), "--norm l2: give --eps");
+    f.fails(&format!("{eval} --examples 0"), "--examples 0: at least one image");
+    f.fails(&format!("{eval} --restarts 0"), "--restarts 0: at least one run");
+    f.fails(&eval.replace("clean", "apgd-t"), "apgd-t: its loss takes 4 classes, the network has 3; use apgd-ce");
     f.fails(&format!("{eval} --out no/such/report.json"), "no/such/report.json: cannot create a file");
     let attack = "attack --checkpoint run/last.safetensors --input data.safetensors --output o.safetensors";
     f.fails(&attack.replace("data.", "rgb."), "has 3 channels, the checkpoint's network takes 1");

@@ -2,6 +2,8 @@
 
 pub mod apgd;
 pub mod ascent;
+pub mod fab;
+pub mod square;
 pub mod stage;
 
 use crate::batch::Batch;

@@ -32,8 +32,10 @@ use std::path::{Path, PathBuf};
 ///   cw-STEPS     the same on the margin between the two best classes
 ///   apgd-ce      Auto-PGD on the cross-entropy, 100 iterations
 ///   apgd-t       Auto-PGD on the targeted DLR loss, nine classes in turn
-///   autoattack   the sequence of these, each on the survivors
-/// (apgd-ce-STEPS and apgd-t-STEPS take another number of iterations.)
+///   fab-t        FAB towards nine classes in turn, 100 iterations
+///   square       Square Attack: 5000 queries, no gradients
+///   autoattack   the last four in sequence, each on the survivors
+/// (apgd-ce-STEPS, apgd-t-STEPS and square-QUERIES take other numbers.)
 ///
 /// Examples:
 ///   ham-engine eval \
@@ -54,7 +56,7 @@ pub(super) struct Args {
     /// Folder that holds the data set's files
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
-    /// Attacks: clean, fgsm, pgd-STEPS, cw-STEPS, apgd-ce, apgd-t, autoattack
+    /// Attacks: clean, fgsm, pgd-STEPS, cw-STEPS, apgd-ce, apgd-t, fab-t, square, autoattack
     #[arg(long, value_delimiter = ',', default_value = "clean,pgd-20", value_name = "A,A,..")]
     attack: Vec<Threat>,
     /// Norm of the bound
@@ -268,10 +270,10 @@ fn save_examples(path: &Path, outcomes: &[(Threat, Outcome)]) -> Result<()> {
     let wide = |v: &[u32]| v.iter().map(|v| *v as i64).collect::<Vec<_>>();
     let labels = outcomes.iter().take(1).map(|(_, o)| ("labels".to_owned(), wide(&o.labels)));
     let all: BTreeMap<_, _> = labels.chain(outcomes.iter().map(|(t, o)| (t.to_string(), wide(&o.predicted)))).collect();
-    let mut tensors = Vec::new();
-    for (name, v) in &all {
+    let tensors = all.iter().map(|(name, v)| {
         let view = TensorView::new(Dtype::I64, vec![v.len()], bytemuck::cast_slice(v)).expect("as many values");
-        tensors.push((name.as_str(), view));
-    }
+        (name.as_str(), view)
+    });
+    let tensors: Vec<_> = tensors.collect();
     write_safetensors(path, &tensors, &BTreeMap::new())
 }

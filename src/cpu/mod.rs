@@ -2,6 +2,7 @@
 
 pub mod context;
 pub mod inspect;
+pub mod lanes;
 pub mod layout;
 pub mod memory;
 pub mod peak;

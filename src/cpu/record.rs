@@ -234,6 +234,9 @@ pub(super) fn per_example(op: &Op) -> bool {
         Start(_)
             | Aim(_)
             | Apgd(_)
+            | Square(_)
+            | FabStep(_)
+            | FabBack(_)
             | StemFprop(_)
             | StemDgrad(_)
             | ConvFprop(_)
@@ -248,6 +251,9 @@ pub(super) fn implementation(op: &Op) -> Option<&dyn CpuOp> {
     Some(match op {
         Op::Load(o) => o,
         Op::Start(o) => o,
+        Op::Square(o) => o,
+        Op::FabStep(o) => o,
+        Op::FabBack(o) => o,
         Op::Fold(o) => o,
         Op::PrepareFilter(o) => o,
         Op::StemFprop(o) => o,

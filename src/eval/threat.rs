@@ -3,6 +3,8 @@
 use crate::Result;
 use crate::attack::apgd::Apgd;
 use crate::attack::ascent::Ascent;
+use crate::attack::fab::Fab;
+use crate::attack::square::Square;
 use crate::attack::stage::Attack;
 use crate::attack::{Norm, Pgd, Scene};
 use crate::backend::Backend;
@@ -26,12 +28,20 @@ pub enum Threat {
     ApgdCe(usize),
     /// Auto-PGD on the targeted DLR loss; so many iterations for each of nine classes.
     ApgdT(usize),
+    /// Targeted FAB, 100 iterations for each of nine classes.
+    FabT,
+    /// Square Attack of so many queries, the start not counted.
+    Square(usize),
     /// The standard sequence of AutoAttack, each on the survivors of those before.
     AutoAttack,
 }
 
 /// Iterations of Auto-PGD where nobody says.
 const APGD_ITERATIONS: usize = 100;
+/// Iterations of FAB.
+const FAB_ITERATIONS: usize = 100;
+/// Queries of Square Attack where nobody says.
+const SQUARE_QUERIES: usize = 5000;
 
 impl FromStr for Threat {
     type Err = String;
@@ -42,7 +52,9 @@ impl FromStr for Threat {
             _ => Err(format!("`{s}`: give the number of steps, 1 to 10000, as in pgd-20")),
         };
         let (name, number) = match s.rsplit_once('-') {
-            Some((name, n)) if name.starts_with("apgd-") || ["pgd", "cw"].contains(&name) => (name, Some(steps(n)?)),
+            Some((name, n)) if name.starts_with("apgd-") || ["pgd", "cw", "square"].contains(&name) => {
+                (name, Some(steps(n)?))
+            }
             _ => (s, None),
         };
         match (name, number) {
@@ -52,9 +64,12 @@ impl FromStr for Threat {
             ("cw", Some(n)) => Ok(Threat::Cw(n)),
             ("apgd-ce", n) => Ok(Threat::ApgdCe(n.unwrap_or(APGD_ITERATIONS))),
             ("apgd-t", n) => Ok(Threat::ApgdT(n.unwrap_or(APGD_ITERATIONS))),
+            ("fab-t", None) => Ok(Threat::FabT),
+            ("square", n) => Ok(Threat::Square(n.unwrap_or(SQUARE_QUERIES))),
             ("autoattack", None) => Ok(Threat::AutoAttack),
             _ => Err(format!(
-                "unknown attack `{s}`: known are clean, fgsm, pgd-STEPS, cw-STEPS, apgd-ce, apgd-t, autoattack"
+                "unknown attack `{s}`: known are clean, fgsm, pgd-STEPS, cw-STEPS, apgd-ce, apgd-t, fab-t, square, \
+                 square-QUERIES, autoattack"
             )),
         }
     }
@@ -71,6 +86,9 @@ impl fmt::Display for Threat {
             Threat::ApgdT(APGD_ITERATIONS) => f.write_str("apgd-t"),
             Threat::ApgdCe(k) => write!(f, "apgd-ce-{k}"),
             Threat::ApgdT(k) => write!(f, "apgd-t-{k}"),
+            Threat::FabT => f.write_str("fab-t"),
+            Threat::Square(SQUARE_QUERIES) => f.write_str("square"),
+            Threat::Square(queries) => write!(f, "square-{queries}"),
             Threat::AutoAttack => f.write_str("autoattack"),
         }
     }
@@ -102,7 +120,13 @@ impl Threat {
     /// What it is made of, each on the survivors of those before.
     pub fn parts(self) -> Vec<Threat> {
         match self {
-            Threat::AutoAttack => vec![Threat::Clean, Threat::ApgdCe(APGD_ITERATIONS), Threat::ApgdT(APGD_ITERATIONS)],
+            Threat::AutoAttack => vec![
+                Threat::Clean,
+                Threat::ApgdCe(APGD_ITERATIONS),
+                Threat::ApgdT(APGD_ITERATIONS),
+                Threat::FabT,
+                Threat::Square(SQUARE_QUERIES),
+            ],
             part => vec![part],
         }
     }
@@ -146,6 +170,8 @@ impl Threat {
             Threat::Clean | Threat::Fgsm | Threat::Pgd(_) | Threat::Cw(_) => Ok(None),
             Threat::ApgdCe(steps) => apgd(Loss::CrossEntropy, None, steps, budget),
             Threat::ApgdT(steps) => apgd(Loss::TargetedDlr, None, steps, budget),
+            Threat::FabT => Ok(Some(Box::new(Fab::new(backend, scene, FAB_ITERATIONS, budget)?))),
+            Threat::Square(queries) => Ok(Some(Box::new(Square::new(backend, scene, queries, budget)?))),
             Threat::AutoAttack => unreachable!("not a single part"),
         }
     }
@@ -155,10 +181,19 @@ impl Threat {
     pub fn weaker_than(self, other: Threat) -> bool {
         use Threat::*;
         match (self, other) {
-            (Pgd(a), Pgd(b)) | (Cw(a), Cw(b)) | (ApgdCe(a), ApgdCe(b)) | (ApgdT(a), ApgdT(b)) => a < b,
+            (Pgd(a), Pgd(b))
+            | (Cw(a), Cw(b))
+            | (ApgdCe(a), ApgdCe(b))
+            | (ApgdT(a), ApgdT(b))
+            | (Square(a), Square(b)) => a < b,
             (Fgsm, Pgd(b) | ApgdCe(b)) => b >= 10,
             (part, AutoAttack) => part != AutoAttack,
             _ => false,
         }
+    }
+
+    /// Whether it follows gradients; Square Attack does not.
+    pub fn has_gradients(self) -> bool {
+        !matches!(self, Threat::Clean | Threat::Square(_) | Threat::AutoAttack)
     }
 }

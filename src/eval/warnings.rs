@@ -10,6 +10,8 @@ use crate::program::DType;
 
 /// How much better, as a share of the examples, an attack must be that should be the weaker one: what random starts may do.
 const SLACK: f64 = 0.005;
+/// How much an attack without gradients may be better than those with them: AutoAttack's own limit.
+const BLACK_BOX_SLACK: f64 = 0.002;
 
 /// What the first batch of clean images tells.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,12 +75,30 @@ pub fn warnings(diagnosis: Option<&Diagnosis>, results: &[(Threat, Outcome)]) ->
             }
         }
     }
+    let white = results.iter().filter(|(threat, _)| threat.has_gradients());
+    let white = white.map(|(threat, outcome)| (threat.to_string(), outcome.accuracy()));
+    let white = white.min_by(|a, b| a.1.total_cmp(&b.1));
+    for (threat, outcome) in results {
+        let all = outcome.robust.len().max(1) as f64;
+        let inside = outcome.parts.windows(2).filter(|p| p[1].name.starts_with("square"));
+        let inside = inside.map(|p| (p[0].name.clone(), p[0].survivors as f64 / all, p[1].survivors as f64 / all));
+        let alone = white.clone().filter(|_| matches!(threat, Threat::Square(_)));
+        let alone = alone.map(|(name, share)| (name, share, outcome.accuracy()));
+        for (name, before, after) in inside.chain(alone).filter(|(_, before, after)| *after < before - BLACK_BOX_SLACK)
+        {
+            let [before, after] = [before, after].map(|share| format!("{:.1} %", 100.0 * share));
+            lines.push(format!(
+                "square leaves {after} where {name} leaves {before}: an attack without gradients breaks what those with them do not"
+            ));
+        }
+    }
     lines
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::report::AttackPart;
 
     /// An evaluation that `left` of ten examples survive.
     fn left(survivors: usize) -> Outcome {
@@ -112,5 +132,25 @@ mod tests {
         assert!(lines.len() == 1 && lines[0].starts_with("pgd-20"), "{lines:?}");
         let lines = warnings(None, &[(Threat::AutoAttack, left(5)), (Threat::Cw(20), left(3))]);
         assert!(lines.len() == 1 && lines[0].starts_with("autoattack"), "{lines:?}");
+    }
+
+    #[test]
+    fn an_attack_without_gradients_that_beats_those_with_them_is_told() {
+        let square = Threat::Square(5000);
+        let results = [(Threat::Pgd(10), left(6)), (Threat::Cw(10), left(5)), (square, left(5))];
+        assert_eq!(warnings(None, &results), [""; 0]);
+        let lines = warnings(None, &[(Threat::Clean, left(1)), (Threat::Pgd(10), left(6)), (square, left(5))]);
+        assert!(
+            lines.len() == 1 && lines[0].starts_with("square leaves 50.0 % where pgd-10 leaves 60.0 %"),
+            "{lines:?}"
+        );
+        let mut sequence = left(4);
+        let part = |name: &str, survivors| AttackPart { name: name.to_owned(), survivors, units: 1 };
+        sequence.parts = vec![part("fab-t", 7), part("square", 4)];
+        let lines = warnings(None, &[(Threat::AutoAttack, sequence)]);
+        assert!(
+            lines.len() == 1 && lines[0].starts_with("square leaves 40.0 % where fab-t leaves 70.0 %"),
+            "{lines:?}"
+        );
     }
 }

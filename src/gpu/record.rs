@@ -211,6 +211,9 @@ fn launcher(op: &Op) -> Option<&dyn GpuOp> {
     Some(match op {
         Op::Load(o) => o,
         Op::Start(o) => o,
+        Op::Square(o) => o,
+        Op::FabStep(o) => o,
+        Op::FabBack(o) => o,
         Op::StemDgrad(o) => o,
         Op::StemWgrad(o) => o,
         Op::ConvWgrad(o) => o,

@@ -4,6 +4,7 @@
 mod attack;
 mod common;
 mod evaluation;
+mod fab;
 mod gradients;
 mod head;
 mod load_start;
@@ -12,6 +13,7 @@ mod naive;
 mod norm;
 mod pair;
 mod refill;
+mod square;
 mod state;
 mod training;
 mod update_account;

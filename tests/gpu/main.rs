@@ -5,6 +5,7 @@ mod attacks;
 #[allow(dead_code)] // each binary uses a part of it
 mod common;
 mod conv;
+mod fab;
 mod head;
 mod lab;
 mod load;
@@ -14,6 +15,7 @@ mod norm;
 mod pair;
 mod refill;
 mod run;
+mod square;
 mod start;
 mod stem;
 mod tiles;
