@@ -154,8 +154,9 @@ apgd(float* __restrict__ x_adv, float* __restrict__ best, float* __restrict__ be
     }
 }
 
+// One block an SM at the least: ptxas would else spill on sm_90.
 #define ENTRY(norm, l2)                                                                                                       \
-    extern "C" __global__ void __launch_bounds__(THREADS) apgd_##norm(                                                        \
+    extern "C" __global__ void __launch_bounds__(THREADS, 1) apgd_##norm(                                                     \
         float* __restrict__ x_adv, float* __restrict__ best, float* __restrict__ best_gradient,                               \
         float* __restrict__ previous, float* __restrict__ progress, const float* __restrict__ x,                              \
         const float* __restrict__ gradient, const float* __restrict__ loss, const float* __restrict__ logits,                 \
