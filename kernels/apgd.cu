@@ -154,6 +154,7 @@ apgd(float* __restrict__ x_adv, float* __restrict__ best, float* __restrict__ be
     }
 }
 
+// One block an SM at the least: ptxas would else spill on sm_90.
 #define ENTRY(norm, l2)                                                                                                       \
     extern "C" __global__ void __launch_bounds__(THREADS, 1) apgd_##norm(                                                     \
         float* __restrict__ x_adv, float* __restrict__ best, float* __restrict__ best_gradient,                               \

@@ -13,7 +13,6 @@ use ham_engine::net::state::StateDict;
 use ham_engine::program::Shape;
 
 const N: usize = 40;
-const EPS: f32 = 0.03;
 
 fn net() -> Arch {
     arch(Shape { c: 1, h: 8, w: 8 }, &[4, 8], 5)
@@ -29,7 +28,7 @@ fn with(dict: &StateDict, threads: usize) -> (Engine<CpuBackend>, Examined, Vec<
     e.backend.replay(&mut clean).unwrap();
     let logits: Vec<f32> = e.backend.read_all(scene.batch.logits).unwrap();
     for (i, z) in logits.chunks(5).enumerate().filter(|(i, _)| i % 5 != 0) {
-        labels[i] = (0..5).rev().max_by(|a, b| z[*a].total_cmp(&z[*b])).unwrap() as u32;
+        labels[i] = (0..5usize).rev().max_by(|a, b| z[*a].total_cmp(&z[*b])).unwrap() as u32;
     }
     let examined = Examined::new(&mut e, Images::F32(&images), &labels).unwrap();
     (e, examined, labels)
@@ -40,17 +39,28 @@ fn run(threat: Threat, budget: &Budget, threads: usize) -> Outcome {
     examined.evaluate(&mut e, threat, budget, |_| true).unwrap().unwrap()
 }
 
-fn budget() -> Budget {
-    Budget::new(EPS, 7)
+/// A bound in this norm that takes somewhat more than half of the images down.
+fn budget(norm: Norm) -> Budget {
+    let (mut e, examined, _) = with(&random_dict(&net(), 1), 1);
+    let mut budget = Budget { norm, ..Budget::new(0.002, 7) };
+    loop {
+        let outcome = examined.evaluate(&mut e, Threat::Pgd(10), &budget, |_| true).unwrap().unwrap();
+        if outcome.accuracy() < 0.5 {
+            return budget;
+        }
+        budget.eps *= 1.4;
+        assert!(budget.eps < 5.0, "nothing breaks it");
+    }
 }
 
 #[test]
 fn whoever_is_broken_leaves_and_costs_nothing_more() {
-    let clean = run(Threat::Clean, &budget(), 1);
+    let budget = budget(Norm::Linf);
+    let clean = run(Threat::Clean, &budget, 1);
     let right = clean.parts[0].survivors;
     assert!(right < N as u64 && right > N as u64 / 2, "{right} of {N} are right");
     assert_eq!(clean.parts[0].units, N as u64);
-    let pgd = run(Threat::Pgd(23), &budget(), 1);
+    let pgd = run(Threat::Pgd(23), &budget, 1);
     let left = pgd.parts[0].survivors;
     assert!(left < right && left > 0, "{left} of {right} survive");
     // All have the clean pass; survivors two passes a step and the last one; the others at least one step and at most all but one.
@@ -68,7 +78,7 @@ fn whoever_is_broken_leaves_and_costs_nothing_more() {
 #[test]
 fn results_depend_on_neither_threads_nor_on_who_else_is_in_the_batch() {
     for norm in [Norm::Linf, Norm::L2] {
-        let budget = Budget { norm, eps: if norm == Norm::L2 { 0.15 } else { EPS }, ..budget() };
+        let budget = budget(norm);
         let [ce, t] = [Threat::ApgdCe(15), Threat::ApgdT(12)].map(|threat| run(threat, &budget, 1));
         for (outcome, threat) in [(&ce, Threat::ApgdCe(15)), (&t, Threat::ApgdT(12))] {
             let left = outcome.parts[0].survivors;
@@ -90,9 +100,10 @@ fn results_depend_on_neither_threads_nor_on_who_else_is_in_the_batch() {
 
 #[test]
 fn restarts_only_ever_break_more() {
+    let budget = budget(Norm::Linf);
     for threat in [Threat::Pgd(5), Threat::ApgdCe(5)] {
-        let once = run(threat, &budget(), 1);
-        let thrice = run(threat, &Budget { restarts: 3, ..budget() }, 1);
+        let once = run(threat, &budget, 1);
+        let thrice = run(threat, &Budget { restarts: 3, ..budget }, 1);
         assert!(once.robust.iter().zip(&thrice.robust).all(|(once, thrice)| *once || !thrice), "{threat}");
         let [once, thrice] = [&once, &thrice].map(|o| o.parts[0].units);
         assert!(thrice > once && thrice <= 3 * once, "{threat}: {thrice} units, {once} for one run");
@@ -101,11 +112,12 @@ fn restarts_only_ever_break_more() {
 
 #[test]
 fn the_norm_of_the_bound_matters_to_steps_along_the_gradient() {
-    let l2 = |eps, threat| run(threat, &Budget { norm: Norm::L2, eps, ..budget() }, 1).parts[0].survivors;
+    let budget = budget(Norm::L2);
+    let left = |times: f32, threat| run(threat, &Budget { eps: times * budget.eps, ..budget }, 1).parts[0].survivors;
     for threat in [Threat::Fgsm, Threat::Pgd(10), Threat::Cw(10)] {
-        let [none, little, much] = [0.0, 0.1, 0.6].map(|eps| l2(eps, threat));
+        let [none, little, much] = [0.0, 0.4, 3.0].map(|times| left(times, threat));
         assert!(none >= little && little > much, "{threat}: {none}, {little}, {much}");
-        assert_eq!(none, run(Threat::Clean, &budget(), 1).parts[0].survivors, "{threat}");
+        assert_eq!(none, run(Threat::Clean, &budget, 1).parts[0].survivors, "{threat}");
     }
 }
 
@@ -113,7 +125,7 @@ fn the_norm_of_the_bound_matters_to_steps_along_the_gradient() {
 fn an_evaluation_that_is_stopped_says_so() {
     let (mut e, examined, _) = with(&random_dict(&net(), 1), 1);
     let mut looks = 0;
-    let outcome = examined.evaluate(&mut e, Threat::Pgd(30), &budget(), |at| {
+    let outcome = examined.evaluate(&mut e, Threat::Pgd(30), &Budget::new(0.001, 7), |at| {
         looks += 1;
         assert!(at.done <= at.total && at.total == N && at.name == "pgd-30");
         looks < 2
@@ -124,6 +136,7 @@ fn an_evaluation_that_is_stopped_says_so() {
 /// Logits far apart have probabilities of exactly 0 and 1: cross-entropy has no gradient then, and margins have.
 #[test]
 fn vanishing_gradients_are_noticed_and_break_the_attacks_that_need_them() {
+    let budget = budget(Norm::Linf);
     let mut dict = random_dict(&net(), 1);
     let (mut e, examined, _) = with(&dict, 1);
     let fine = examined.diagnose(&mut e).unwrap();
@@ -135,7 +148,7 @@ fn vanishing_gradients_are_noticed_and_break_the_attacks_that_need_them() {
     let masked = examined.diagnose(&mut e).unwrap();
     assert!(masked.flat > masked.right / 2 && masked.right == fine.right, "{masked:?}");
     let results = [Threat::Pgd(10), Threat::Cw(10)]
-        .map(|threat| (threat, examined.evaluate(&mut e, threat, &budget(), |_| true).unwrap().unwrap()));
+        .map(|threat| (threat, examined.evaluate(&mut e, threat, &budget, |_| true).unwrap().unwrap()));
     assert!(results[0].1.accuracy() > results[1].1.accuracy() + 0.1, "the margin breaks more");
     let lines = warnings(Some(&masked), &results);
     assert!(lines.iter().any(|l| l.starts_with("zero gradients")), "{lines:?}");
@@ -147,6 +160,6 @@ fn the_targeted_loss_needs_four_classes() {
     let mut e = engine(&arch, &random_dict(&arch, 1), 1, Level::detect());
     let (images, labels) = examples(&arch, 4, 3);
     let examined = Examined::new(&mut e, Images::F32(&images), &labels).unwrap();
-    let error = examined.evaluate(&mut e, Threat::ApgdT(5), &budget(), |_| true).unwrap_err().to_string();
+    let error = examined.evaluate(&mut e, Threat::ApgdT(5), &Budget::new(0.1, 7), |_| true).unwrap_err().to_string();
     assert!(error.contains("takes 4 classes, the network has 3; use apgd-ce"), "{error}");
 }

@@ -2,10 +2,12 @@
 //! of the way there.
 
 use crate::common::*;
-use ham_engine::attack::Scene;
+use ham_engine::attack::stage::Iteration;
+use ham_engine::attack::{Norm, Scene};
 use ham_engine::backend::Backend;
 use ham_engine::cpu::CpuBackend;
 use ham_engine::engine::{Counts, Engine, Images, TrainSpec};
+use ham_engine::eval::{Budget, Threat};
 use ham_engine::gpu::driver::Command;
 use ham_engine::gpu::kernels::MODULES;
 use ham_engine::gpu::sim::{Calls, SimDriver, SimOptions};
@@ -269,6 +271,23 @@ fn every_kernel_has_a_launcher_that_a_program_reaches() {
                 }
                 reached.extend(kernels(&e.record_clean(&scene, Some(gradient)).unwrap().commands));
             }
+        }
+    }
+    // The attacks of an evaluation, one of which takes four classes.
+    let arch = arch(Shape { c: 1, h: 8, w: 8 }, &[8], 4);
+    let mut e = Engine::new(sim(Precision::Fp32, 0), arch.clone(), false).unwrap();
+    let (images, labels) = examples(&arch, 4, 1);
+    let scene = e.scene(Images::F32(&images), &labels, 4, 0).unwrap();
+    for norm in [Norm::Linf, Norm::L2] {
+        for threat in Threat::AutoAttack.parts() {
+            let budget = Budget { norm, ..Budget::new(0.1, 0) };
+            let Some(attack) = threat.attack(&mut e.backend, &scene, &budget).unwrap() else { continue };
+            let recorded = e.record_stage(&scene, |p, stage| {
+                attack.begin(p, stage);
+                attack.iterate(p, stage, Iteration { control: scene.data.control, offset: 0 });
+                attack.finish(p, stage);
+            });
+            reached.extend(kernels(&recorded.unwrap().commands));
         }
     }
     let all: BTreeSet<_> = MODULES.iter().flat_map(|m| m.entries.iter().copied()).collect();
