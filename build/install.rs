@@ -1,4 +1,4 @@
-// Installing nvcc, for the tests that compile CUDA. Included beside nvcc.rs.
+// Installing nvcc, for the tests that compile CUDA, and Python packages for others. Included beside nvcc.rs.
 
 use super::nvcc::{Nvcc, RELEASE, find, output};
 use std::fs::{self, File};
@@ -20,17 +20,20 @@ pub fn find_or_install(root: &Path) -> Result<Nvcc, String> {
 }
 
 fn install(root: &Path) -> Result<(), String> {
-    let venv = root.join(".nvcc");
-    fs::create_dir_all(&venv).map_err(|e| format!("{}: {e}", venv.display()))?;
+    venv(&root.join(".nvcc"), &format!("release-{RELEASE}"), &WHEELS.map(|wheel| format!("{wheel}=={RELEASE}.*")))
+}
+
+/// Makes a virtual environment of Python with packages from PyPI, unless it is there: then the file `done` is in it.
+pub fn venv(venv: &Path, done: &str, packages: &[String]) -> Result<(), String> {
+    fs::create_dir_all(venv).map_err(|e| format!("{}: {e}", venv.display()))?;
     let _lock = lock(&venv.join("lock"))?;
     // Written last, so that an installation that was cut off starts again.
-    let done = venv.join(format!("release-{RELEASE}"));
+    let done = venv.join(done);
     if !done.exists() {
-        eprintln!("installing nvcc {RELEASE} into {}", venv.display());
-        output(Command::new("python3").args(["-m", "venv"]).arg(&venv))?;
-        let wheels = WHEELS.map(|wheel| format!("{wheel}=={RELEASE}.*"));
+        eprintln!("installing {} into {}", packages.join(", "), venv.display());
+        output(Command::new("python3").args(["-m", "venv"]).arg(venv))?;
         let mut pip = Command::new(venv.join("bin/pip"));
-        output(pip.args(["install", "--disable-pip-version-check", "--retries=2"]).args(wheels))?;
+        output(pip.args(["install", "--disable-pip-version-check", "--retries=2"]).args(packages))?;
         fs::write(&done, "").map_err(|e| e.to_string())?;
     }
     Ok(())

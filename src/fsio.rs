@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
-use std::io::{BufWriter, Write};
+use std::io::{BufWriter, Read, Write};
 use std::path::Path;
 
 use safetensors::SafeTensors;
@@ -94,23 +94,36 @@ pub fn write_safetensors(
     })
 }
 
-/// Opens the bytes of a safetensors file read from `path` (named in errors): its tensors and its metadata.
+/// Reads the header of a safetensors file of `length` bytes (`path` is for errors). The tensors' bytes follow, one after the
+/// other in the order of [`Metadata::offset_keys`].
 ///
 /// Checks what the safetensors crate leaves open: it adds declared sizes without an overflow check, so that a hostile
 /// header panics.
-pub fn parse_safetensors<'a>(path: &Path, bytes: &'a [u8]) -> Result<(SafeTensors<'a>, HashMap<String, String>)> {
+pub(crate) fn read_safetensors_header(path: &Path, from: &mut impl Read, length: u64) -> Result<Metadata> {
     let bad = |what: String| Error::format(path, format!("not a valid safetensors file: {}", one_line(&what)));
-    let (length, rest) = bytes.split_first_chunk::<8>().ok_or_else(|| bad("shorter than 8 bytes".into()))?;
-    let length = u64::from_le_bytes(*length);
-    if length > rest.len() as u64 {
-        return Err(bad(format!("it declares a header of {length} bytes but {} bytes follow", rest.len())));
+    let rest = length.checked_sub(8).ok_or_else(|| bad("shorter than 8 bytes".into()))?;
+    let mut word = [0; 8];
+    from.read_exact(&mut word).map_err(Error::io(path, "cannot read"))?;
+    let declared = u64::from_le_bytes(word);
+    if declared > rest {
+        return Err(bad(format!("it declares a header of {declared} bytes but {rest} bytes follow")));
     }
-    let (head, data) = rest.split_at(length as usize);
-    let header: Metadata = serde_json::from_slice(head).map_err(|e| bad(format!("header: {e}")))?;
-    if header.data_len() != data.len() {
-        return Err(bad(format!("its tensors take {} bytes but the file holds {}", header.data_len(), data.len())));
+    let mut head = vec![0; declared as usize];
+    from.read_exact(&mut head).map_err(Error::io(path, "cannot read"))?;
+    let header: Metadata = serde_json::from_slice(&head).map_err(|e| bad(format!("header: {e}")))?;
+    let (takes, holds) = (header.data_len(), rest - declared);
+    if takes as u64 != holds {
+        return Err(bad(format!("its tensors take {takes} bytes but the file holds {holds}")));
     }
-    let tensors = SafeTensors::deserialize(bytes).map_err(|e| bad(e.to_string()))?;
+    let tensors = header.offset_keys().into_iter().filter_map(|key| header.info(&key).cloned().map(|info| (key, info)));
+    Metadata::new(header.metadata().clone(), tensors.collect()).map_err(|e| bad(e.to_string()))
+}
+
+/// Opens the bytes of a safetensors file read from `path` (named in errors): its tensors and its metadata.
+pub fn parse_safetensors<'a>(path: &Path, bytes: &'a [u8]) -> Result<(SafeTensors<'a>, HashMap<String, String>)> {
+    let header = read_safetensors_header(path, &mut &bytes[..], bytes.len() as u64)?;
+    let bad = |e| Error::format(path, format!("not a valid safetensors file: {e}"));
+    let tensors = SafeTensors::deserialize(bytes).map_err(bad)?;
     Ok((tensors, header.metadata().clone().unwrap_or_default()))
 }
 

@@ -87,7 +87,7 @@ fn options_out_of_range() {
         f.fails(&format!("{line} {options}"), expected);
     }
     f.fails("train --dataset shvn", "did you mean svhn?");
-    f.fails("train --dataset cifar10 --data-dir .", "there is no cifar10.safetensors in .");
+    f.fails("train --dataset cifar10 --data-dir .", "not in .; run: ham-engine data fetch cifar10 --data-dir .");
     f.fails("train --dataset none.safetensors", "none.safetensors: cannot read the data set: No such file");
     f.fails("data info nothing", "no data set \"nothing\"");
     f.fails("data export data.safetensors no/such/folder.safetensors", "no/such/folder.safetensors: cannot create");

@@ -123,7 +123,8 @@ pub(super) fn run(args: Args) -> Result<()> {
     }
     // Image size and class count of the network are known only together with the input's.
     let classes = checkpoint.arch((1, 1), None, path)?.classes;
-    let input = data::open_for(&args.input.to_string_lossy(), None, Some(classes))?;
+    let dataset = args.input.to_string_lossy();
+    let input = data::Source { classes: Some(classes), ..data::Source::new(&dataset) }.open()?;
     let norm = normalisation(&args.mean, &args.std, &checkpoint, Some(&input), path)?;
     let mut arch = checkpoint.arch((input.height, input.width), norm, path)?;
     if arch.image.c != input.channels {

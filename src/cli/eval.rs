@@ -1,5 +1,5 @@
 use super::device::{DeviceArgs, Job, PrecisionArgs};
-use super::terminal::{Bar, catch_interrupts, stopping};
+use super::terminal::{Bar, catch_interrupts, stopping, watch};
 use super::{ranged, say};
 use crate::attack::Norm;
 use crate::backend::Backend;
@@ -51,11 +51,15 @@ pub(super) struct Args {
     #[arg(long, value_name = "FILE")]
     checkpoint: PathBuf,
     /// Data set: its test images are used, or all of them if it has no test part [default: the checkpoint's]
-    #[arg(long, value_name = "NAME|FILE")]
+    #[arg(long, value_name = "NAME|PATH")]
     dataset: Option<String>,
-    /// Folder that holds the data set's files
+    /// Folder of data sets [default: $HAM_ENGINE_DATA, else ham-engine in your cache folder]
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
+    /// Rows and columns that pictures of an image folder, imagenette or tiny-imagenet-200 are brought to, such as 32x32
+    /// [default: the checkpoint's]
+    #[arg(long, value_name = "HxW")]
+    size: Option<data::Size>,
     /// Attacks: clean, fgsm, pgd-STEPS, cw-STEPS, apgd-ce, apgd-t, fab-t, square, autoattack
     #[arg(long, value_delimiter = ',', default_value = "clean,pgd-20", value_name = "A,A,..")]
     attack: Vec<Threat>,
@@ -131,7 +135,18 @@ pub(super) fn run(args: Args) -> Result<()> {
         (None, None) => return Err(Error::usage("--dataset is needed: a plain state dict does not name its data")),
     };
     let classes = checkpoint.arch((1, 1), None, path)?.classes;
-    let data = data::open_for(&name, args.data_dir.as_deref(), Some(classes))?;
+    let watch = watch();
+    let mut source = data::Source {
+        dataset: &name,
+        data_dir: args.data_dir.as_deref(),
+        classes: Some(classes),
+        size: args.size,
+        watch: &watch,
+    };
+    if source.is_resizable() {
+        source.size = args.size.or(meta.map(|m| data::Size { height: m.height, width: m.width }));
+    }
+    let data = source.open()?;
     let most = if args.norm == Norm::Linf { 1.0 } else { 1000.0 };
     let eps = match (args.eps, meta) {
         (Some(eps), _) => ranged("eps", eps, 0.0..=most)?,

@@ -2,7 +2,7 @@
 
 use crate::train::Progress;
 use crate::{Error, Result};
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressFinish, ProgressStyle};
 use std::io::IsTerminal;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -71,5 +71,29 @@ impl Bar {
     /// Removes the bar.
     pub fn clear(&self) {
         self.bar.finish_and_clear();
+    }
+}
+
+/// A bar on standard error, if that is a terminal, for [`crate::data::Watch`]: reading, decoding and fetching data.
+pub fn watch() -> impl Fn(&str, u64, u64) + Sync {
+    let target =
+        if std::io::stderr().is_terminal() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+    let bar = ProgressBar::with_draw_target(None, target).with_finish(ProgressFinish::AndClear);
+    let style = |bytes: bool, known: bool| {
+        let template = match (bytes, known) {
+            (true, _) => "{msg}  {bar:28} {bytes:>10}/{total_bytes}  {bytes_per_sec:>12}  {eta:>4} left",
+            (false, true) => "{msg}  {bar:28} {pos:>6}/{len}  {eta:>4} left",
+            (false, false) => "{msg}  {pos:>6}",
+        };
+        ProgressStyle::with_template(template).expect("a valid template").progress_chars("=> ")
+    };
+    move |doing, done, total| {
+        if bar.message() != doing {
+            bar.reset();
+            bar.set_style(style(doing.starts_with("fetching") || doing.starts_with("checking"), total > 0));
+            bar.set_length(total);
+            bar.set_message(doing.to_owned());
+        }
+        bar.set_position(done);
     }
 }

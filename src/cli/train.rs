@@ -1,7 +1,7 @@
 use super::device::{DeviceArgs, Job};
 use super::eval::normalisation;
 use super::say;
-use super::terminal::{Bar, catch_interrupts, stopping};
+use super::terminal::{Bar, catch_interrupts, stopping, watch};
 use crate::backend::Backend;
 use crate::data;
 use crate::net::state::Weights;
@@ -99,7 +99,10 @@ impl Layers {
         let dataset = options.dataset.get_or_insert_with(|| "fashion-mnist-mini".into());
         let checkpoint = options.init.as_deref().map(|path| Ok((path, Checkpoint::read(path)?))).transpose()?;
         let classes = checkpoint.as_ref().map(|(path, c)| Ok(c.arch((1, 1), None, path)?.classes)).transpose()?;
-        let data = data::open_for(dataset, options.data_dir.as_deref(), classes)?;
+        let watch = watch();
+        let source =
+            data::Source { dataset, data_dir: options.data_dir.as_deref(), classes, size: options.size, watch: &watch };
+        let data = source.open()?;
         let init = checkpoint.map(|(path, c)| Init::new(&c, path, &data, &options)).transpose()?;
         Ok((options, data, init))
     }

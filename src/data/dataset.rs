@@ -215,7 +215,7 @@ impl Dataset {
         }
     }
 
-    fn digest(&self) -> String {
+    pub(super) fn digest(&self) -> String {
         let mut sha = Sha256::new();
         for split in [&self.train, &self.test] {
             for n in [split.len(), self.channels, self.height, self.width] {

@@ -11,50 +11,37 @@ use flate2::read::MultiGzDecoder;
 use super::{Dataset, Pixels, Split};
 use crate::{Error, Result};
 
-/// Reads the four files of a data set of the MNIST family in `dir`, each with or without `.gz`.
-pub(super) fn read(name: &str, dir: &Path, class_names: &[&str]) -> Result<Dataset> {
-    let (train, shape) = read_split(dir, "train", class_names.len())?;
-    let (test, test_shape) = read_split(dir, "t10k", class_names.len())?;
+/// Reads a data set of the MNIST family: training images and labels, test images and labels.
+pub(super) fn read(name: &str, files: &[PathBuf], class_names: &[&str]) -> Result<Dataset> {
+    let (train, shape) = read_split(&files[0], &files[1], class_names.len())?;
+    let (test, test_shape) = read_split(&files[2], &files[3], class_names.len())?;
     if shape != test_shape {
         let ([_, h, w], [_, th, tw]) = (shape, test_shape);
-        return Err(Error::format(dir, format!("train images are {h}x{w} but test images are {th}x{tw}")));
+        return Err(Error::format(&files[2], format!("train images are {h}x{w} but test images are {th}x{tw}")));
     }
     let mut set = Dataset::new(name, shape, class_names.len(), train, test)
-        .map_err(|e| Error::format(dir, crate::fsio::one_line(&e.to_string())))?;
+        .map_err(|e| Error::format(&files[0], crate::fsio::one_line(&e.to_string())))?;
     set.class_names = class_names.iter().map(|n| n.to_string()).collect();
     Ok(set)
 }
 
-fn read_split(dir: &Path, prefix: &str, classes: usize) -> Result<(Split, [usize; 3])> {
-    let path = find(dir, &format!("{prefix}-images-idx3-ubyte"))?;
-    let ([n, height, width], images) = read_file::<3>(&path)?;
-    let labels_path = find(dir, &format!("{prefix}-labels-idx1-ubyte"))?;
-    let ([labels_n], labels) = read_file::<1>(&labels_path)?;
+fn read_split(path: &Path, labels_path: &Path, classes: usize) -> Result<(Split, [usize; 3])> {
+    let ([n, height, width], images) = read_file::<3>(path)?;
+    let ([labels_n], labels) = read_file::<1>(labels_path)?;
     if n != labels_n {
-        return Err(Error::format(&labels_path, format!("{labels_n} labels but {} has {n} images", path.display())));
+        return Err(Error::format(labels_path, format!("{labels_n} labels but {} has {n} images", path.display())));
     }
     if n == 0 || height == 0 || width == 0 {
-        return Err(Error::format(&path, format!("it holds {n} images of {height}x{width}: nothing to read")));
+        return Err(Error::format(path, format!("it holds {n} images of {height}x{width}: nothing to read")));
     }
     if let Some(i) = labels.iter().position(|&y| usize::from(y) >= classes) {
         return Err(Error::format(
-            &labels_path,
+            labels_path,
             format!("label {} at {i}: the classes are 0 to {}", labels[i], classes - 1),
         ));
     }
     let labels = labels.into_iter().map(u32::from).collect();
     Ok((Split { images: Pixels::U8(images), labels }, [1, height, width]))
-}
-
-fn find(dir: &Path, stem: &str) -> Result<PathBuf> {
-    let candidates = [dir.join(format!("{stem}.gz")), dir.join(stem)];
-    candidates.into_iter().find(|p| p.is_file()).ok_or_else(|| {
-        let what = format!(
-            "no {stem} or {stem}.gz there; install the Debian package dataset-fashion-mnist, or give the folder of the \
-             four IDX files with --data-dir"
-        );
-        Error::format(dir, what)
-    })
 }
 
 /// One IDX file of bytes with `RANK` dimensions. Gzip is recognised by its first bytes, not by the name.

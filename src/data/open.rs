@@ -1,165 +1,194 @@
 //! From a name or a path to a data set.
 
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use flate2::read::MultiGzDecoder;
+use sha2::{Digest, Sha256};
 
-use super::{Dataset, idx, safetensors};
+use super::known::MINI;
+use super::pictures::Size;
+use super::place::{hex, locate};
+use super::safetensors::DECODED_FROM;
+use super::{Dataset, Known, Watch, data_folder, folder, npz, safetensors};
 use crate::{Error, Result};
 
 /// See data/README.md for how it was drawn.
-static MINI: &[u8] = include_bytes!("../../data/fashion-mnist-mini.safetensors.gz");
+static EMBEDDED: &[u8] = include_bytes!("../../data/fashion-mnist-mini.safetensors.gz");
 
-/// Where the Debian package dataset-fashion-mnist puts its files.
-const FASHION_MNIST_DIR: &str = "/usr/share/datasets/fashion-mnist";
+/// Counts up with every change of what is decoded from the same files, so that older caches are not used.
+const DECODERS: u32 = 1;
 
-const FASHION_MNIST_CLASSES: [&str; 10] =
-    ["T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"];
-
-/// A data set that this program knows by name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
-pub struct Known {
-    /// What to pass to [`open`].
-    pub name: &'static str,
-    /// What it holds.
-    pub description: &'static str,
-    /// Where its examples come from.
-    pub source: &'static str,
+/// A data set to open.
+#[derive(Clone, Copy)]
+pub struct Source<'a> {
+    /// A path that ends in `.safetensors` or `.npz`, or is a folder of images; a name that [`super::known`] lists; or any NAME
+    /// for which the data folder holds NAME.safetensors.
+    pub dataset: &'a str,
+    /// See [`data_folder`].
+    pub data_dir: Option<&'a Path>,
+    /// How many classes there are, where a file does not say: it may hold examples of some of them only.
+    pub classes: Option<usize>,
+    /// The size that pictures are brought to.
+    pub size: Option<Size>,
+    /// Is told how far reading and decoding are.
+    pub watch: Watch<'a>,
 }
 
-const CONVERT: &str = "yours: convert it to NAME.safetensors (data/README.md), then --data-dir or its path";
-
-static KNOWN: [Known; 6] = [
-    Known {
-        name: "fashion-mnist-mini",
-        description: "8,000 + 2,000 images of clothing, 1x28x28, 10 balanced classes",
-        source: "in the program",
-    },
-    Known {
-        name: "fashion-mnist",
-        description: "60,000 + 10,000 images of clothing, 1x28x28, 10 balanced classes",
-        source: "Debian package dataset-fashion-mnist, or its IDX files in --data-dir",
-    },
-    Known {
-        name: "cifar10",
-        description: "50,000 + 10,000 photographs, 3x32x32, 10 balanced classes",
-        source: CONVERT,
-    },
-    Known {
-        name: "cifar100",
-        description: "50,000 + 10,000 photographs, 3x32x32, 100 balanced classes",
-        source: CONVERT,
-    },
-    Known { name: "svhn", description: "73,257 + 26,032 house-number digits, 3x32x32, 10 classes", source: CONVERT },
-    Known {
-        name: "imagenette",
-        description: "9,469 + 3,925 photographs, 10 classes; resize to 3x32x32",
-        source: CONVERT,
-    },
-];
-
-/// The data sets known by name.
-pub fn known() -> &'static [Known] {
-    &KNOWN
+/// Opens a [`Source`] of which nothing but the name, or the path, and perhaps the data folder is given.
+pub fn open(dataset: &str, data_dir: Option<&Path>) -> Result<Dataset> {
+    Source { data_dir, ..Source::new(dataset) }.open()
 }
 
-/// Reads a data set: a path that ends in `.safetensors`, a name that [`known`] lists, or any NAME for which `data_dir`
-/// holds NAME.safetensors.
-pub fn open(name_or_path: &str, data_dir: Option<&Path>) -> Result<Dataset> {
-    open_for(name_or_path, data_dir, None)
+impl<'a> Source<'a> {
+    /// One of which nothing but the name, or the path, is given.
+    pub fn new(dataset: &'a str) -> Source<'a> {
+        Source { dataset, data_dir: None, classes: None, size: None, watch: &|_, _, _| () }
+    }
+
+    /// Reads the data set. What had to be decoded is kept in the data folder if that can be written to, and read from there
+    /// the next time, unless its source has changed.
+    ///
+    /// # Errors
+    /// Where there is no such data set, or it can't be read, or is not what it should be.
+    pub fn open(&self) -> Result<Dataset> {
+        self.open_and_keep().map(|(set, _)| set)
+    }
+
+    /// The same, and how keeping it went, where it had to be decoded.
+    pub(super) fn open_and_keep(&self) -> Result<(Dataset, Result<()>)> {
+        let (name, path) = (self.dataset, Path::new(self.dataset));
+        let ending = path.extension().and_then(|e| e.to_str());
+        if let Some(ending @ ("safetensors" | "npz")) = ending {
+            self.without_size()?;
+            let set = match ending {
+                "npz" => npz::read(path, self.classes),
+                _ => safetensors::read(path, self.classes).map(|(set, _)| set),
+            };
+            return Ok((set?, Ok(())));
+        }
+        if name == MINI {
+            self.without_size()?;
+            return Ok((mini()?, Ok(())));
+        }
+        if let Ok(known) = Known::by_name(name) {
+            return self.open_known(known);
+        }
+        // A name is a file name: it must not lead out of the folder.
+        let is_plain = !name.is_empty() && !name.contains(['/', '\\']) && name != "." && name != "..";
+        if is_plain
+            && let Ok(brought) = data_folder(self.data_dir).map(|dir| dir.join(format!("{name}.safetensors")))
+            && brought.is_file()
+        {
+            self.without_size()?;
+            return Ok((safetensors::read(&brought, self.classes)?.0, Ok(())));
+        }
+        if path.is_dir() { self.open_folder(path) } else { Err(Known::by_name(name).expect_err("checked above")) }
+    }
+
+    /// Whether it is pictures that can be brought to a size.
+    pub fn is_resizable(&self) -> bool {
+        let ending = Path::new(self.dataset).extension().and_then(|e| e.to_str());
+        match Known::by_name(self.dataset) {
+            Ok(known) => known.size.is_some(),
+            Err(_) => !matches!(ending, Some("safetensors" | "npz")) && Path::new(self.dataset).is_dir(),
+        }
+    }
+
+    fn without_size(&self) -> Result<()> {
+        match self.size {
+            None => Ok(()),
+            Some(size) => Err(Error::usage(format!(
+                "--size {size}: {} has a size of its own; only image folders, imagenette and tiny-imagenet-200 are resized",
+                self.dataset
+            ))),
+        }
+    }
+
+    fn open_known(&self, known: &Known) -> Result<(Dataset, Result<()>)> {
+        if known.size.is_none() {
+            self.without_size()?;
+        }
+        let size = self.size.filter(|size| Some(*size) != known.size);
+        let name = size.map_or(known.name.to_owned(), |size| format!("{}-{size}", known.name));
+        let dir = data_folder(self.data_dir)?;
+        let kept = dir.join(format!("{name}.safetensors"));
+        match locate(known, &dir) {
+            Ok(Some(files)) => {
+                let from = origin(known.files.iter().map(|f| f.name).zip(files.iter().cloned()), size);
+                // What lies in another place than the data folder is not this program's to copy there.
+                let write = files[0].starts_with(&dir);
+                self.through_cache(&name, &kept, write, &from, || known.read(&name, &files, size, self.watch))
+            }
+            _ if kept.is_file() => Ok((safetensors::read(&kept, self.classes)?.0, Ok(()))),
+            Ok(None) => {
+                let at = self.data_dir.map_or(String::new(), |dir| format!(" --data-dir {}", dir.display()));
+                let what = format!("data set {name}: it is not in {}; run: ham-engine data fetch", dir.display());
+                Err(Error::usage(format!("{what} {}{at}", known.name)))
+            }
+            Err(incomplete) => Err(incomplete),
+        }
+    }
+
+    fn open_folder(&self, path: &Path) -> Result<(Dataset, Result<()>)> {
+        let path = path.canonicalize().map_err(Error::io(path, "cannot open the folder"))?;
+        let name = path.file_name().map_or("images".into(), |name| name.to_string_lossy().into_owned());
+        let listing = folder::list(&path)?;
+        let from = origin(listing.paths().map(|p| (p, path.join(p))), self.size);
+        let place = hex(Sha256::new_with_prefix(format!("{}\n{:?}", path.display(), self.size)));
+        let kept = data_folder(self.data_dir)?.join(format!("folders/{name}-{}.safetensors", &place[..16]));
+        self.through_cache(&name, &kept, true, &from, || listing.read(&name, &path, self.size, self.watch))
+    }
+
+    /// What `kept` holds, if that was decoded from what `from` stands for or was brought by the user; else decoded anew, and
+    /// then, with `write`, kept.
+    fn through_cache(
+        &self,
+        name: &str,
+        kept: &Path,
+        write: bool,
+        from: &str,
+        decode: impl FnOnce() -> Result<Dataset>,
+    ) -> Result<(Dataset, Result<()>)> {
+        if kept.is_file() {
+            let (mut set, metadata) = safetensors::read(kept, self.classes).map_err(|e| match e {
+                Error::Format { path, what } => {
+                    Error::Format { path, what: format!("{what}; delete that file, and it is decoded again") }
+                }
+                other => other,
+            })?;
+            if metadata.get(DECODED_FROM).is_none_or(|of| of == from) {
+                set.name = name.to_owned();
+                return Ok((set, Ok(())));
+            }
+        }
+        let set = decode()?;
+        if !write {
+            return Ok((set, Ok(())));
+        }
+        let folder = kept.parent().unwrap_or(Path::new("."));
+        let written = std::fs::create_dir_all(folder).map_err(Error::io(folder, "cannot create the folder"));
+        let written = written.and_then(|()| set.write_with(kept, &[(DECODED_FROM, from)]));
+        Ok((set, written))
+    }
 }
 
-/// The same for a network of `classes` classes: a file that does not say how many there are may hold examples of some
-/// of them only.
-pub fn open_for(name_or_path: &str, data_dir: Option<&Path>, classes: Option<usize>) -> Result<Dataset> {
-    let name = name_or_path;
-    if name.ends_with(".safetensors") {
-        return safetensors::read(Path::new(name), classes);
+/// Stands for the state of files: their names, lengths and times of change, and what they are decoded to.
+fn origin<'a>(files: impl Iterator<Item = (&'a str, PathBuf)>, size: Option<Size>) -> String {
+    let mut sha = Sha256::new_with_prefix(format!("{DECODERS} {size:?}\n"));
+    for (name, path) in files {
+        let state = path.metadata().ok();
+        let changed = state.as_ref().and_then(|s| s.modified().ok());
+        let changed = changed.and_then(|t| t.duration_since(std::time::UNIX_EPOCH).ok()).map(|d| d.as_nanos());
+        sha.update(format!("{name:?} {:?} {changed:?}\n", state.map(|s| s.len())));
     }
-    if name == "fashion-mnist-mini" {
-        return mini();
-    }
-    // A name is a file name: it must not lead out of the folder.
-    let is_plain = !name.is_empty() && !name.contains(['/', '\\']) && name != "." && name != "..";
-    if let Some(path) = data_dir.filter(|_| is_plain).map(|dir| dir.join(format!("{name}.safetensors")))
-        && path.is_file()
-    {
-        return safetensors::read(&path, classes);
-    }
-    if name == "fashion-mnist" {
-        return idx::read(name, data_dir.unwrap_or(Path::new(FASHION_MNIST_DIR)), &FASHION_MNIST_CLASSES);
-    }
-    if KNOWN.iter().any(|k| k.name == name) {
-        let place = match data_dir {
-            Some(dir) => format!("there is no {name}.safetensors in {}", dir.display()),
-            None => "it does not come with this program".to_string(),
-        };
-        return Err(Error::usage(format!(
-            "data set {name}: {place}; convert it to {name}.safetensors as data/README.md shows, then pass that file's \
-             path, or its folder with --data-dir"
-        )));
-    }
-    let hint = match nearest(name) {
-        Some(near) => format!("did you mean {near}? Known"),
-        None => "known".to_string(),
-    };
-    let names: Vec<_> = KNOWN.iter().map(|k| k.name).collect();
-    let shown = crate::fsio::one_line(name);
-    Err(Error::usage(format!("no data set {shown:?}; {hint}: {}, or a path to a .safetensors file", names.join(", "))))
+    hex(sha)
 }
 
-fn mini() -> Result<Dataset> {
+/// The data set in the program.
+pub(super) fn mini() -> Result<Dataset> {
     let path = Path::new("fashion-mnist-mini (in the program)");
     let mut bytes = Vec::new();
-    MultiGzDecoder::new(MINI).read_to_end(&mut bytes).map_err(Error::io(path, "cannot decompress"))?;
-    safetensors::parse("fashion-mnist-mini", path, &bytes, None)
-}
-
-/// The known name that `typed` was probably meant to be: within two typing errors, or the shortest it begins.
-fn nearest(typed: &str) -> Option<&'static str> {
-    let plain = |s: &str| s.to_lowercase().replace(['-', '_', ' '], "");
-    let typed = plain(typed);
-    let names = || KNOWN.iter().map(|k| k.name);
-    let close = names().map(|name| (distance(&typed, &plain(name)), name)).min().filter(|(d, _)| *d <= 2);
-    let begun = || names().filter(|n| typed.len() >= 3 && plain(n).starts_with(&typed)).min_by_key(|n| n.len());
-    close.map(|(_, name)| name).or_else(begun)
-}
-
-/// Levenshtein's edit distance.
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, ca) in a.chars().enumerate() {
-        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
-        for (j, &cb) in b.iter().enumerate() {
-            let replaced = diagonal + usize::from(ca != cb);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(diagonal + 1).min(row[j] + 1);
-        }
-    }
-    row[b.len()]
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn suggestions() {
-        for (typed, name) in [
-            ("CIFAR-10", Some("cifar10")),
-            ("cifar_100", Some("cifar100")),
-            ("fashion_mnist", Some("fashion-mnist")),
-            ("fashion-mnist-mimi", Some("fashion-mnist-mini")),
-            ("fash", Some("fashion-mnist")),
-            ("imagenete", Some("imagenette")),
-            ("shvn", Some("svhn")),
-            ("nothing-like-it", None),
-            ("", None),
-        ] {
-            assert_eq!(nearest(typed), name, "{typed}");
-        }
-        assert_eq!(distance("kitten", "sitting"), 3);
-    }
+    MultiGzDecoder::new(EMBEDDED).read_to_end(&mut bytes).map_err(Error::io(path, "cannot decompress"))?;
+    Ok(safetensors::read_from(MINI, path, bytes.as_slice(), bytes.len() as u64, None)?.0)
 }

@@ -3,6 +3,7 @@
 //! Command line, configuration file, preset and defaults are all [`Options`], where everything may be absent; the first layer
 //! that sets a value wins. The complete set of a run is written to its `config.toml`, which `--config` takes again.
 
+use crate::data::Size;
 use crate::fsio::one_line;
 use crate::gpu::Precision;
 use crate::method::{Method, Weights};
@@ -147,13 +148,16 @@ fn utf8_path(s: &str) -> std::result::Result<PathBuf, String> {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, clap::Args)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub struct Options {
-    /// Data set: a name that `ham-engine data list` knows, or a .safetensors file
+    /// Data set: a name that `ham-engine data list` knows, a .safetensors or .npz file, or an image folder
     /// [default: fashion-mnist-mini]
-    #[arg(long, value_name = "NAME|FILE", help_heading = "Data")]
+    #[arg(long, value_name = "NAME|PATH", help_heading = "Data")]
     pub dataset: Option<String>,
-    /// Folder that holds the data set's files
+    /// Folder of data sets [default: $HAM_ENGINE_DATA, else ham-engine in your cache folder]
     #[arg(long, value_name = "DIR", value_parser = utf8_path, help_heading = "Data")]
     pub data_dir: Option<PathBuf>,
+    /// Rows and columns that pictures of an image folder, imagenette or tiny-imagenet-200 are brought to, such as 32x32
+    #[arg(long, value_name = "HxW", help_heading = "Data")]
+    pub size: Option<Size>,
     /// Share of the training examples, in [0, 1), held out to choose the best checkpoints [default: 0.1]
     #[arg(long, value_name = "SHARE", help_heading = "Data")]
     pub validation: Option<Number>,

@@ -1,9 +1,10 @@
-//! Data sets through the public interface: what is embedded, what is read, and what is refused.
+//! The embedded data set, and safetensors and IDX files.
 
 use std::collections::HashMap;
 use std::io::Write;
 use std::path::Path;
 
+use crate::assert_one_line;
 use ham_engine::data::{Dataset, Pixels, Split, info, known, open};
 use proptest::prelude::*;
 use safetensors::Dtype;
@@ -67,10 +68,6 @@ fn open_idx(change: impl FnOnce(&mut HashMap<&'static str, Vec<u8>>)) -> Result<
     open("fashion-mnist", Some(dir.path())).map_err(|e| e.to_string().replace(&at, "DIR"))
 }
 
-fn assert_one_line(message: &str) {
-    assert!(!message.is_empty() && !message.contains(['\n', '\r']) && message.len() < 700, "{message:?}");
-}
-
 #[test]
 fn the_embedded_set_is_what_its_readme_says() {
     let set = open("fashion-mnist-mini", None).unwrap();
@@ -82,9 +79,9 @@ fn the_embedded_set_is_what_its_readme_says() {
     let summary = info(&set);
     assert!((summary.mean[0] - 0.286).abs() < 0.005 && (summary.std[0] - 0.353).abs() < 0.005, "{summary}");
 
-    let file = include_bytes!("../data/fashion-mnist-mini.safetensors.gz");
+    let file = include_bytes!("../../data/fashion-mnist-mini.safetensors.gz");
     let sha: String = Sha256::digest(file).iter().map(|b| format!("{b:02x}")).collect();
-    let readme = include_str!("../data/README.md");
+    let readme = include_str!("../../data/README.md");
     assert!(readme.contains(&sha) && readme.contains(&format!("| {} |", file.len())));
 }
 
@@ -171,7 +168,7 @@ fn bad_safetensors_are_refused_in_one_line() {
         ),
         (set(1, ("labels", Dtype::U8, vec![3], vec![0; 3])), none, "images holds 2 examples but labels holds 3"),
         (set(1, ("labels", Dtype::U8, vec![2, 1], vec![0; 2])), none, "labels has shape [2, 1]; it must be [N]"),
-        (set(1, ("labels", Dtype::F32, vec![2], vec![0; 8])), none, "labels is F32; it must be U8 or I64"),
+        (set(1, ("labels", Dtype::F32, vec![2], vec![0; 8])), none, "labels is F32; it must be U8, I32 or I64"),
         (set(1, ("labels", Dtype::I64, vec![2], i64s([0, -1]))), none, "labels: -1 at 1; classes are counted from 0"),
         (
             set(1, ("labels", Dtype::I64, vec![2], i64s([i64::MAX, 0]))),
@@ -234,6 +231,10 @@ fn bad_safetensors_are_refused_in_one_line() {
     for (tensors, metadata, expected) in cases {
         assert_eq!(open_bytes(&encode(&tensors, metadata)).unwrap_err(), expected);
     }
+    let hash = open_bytes(&encode(&small(), &[])).unwrap().hash;
+    assert!(open_bytes(&encode(&small(), &[("sha256", &hash)])).is_ok());
+    let message = open_bytes(&encode(&small(), &[("sha256", "0")])).unwrap_err();
+    assert_eq!(message, format!("damaged: its examples' SHA-256 is {hash}, not 0"));
     let message = open_bytes(&u64::MAX.to_le_bytes()).unwrap_err();
     assert_eq!(
         message,
@@ -297,30 +298,25 @@ fn bad_idx_files_are_refused_in_one_line() {
         assert_eq!(message, format!("DIR/{name}: {expected}"));
     }
     let message = open_idx(|files| drop(files.insert("t10k-images-idx3-ubyte", idx(&[1, 1, 4], &[0; 4])))).unwrap_err();
-    assert_eq!(message, "DIR: train images are 2x2 but test images are 1x4");
+    assert_eq!(message, "DIR/t10k-images-idx3-ubyte: train images are 2x2 but test images are 1x4");
     let message = open_idx(|files| drop(files.remove("t10k-labels-idx1-ubyte.gz"))).unwrap_err();
-    assert!(
-        message.starts_with("DIR: no t10k-labels-idx1-ubyte or t10k-labels-idx1-ubyte.gz there; install"),
-        "{message}"
-    );
+    assert_eq!(message, "DIR: t10k-labels-idx1-ubyte.gz is missing there");
 }
 
 #[test]
 fn unknown_names_say_what_is_known() {
     let message = |name: &str, dir: Option<&str>| open(name, dir.map(Path::new)).unwrap_err().to_string();
-    let list =
-        "fashion-mnist-mini, fashion-mnist, cifar10, cifar100, svhn, imagenette, or a path to a .safetensors file";
+    let list = "fashion-mnist-mini, fashion-mnist, cifar10, cifar100, svhn, imagenette, tiny-imagenet-200, or a path to a \
+                .safetensors or .npz file or an image folder";
     assert_eq!(message("nothing", None), format!("no data set \"nothing\"; known: {list}"));
     assert_eq!(message("", Some("/")), format!("no data set \"\"; known: {list}"));
     assert_eq!(message("CIFAR-10", None), format!("no data set \"CIFAR-10\"; did you mean cifar10? Known: {list}"));
     assert_eq!(
         message("cifar10", Some("/no")),
-        "data set cifar10: there is no cifar10.safetensors in /no; convert it to cifar10.safetensors as data/README.md \
-         shows, then pass that file's path, or its folder with --data-dir"
+        "data set cifar10: it is not in /no; run: ham-engine data fetch cifar10 --data-dir /no"
     );
-    assert!(message("svhn", None).starts_with("data set svhn: it does not come with this program; convert"));
     assert_one_line(&message("a\nb\u{1b}", None));
-    assert_eq!(known().len(), 6);
+    assert_eq!(known().len(), 7);
 }
 
 #[test]
