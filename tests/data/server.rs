@@ -95,7 +95,7 @@ fn serve(connection: TcpStream, nth: usize, log: &Mutex<Vec<String>>, answer: &d
         let target = first.split(' ').nth(1).unwrap_or_default().to_owned();
         let headers: Vec<String> = lines.by_ref().take_while(|line| !line.is_empty()).collect();
         let range = headers.iter().find_map(|h| h.to_lowercase().strip_prefix("range: bytes=").map(str::to_owned));
-        let from = range.map(|range| range.strip_suffix('-').unwrap().parse().unwrap());
+        let from: Option<usize> = range.map(|range| range.strip_suffix('-').unwrap().parse().unwrap());
         log.lock().unwrap().push(format!("{target} {}", from.map_or("all".to_string(), |from| from.to_string())));
         // A proxy: what comes through the tunnel is answered here as well, which TLS would not take.
         if first.starts_with("CONNECT ") && target.ends_with(":80") {
