@@ -255,7 +255,7 @@ fn l2_moves_the_mass_of_two_squares_into_one() {
     let start = t.ask(None, [9.0; 3]);
     close("start", &start, &placed(&d), tolerance);
     let mut asked = start;
-    // Thirty squares of three channels' bits take one block beside that of the places.
+    // The bits of thirty squares, a direction and two signs each, take one block beside that of the places.
     let blocks = 2;
     for (query, logits) in (0..60u32).zip([WORSE, BETTER, WORSE, BEST].into_iter().cycle()) {
         let now = t.ask(Some(query), logits);

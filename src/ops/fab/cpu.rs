@@ -1,7 +1,7 @@
 use super::{ALPHA_MAX, BETA, ETA, FabBack, FabStep, ITERATES, LEAST};
 use crate::attack::Norm;
 use crate::cpu::context::{Context, CpuOp};
-use crate::cpu::lanes::lane_sum;
+use crate::cpu::lanes::{lane_sum, pair_sum};
 use crate::cpu::simd::{Kernel, Simd};
 
 /// Threads of a block of the GPU's kernels, whose order of summation this one has.
@@ -29,16 +29,16 @@ impl Projection {
     fn solve(self, w: &[f32], at: &[f32]) -> f32 {
         let mut l = 0.0f32;
         for _ in 0..ITERATES {
-            let held = |i| {
-                let (size, rate, room, _) = self.element(w[i], at[i]);
+            let held = |w, at| {
+                let (size, rate, room, _) = self.element(w, at);
                 if room <= l * rate { size * room } else { 0.0 }
             };
-            let free = |i| {
-                let (size, rate, room, _) = self.element(w[i], at[i]);
+            let free = |w, at| {
+                let (size, rate, room, _) = self.element(w, at);
                 if room <= l * rate { 0.0 } else { size * rate }
             };
-            let missing = self.gap.abs() - lane_sum::<THREADS>(w.len(), held);
-            let slope = lane_sum::<THREADS>(w.len(), free);
+            let missing = self.gap.abs() - pair_sum::<THREADS>(w, at, held);
+            let slope = pair_sum::<THREADS>(w, at, free);
             // With nothing left to move every element goes as far as it can.
             let next = if slope > 0.0 { missing / slope } else { f32::INFINITY };
             if next <= l {
