@@ -90,7 +90,7 @@ impl Fetch<'_> {
         }
         let mut failures = Vec::new();
         for place in &places {
-            match self.from_place(place, file, &path, &mut part) {
+            match self.complete(place, file, &path, &mut part) {
                 Ok(()) => {
                     part.sync_all().map_err(Error::io(&path, "cannot write"))?;
                     std::fs::rename(&path, &target).map_err(Error::io(&target, "cannot move the file into place"))?;
@@ -127,7 +127,7 @@ impl Fetch<'_> {
     }
 
     /// Completes the partial file from one place.
-    fn from_place(
+    fn complete(
         &self,
         place: &Place,
         file: &RemoteFile,

@@ -219,7 +219,7 @@ fn labels(from: &mut impl Read, count: u64) -> std::result::Result<Vec<u32>, Str
     let values = bytes.chunks_exact(width as usize).map(value);
     let digit = |(i, y): (usize, f64)| match y {
         10.0 => Ok(0),
-        _ if y >= 1.0 && y < 10.0 && y.fract() == 0.0 => Ok(y as u32),
+        _ if (1.0..10.0).contains(&y) && y.fract() == 0.0 => Ok(y as u32),
         _ => Err(format!("label {y} at {i}; they are 1 to 10, where 10 means the digit 0")),
     };
     values.enumerate().map(digit).collect()

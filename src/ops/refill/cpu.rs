@@ -27,8 +27,8 @@ impl CpuOp for Refill {
         let (live, ring, position) =
             unsafe { (cx.buf::<u32>(b.live), cx.buf::<u32>(pool.ring), cx.buf::<u32>(b.position)) };
         let (head, count) = (ring[ring::HEAD] as usize, ring[ring::COUNT] as usize);
-        for slot in 0..cx.n {
-            copy(in_pool, [(head + count + slot) % places; 2], in_batch, [slot, position[slot] as usize]);
+        for (slot, p) in position[..cx.n].iter().enumerate() {
+            copy(in_pool, [(head + count + slot) % places; 2], in_batch, [slot, *p as usize]);
         }
         let waiting = count + cx.n;
         let taken = match live[1] {
@@ -36,8 +36,8 @@ impl CpuOp for Refill {
             0 => waiting,
             _ => 0,
         };
-        for slot in 0..taken {
-            position[slot] = slot as u32;
+        for (slot, p) in position[..taken].iter_mut().enumerate() {
+            *p = slot as u32;
             copy(in_batch, [slot; 2], in_pool, [(head + slot) % places; 2]);
         }
         ring.copy_from_slice(&[((head + taken) % places) as u32, (waiting - taken) as u32]);
