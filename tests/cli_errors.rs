@@ -216,7 +216,10 @@ fn what_does_not_fit_together() {
     let init = "train --dataset data.safetensors --init run/last.safetensors --out other";
     f.fails(&format!("{init} --widths 4,16"), "--widths [4, 16], but the checkpoint has [4, 8]");
     f.fails(&format!("{init} --blocks 2"), "--blocks [2, 2], but the checkpoint has [1, 1]");
-    f.fails(&format!("{init} --arch preact-resnet8"), "--arch preact-resnet8, but the checkpoint has");
+    f.fails(
+        &format!("{init} --arch preact-resnet8"),
+        "--arch preact-resnet8, but the checkpoint is a PreActResNet of widths [4, 8]",
+    );
     f.fails(&format!("{init} --mean 0.5 --std 0.5"), "brings another normalisation");
     f.fails(&f.train_line("--out run"), "run: holds a run already; resume it with --resume");
 

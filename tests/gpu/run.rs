@@ -264,9 +264,11 @@ fn every_kernel_has_a_launcher_that_a_program_reaches() {
             let bytes = vec![7u8; images.len()];
             e.set_learning_rates(&[0.1]).unwrap();
             for images in [Images::F32(&images), Images::U8(&bytes)] {
-                let scene = e.scene(images, &labels, capacity, 4).unwrap();
+                let mut scene = e.scene(images, &labels, capacity, 4).unwrap();
+                e.add_pool(&mut scene).unwrap();
                 let gradient = e.backend.alloc(DType::F32, capacity * arch.image.len()).unwrap();
-                for spec in [&spec, &of(Method::HamTrades), &of(Method::Fat)] {
+                let refill = TrainSpec { plan: Plan { refill: true, ..spec.plan.clone() }, ..spec.clone() };
+                for spec in [&spec, &refill, &of(Method::HamTrades), &of(Method::Fat)] {
                     reached.extend(kernels(&e.record_train(&scene, spec).unwrap().commands));
                 }
                 reached.extend(kernels(&e.record_clean(&scene, Some(gradient)).unwrap().commands));
