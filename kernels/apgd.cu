@@ -25,6 +25,7 @@
 // Grid capacity, 256 threads; a block has one example, a thread every 256th element of it. Shared memory: 36 bytes.
 // Summation of squares: a thread's elements ascending, then a butterfly in each warp, then the warps ascending.
 // Preconditions: k is below the length of the schedule; four classes for the ratio.
+#include "block.cuh"
 #include "dlr.cuh"
 
 constexpr u32 THREADS = 256, WARPS = THREADS / 32, PROGRESS = 6;
@@ -39,18 +40,6 @@ struct ApgdDims {
     u32 fixed;
     u32 offset;
 };
-
-// Each thread's part added up, the same in all threads. `partial` must not be in use.
-__device__ __forceinline__ float block_sum(float v, float* partial) {
-    v = warp_sum(v);
-    if (threadIdx.x % 32 == 0) partial[threadIdx.x / 32] = v;
-    __syncthreads();
-    float sum = 0.0f;
-#pragma unroll
-    for (u32 i = 0; i < WARPS; i++) sum += partial[i];
-    __syncthreads();
-    return sum;
-}
 
 __device__ __forceinline__ float clamp_linf(float v, float x, float eps) {
     return fminf(fmaxf(fminf(fmaxf(v, __fsub_rn(x, eps)), __fadd_rn(x, eps)), 0.0f), 1.0f);
@@ -74,7 +63,7 @@ apgd(float* __restrict__ x_adv, float* __restrict__ best, float* __restrict__ be
      const float* __restrict__ loss, const float* __restrict__ logits, const u32* __restrict__ label,
      const u32* __restrict__ aim, const u32* __restrict__ schedule, const u32* __restrict__ control,
      const u32* __restrict__ position, const u32* __restrict__ live, const ApgdDims& d) {
-    __shared__ float partial[WARPS], value;
+    __shared__ float value;
     u32 slot = blockIdx.x, t = threadIdx.x;
     if (slot >= live[0]) return;
     u32 at = position[slot], k = control[3] + d.offset, period = schedule[k];
@@ -110,7 +99,7 @@ apgd(float* __restrict__ x_adv, float* __restrict__ best, float* __restrict__ be
     x_adv += by_slot, x += by_slot, gradient += by_slot;
     best += by_position, best_gradient += by_position, previous += by_position;
     float a = first ? 1.0f : NEW;
-    float along = 0.0f;
+    float along[1] = {};
     for (u32 i = t; i < d.len; i += THREADS) {
         float v = x_adv[i], g = gradient[i];
         if (improved) best[i] = v, best_gradient[i] = g;
@@ -120,7 +109,7 @@ apgd(float* __restrict__ x_adv, float* __restrict__ best, float* __restrict__ be
         }
         float before = first ? v : previous[i];
         if (L2) {
-            along += g * g;
+            along[0] += g * g;
         } else {
             previous[i] = v;
             float sign = g > 0.0f ? 1.0f : g < 0.0f ? -1.0f : 0.0f;
@@ -129,24 +118,27 @@ apgd(float* __restrict__ x_adv, float* __restrict__ best, float* __restrict__ be
         }
     }
     if (!L2) return;
-    along = sqrtf(block_sum(along, partial)) + TINY;
+    over_block<true, WARPS>(along);
+    float norm = sqrtf(along[0]) + TINY;
     const float* g = halve ? best_gradient : gradient;
-    auto raw = [&](u32 i) { return x_adv[i] + step * (g[i] / along); };
-    float length = 0.0f;
+    auto raw = [&](u32 i) { return x_adv[i] + step * (g[i] / norm); };
+    float far[1] = {};
     for (u32 i = t; i < d.len; i += THREADS) {
         float v = raw(i) - x[i];
-        length += v * v;
+        far[0] += v * v;
     }
-    length = sqrtf(block_sum(length, partial));
+    over_block<true, WARPS>(far);
+    float length = sqrtf(far[0]);
     auto mixed = [&](u32 i) {
         return mix(x_adv[i], clamp_l2(raw(i), x[i], length, d.eps), first ? x_adv[i] : previous[i], a);
     };
-    float moved = 0.0f;
+    float farther[1] = {};
     for (u32 i = t; i < d.len; i += THREADS) {
         float v = mixed(i) - x[i];
-        moved += v * v;
+        farther[0] += v * v;
     }
-    moved = sqrtf(block_sum(moved, partial));
+    over_block<true, WARPS>(farther);
+    float moved = sqrtf(farther[0]);
     for (u32 i = t; i < d.len; i += THREADS) {
         float next = clamp_l2(mixed(i), x[i], moved, d.eps);
         previous[i] = x_adv[i];

@@ -15,10 +15,10 @@
 // label     u32 [capacity] in, by position, as are target and crossed
 // position  u32 [capacity] in: the position of a slot;  live u32 [2] in
 //
-// Grid capacity, 256 threads; a block has an example, a thread every 256th element. Shared memory: 128 bytes.
+// Grid capacity, 256 threads; a block has an example, a thread every 256th element. Shared memory: 224 bytes.
 // Sums: elements of a thread ascending, a butterfly, the warps ascending; each operation rounds by itself, as on the CPU.
 // Preconditions: label and target below classes.
-#include "warp.cuh"
+#include "block.cuh"
 
 constexpr u32 THREADS = 256, WARPS = THREADS / 32;
 
@@ -28,30 +28,6 @@ struct FabDims {
     u32 iterates;
     float alpha_max, eta, least;
 };
-
-// Sums, or the largest of values that are not negative, over the block; all threads get them.
-template <bool SUM, u32 N> __device__ __forceinline__ void over_block(float (&v)[N]) {
-    __shared__ float parts[N][WARPS];
-    // The last result has been read.
-    __syncthreads();
-#pragma unroll
-    for (u32 n = 0; n < N; n++) {
-        if (SUM) {
-            v[n] = warp_sum(v[n]);
-        } else {
-            // Of numbers that are not negative the bits have the same order.
-            v[n] = __uint_as_float(__reduce_max_sync(ALL, __float_as_uint(v[n])));
-        }
-        if (threadIdx.x % 32 == 0) parts[n][threadIdx.x / 32] = v[n];
-    }
-    __syncthreads();
-#pragma unroll
-    for (u32 n = 0; n < N; n++) {
-        v[n] = parts[n][0];
-#pragma unroll
-        for (u32 warp = 1; warp < WARPS; warp++) v[n] = SUM ? __fadd_rn(v[n], parts[n][warp]) : fmaxf(v[n], parts[n][warp]);
-    }
-}
 
 // Projects a point at which the hyperplane's function is `gap`.
 template <bool L2> struct Projection {
@@ -87,7 +63,7 @@ template <bool L2> struct Projection {
 };
 
 template <bool L2, u32 N> __device__ __forceinline__ void lengths(float (&v)[N]) {
-    over_block<L2>(v);
+    over_block<L2, WARPS>(v);
 #pragma unroll
     for (u32 n = 0; n < N; n++)
         if (L2) v[n] = __fsqrt_rn(v[n]);
@@ -110,7 +86,7 @@ __device__ __forceinline__ void step(float* __restrict__ adv, const float* __res
     float way[1] = {};
 #pragma unroll 4
     for (u32 i = t; i < d.len; i += THREADS) way[0] = __fadd_rn(way[0], __fmul_rn(w[i], __fsub_rn(x[i], adv[i])));
-    over_block<true>(way);
+    over_block<true, WARPS>(way);
     float gap = __fsub_rn(logits[row + target[at]], logits[row + label[at]]);
     Projection<L2> of_adv = {gap}, of_x = {__fadd_rn(gap, way[0])};
     for (u32 k = 0; k < d.iterates; k++) {
@@ -120,7 +96,7 @@ __device__ __forceinline__ void step(float* __restrict__ adv, const float* __res
             of_adv.add(v[0], v[1], w[i], adv[i]);
             of_x.add(v[2], v[3], w[i], x[i]);
         }
-        over_block<true>(v);
+        over_block<true, WARPS>(v);
         bool more = of_adv.next(v[0], v[1]);
         if (!of_x.next(v[2], v[3]) && !more) break;
     }

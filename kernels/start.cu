@@ -14,9 +14,9 @@
 //
 // Grid (ceil(len / 4 / 256), capacity), 256 threads, no shared memory. A block has a part of one slot's image, a thread four
 // elements of it and one Philox block. start_surface: grid capacity, 256 threads; a block has one slot, and draws its numbers twice
-// rather than keep them; 36 bytes of shared memory. Summation of squares: a thread's quads ascending, a butterfly in each warp, the
+// rather than keep them; 64 bytes of shared memory. Summation of squares: a thread's quads ascending, a butterfly in each warp, the
 // warps ascending. Preconditions: none.
-#include "warp.cuh"
+#include "block.cuh"
 
 struct StartDims {
     u32 len;
@@ -79,31 +79,22 @@ __device__ __forceinline__ void surface_quad(float (&t)[4], const StartDims& d, 
 extern "C" __global__ void __launch_bounds__(THREADS)
     start_surface(float* __restrict__ x_adv, const float* __restrict__ x, const u32* __restrict__ position,
                   const u32* __restrict__ sample, const u32* __restrict__ control, const u32* __restrict__ live, StartDims d) {
-    __shared__ float partial[WARPS];
     u32 slot = blockIdx.x, thread = threadIdx.x, quads = (d.len + 3) / 4;
     if (slot >= live[0]) return;
     u32 epoch = control[2], id = sample[position[slot]];
     x += (size_t)slot * d.len, x_adv += (size_t)slot * d.len;
     bool squares = d.noise == 2;
-    float length = 0.0f, t[4];
+    float far[1] = {}, t[4];
     for (u32 quad = thread; quad < quads; quad += THREADS) {
         surface_quad(t, d, epoch, id, quad);
 #pragma unroll
         for (u32 i = 0; i < 4; i++) {
-            if (quad * 4 + i < d.len) length = squares ? length + t[i] * t[i] : fmaxf(length, fabsf(t[i]));
+            if (quad * 4 + i < d.len) far[0] = squares ? far[0] + t[i] * t[i] : fmaxf(far[0], fabsf(t[i]));
         }
     }
-#pragma unroll
-    for (u32 i = 16; i > 0; i /= 2) {
-        float other = __shfl_xor_sync(ALL, length, i);
-        length = squares ? length + other : fmaxf(length, other);
-    }
-    if (thread % 32 == 0) partial[thread / 32] = length;
-    __syncthreads();
-    length = 0.0f;
-#pragma unroll
-    for (u32 i = 0; i < WARPS; i++) length = squares ? length + partial[i] : fmaxf(length, partial[i]);
-    length = (squares ? sqrtf(length) : length) + 1e-12f;
+    if (squares) over_block<true, WARPS>(far);
+    else over_block<false, WARPS>(far);
+    float length = (squares ? sqrtf(far[0]) : far[0]) + 1e-12f;
     for (u32 quad = thread; quad < quads; quad += THREADS) {
         surface_quad(t, d, epoch, id, quad);
 #pragma unroll

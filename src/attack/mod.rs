@@ -10,7 +10,7 @@ use crate::batch::Batch;
 use crate::net::eval_pass::EvalPass;
 use crate::ops::account::{Account, NetPass, Part, Stats, Tally};
 use crate::ops::head::Loss;
-use crate::ops::load::Resident;
+use crate::ops::load::{LoadBatch, Resident};
 use crate::ops::mine::formula::Formula;
 use crate::ops::mine::{Compact, Freeze, Select, Thaw};
 use crate::ops::refill::{Pool, Refill};
@@ -28,6 +28,16 @@ pub enum Norm {
     Linf,
     /// The Euclidean length over pixels and channels.
     L2,
+}
+
+impl Norm {
+    /// What the names of its kernels end with.
+    pub(crate) fn suffix(self) -> &'static str {
+        match self {
+            Norm::Linf => "linf",
+            Norm::L2 => "l2",
+        }
+    }
 }
 
 /// An L-inf attack of projected gradient steps.
@@ -108,6 +118,13 @@ impl Scene {
         p.push(Op::Tally(Tally { pass, step: None, stats: self.stats }));
     }
 
+    /// Records the loading of the next mini-batch; `seed` is that of augmentation.
+    pub fn load(&self, p: &mut Program, augment: bool, seed: u64) {
+        let Scene { image, batch, data, stats, .. } = *self;
+        let load = LoadBatch { data, image, batch, stats, augment, rng: Philox::new(seed) };
+        p.within(Range::Load, |p| p.push(Op::Load(load)));
+    }
+
     /// Records the count of the mini-batch, or of a part of it.
     pub fn account(&self, p: &mut Program, part: Part) {
         let Scene { batch, data, stats, .. } = *self;
@@ -118,10 +135,10 @@ impl Scene {
 /// Records an attack on all live examples, and returns the buffer that has the attacked images of those that are live after it,
 /// by slot.
 ///
-/// Checks of iterates that the attack does not reach never happen. With `refill` who has passed the last of them goes into that pool,
-/// and the rest of the attack is of who comes out of it; the loaded examples are counted before. `measure_step` keeps the largest move of the output
-/// probabilities, which costs a forward pass of the clean input and one of the last iterate. An attack on the divergence takes
-/// a forward pass of the clean input, which stays in the batch's clean twin.
+/// Checks of iterates that the attack does not reach never happen. With `refill` who has passed the last of them goes into that
+/// pool, and the rest of the attack is of who comes out of it; the loaded examples are counted before. `measure_step` keeps the
+/// largest move of the output probabilities, which costs a forward pass of the clean input and one of the last iterate. An attack
+/// on the divergence takes a forward pass of the clean input, which stays in the batch's clean twin.
 pub fn record(
     p: &mut Program,
     scene: &Scene,

@@ -2,7 +2,6 @@
 
 use super::Apgd;
 use crate::Result;
-use crate::attack::Norm;
 use crate::gpu::driver::Arg;
 use crate::gpu::record::{GpuOp, Recorder, bytes};
 use crate::gpu::unsupported;
@@ -45,10 +44,7 @@ impl GpuOp for Apgd {
         let rest = [self.schedule, self.at.control, b.position].map(|buf| Arg::In(cx.buf(buf)));
         let args = written.into_iter().chain(read).chain([Arg::In(aim)]).chain(rest);
         let args: Vec<Arg> = args.chain([cx.live(), bytes(&dims)]).collect();
-        let name = match self.norm {
-            Norm::Linf => "apgd_linf",
-            Norm::L2 => "apgd_l2",
-        };
-        cx.launch(name, [cx.capacity(), 1, 1], THREADS, 0, args, self.image.to_string())
+        let name = format!("apgd_{}", self.norm.suffix());
+        cx.launch(&name, [cx.capacity(), 1, 1], THREADS, 0, args, self.image.to_string())
     }
 }

@@ -2,7 +2,6 @@
 
 use super::{ALPHA_MAX, BETA, ETA, FabBack, FabStep, ITERATES, LEAST};
 use crate::Result;
-use crate::attack::Norm;
 use crate::gpu::driver::Arg;
 use crate::gpu::record::{GpuOp, Recorder, bytes};
 use bytemuck::{Pod, Zeroable};
@@ -29,15 +28,6 @@ struct FabBackDims {
     beta: f32,
 }
 
-/// The kernel of the norm.
-fn named(pass: &str, norm: Norm) -> String {
-    let norm = match norm {
-        Norm::Linf => "linf",
-        Norm::L2 => "l2",
-    };
-    format!("fab_{pass}_{norm}")
-}
-
 impl GpuOp for FabStep {
     fn launch(&self, cx: &mut Recorder) -> Result<()> {
         let b = &self.batch;
@@ -61,7 +51,7 @@ impl GpuOp for FabStep {
             bytes(&dims),
         ];
         let shape = format!("{}, {} classes", self.image, b.classes);
-        cx.launch(&named("step", self.norm), [cx.capacity(), 1, 1], THREADS, 0, args, shape)
+        cx.launch(&format!("fab_step_{}", self.norm.suffix()), [cx.capacity(), 1, 1], THREADS, 0, args, shape)
     }
 }
 
@@ -78,6 +68,7 @@ impl GpuOp for FabBack {
             cx.live(),
             bytes(&dims),
         ];
-        cx.launch(&named("back", self.norm), [cx.capacity(), 1, 1], THREADS, 0, args, self.image.to_string())
+        let name = format!("fab_back_{}", self.norm.suffix());
+        cx.launch(&name, [cx.capacity(), 1, 1], THREADS, 0, args, self.image.to_string())
     }
 }

@@ -3,7 +3,6 @@
 use super::schedule::{LEVELS, Level};
 use super::{BLOCK_BITS, Square};
 use crate::Result;
-use crate::attack::Norm;
 use crate::gpu::driver::Arg;
 use crate::gpu::record::{GpuOp, Recorder, bytes};
 use crate::gpu::unsupported;
@@ -73,10 +72,6 @@ impl GpuOp for Square {
             corner: schedule.corner,
             grid: self.grid().map(|n| n as u32),
         };
-        let norm = match self.norm {
-            Norm::Linf => "linf",
-            Norm::L2 => "l2",
-        };
         let eta = Arg::In(cx.buf(state.eta));
         let (sample, control) = (Arg::In(cx.buf(b.sample)), Arg::In(cx.buf(self.data.control)));
         let rest = [sample, control, Arg::In(cx.buf(b.position)), cx.live(), bytes(&dims)];
@@ -89,7 +84,7 @@ impl GpuOp for Square {
             }
         };
         let args = args.into_iter().chain(rest);
-        let name = format!("square_{name}_{norm}");
+        let name = format!("square_{name}_{}", self.norm.suffix());
         cx.launch(&name, [cx.capacity(), 1, 1], THREADS, 0, args, format!("{image}, {} classes", b.classes))
     }
 }
