@@ -5,11 +5,11 @@ use std::fs::File;
 use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
 
-use flate2::read::MultiGzDecoder;
 use zip::ZipArchive;
 
 use super::folder::{is_picture, named};
 use super::pictures::{Decoder, Picture, Size};
+use super::tarball::{damaged, each_file};
 use super::{Dataset, Watch};
 use crate::{Error, Result, fsio};
 
@@ -27,10 +27,6 @@ const IMAGENETTE: [(&str, &str); 10] = [
     ("n03888257", "parachute"),
 ];
 
-fn damaged(path: &Path) -> impl Fn(String) -> Error + '_ {
-    move |what| Error::format(path, fsio::one_line(&format!("damaged, fetch it again: {what}")))
-}
-
 fn finish(decoder: Decoder, name: &str, path: &Path, names: Vec<String>) -> Result<Dataset> {
     let (train, test, shape) = decoder.finish()?;
     let set = Dataset::new(name, shape, names.len(), train, test).and_then(|set| named(set, names));
@@ -40,29 +36,26 @@ fn finish(decoder: Decoder, name: &str, path: &Path, names: Vec<String>) -> Resu
 /// Reads Imagenette: a gzipped tar of ROOT/train/CLASS/FILE.JPEG, and val for evaluation.
 pub(super) fn imagenette(name: &str, files: &[PathBuf], size: Size, watch: Watch) -> Result<Dataset> {
     let path = files[0].as_path();
-    let damaged = damaged(path);
-    let file = File::open(path).map_err(Error::io(path, "cannot open"))?;
-    let mut tar = tar::Archive::new(MultiGzDecoder::new(BufReader::new(file)));
     let mut decoder = Decoder::new(path, Some(size), 0, watch);
-    for entry in tar.entries().map_err(|e| damaged(e.to_string()))? {
-        let mut entry = entry.map_err(|e| damaged(e.to_string()))?;
-        let place = entry.path().map_err(|e| damaged(e.to_string()))?.to_string_lossy().into_owned();
+    let parts = |place: &str| {
         let parts: Vec<&str> = place.split('/').collect();
-        let &[.., split @ ("train" | "val"), class, file] = &parts[..] else { continue };
-        if !entry.header().entry_type().is_file() || !is_picture(&ending(file)) {
-            continue;
+        match parts[..] {
+            [.., split @ ("train" | "val"), class, file] if is_picture(&ending(file)) => {
+                Some((split == "val", class.to_owned()))
+            }
+            _ => None,
         }
-        let class = IMAGENETTE.iter().position(|(number, _)| *number == class);
-        let class = class.ok_or_else(|| Error::format(path, format!("{place:?} is of no class of Imagenette")))?;
-        let mut content = Vec::new();
-        entry.read_to_end(&mut content).map_err(|e| damaged(e.to_string()))?;
-        if content.len() as u64 != entry.size() {
-            return Err(damaged("it ends early".into()));
-        }
-        decoder.push(Picture { test: split == "val", class: class as u32, path: place, content: Some(content) })?;
-    }
-    // gzip has its checksum at the end, behind what tar reads.
-    std::io::copy(&mut tar.into_inner(), &mut std::io::sink()).map_err(|e| damaged(e.to_string()))?;
+    };
+    each_file(
+        path,
+        |place| parts(place).is_some(),
+        |place, content| {
+            let (test, class) = parts(place).expect("wanted");
+            let class = IMAGENETTE.iter().position(|(number, _)| *number == class);
+            let class = class.ok_or_else(|| Error::format(path, format!("{place:?} is of no class of Imagenette")))?;
+            decoder.push(Picture { test, class: class as u32, path: place.to_owned(), content: Some(content) })
+        },
+    )?;
     finish(decoder, name, path, IMAGENETTE.iter().map(|(_, name)| name.to_string()).collect())
 }
 

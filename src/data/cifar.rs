@@ -4,12 +4,9 @@
 //! then 3x32x32 pixels, channel by channel. A text file names the classes, one a line.
 
 use std::collections::HashMap;
-use std::fs::File;
-use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
 
-use flate2::read::MultiGzDecoder;
-
+use super::tarball::each_file;
 use super::{Dataset, Pixels, Split, Watch};
 use crate::{Error, Result, fsio};
 
@@ -58,33 +55,20 @@ pub(super) fn read_100(name: &str, archive: &[PathBuf], watch: Watch) -> Result<
 }
 
 fn read(name: &str, path: &Path, layout: &Layout, watch: Watch) -> Result<Dataset> {
-    let file = File::open(path).map_err(Error::io(path, "cannot open"))?;
-    let set = files(file, layout, watch).and_then(|files| dataset(name, layout, files));
-    set.map_err(|what| Error::format(path, fsio::one_line(&what)))
-}
-
-/// The content of the archive's files that the layout names.
-fn files(archive: File, layout: &Layout, watch: Watch) -> std::result::Result<HashMap<String, Vec<u8>>, String> {
-    let damaged = |e: std::io::Error| format!("damaged, fetch it again: {e}");
+    let file_name = |place: &str| place.rsplit('/').next().unwrap_or_default().to_owned();
     let wanted = |name: &str| layout.train.contains(&name) || name == layout.test || name == layout.class_names;
     let total = layout.train.len() as u64 + 2;
     let mut files = HashMap::new();
-    let mut tar = tar::Archive::new(MultiGzDecoder::new(BufReader::new(archive)));
-    for entry in tar.entries().map_err(damaged)? {
-        let mut entry = entry.map_err(damaged)?;
-        let path = entry.path().map_err(damaged)?.into_owned();
-        let Some(name) = path.file_name().and_then(|n| n.to_str()).filter(|n| wanted(n)) else { continue };
-        let mut content = Vec::new();
-        entry.read_to_end(&mut content).map_err(damaged)?;
-        if content.len() as u64 != entry.size() {
-            return Err("damaged, fetch it again: it ends early".into());
-        }
-        files.insert(name.to_owned(), content);
-        watch("reading", files.len() as u64, total);
-    }
-    // gzip has its checksum at the end, behind what tar reads.
-    std::io::copy(&mut tar.into_inner(), &mut std::io::sink()).map_err(damaged)?;
-    Ok(files)
+    each_file(
+        path,
+        |place| wanted(&file_name(place)),
+        |place, content| {
+            files.insert(file_name(place), content);
+            watch("reading", files.len() as u64, total);
+            Ok(())
+        },
+    )?;
+    dataset(name, layout, files).map_err(|what| Error::format(path, fsio::one_line(&what)))
 }
 
 fn dataset(name: &str, layout: &Layout, mut files: HashMap<String, Vec<u8>>) -> std::result::Result<Dataset, String> {

@@ -21,6 +21,7 @@ mod pictures;
 mod place;
 mod safetensors;
 mod svhn;
+mod tarball;
 
 pub use dataset::{Dataset, MAX_CLASSES, Pixels, Split};
 pub use fetch::{Fetch, fetch};

@@ -86,8 +86,16 @@ impl<'a> Source<'a> {
         if path.is_dir() { self.open_folder(path) } else { Err(Known::by_name(name).expect_err("checked above")) }
     }
 
+    /// The same, where no size is given and it is pictures of any size brought to this one.
+    pub fn or_size(mut self, size: Option<Size>) -> Source<'a> {
+        if self.size.is_none() && self.is_resizable() {
+            self.size = size;
+        }
+        self
+    }
+
     /// Whether it is pictures that can be brought to a size.
-    pub fn is_resizable(&self) -> bool {
+    fn is_resizable(&self) -> bool {
         let ending = Path::new(self.dataset).extension().and_then(|e| e.to_str());
         match Known::by_name(self.dataset) {
             Ok(known) => known.size.is_some(),
