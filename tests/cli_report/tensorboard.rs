@@ -1,10 +1,9 @@
 //! `train --tensorboard`, loaded by TensorBoard itself.
 
-use super::common_cli::Folder;
+use super::common_cli::{Folder, python};
 use ham_engine::report::metrics;
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 /// What TensorBoard finds in a folder: steps and values by tag.
@@ -26,19 +25,6 @@ fn run(command: &mut Command) -> Vec<u8> {
     output.stdout
 }
 
-/// A Python that has TensorBoard; installed once.
-fn python() -> PathBuf {
-    let venv = Path::new(env!("CARGO_TARGET_TMPDIR")).join("tensorboard");
-    let (python, done) = (venv.join("bin/python"), venv.join("installed"));
-    if !done.exists() {
-        run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&venv));
-        let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "tensorboard==2.21.*"];
-        run(Command::new(&python).args(pip));
-        std::fs::write(done, "").unwrap();
-    }
-    python
-}
-
 #[test]
 fn tensorboard_loads_every_epoch_once() {
     let f = Folder::with_data();
@@ -51,7 +37,8 @@ fn tensorboard_loads_every_epoch_once() {
     killed.wait().unwrap();
     f.ok("train --resume run");
 
-    let loaded = run(Command::new(python()).args(["-c", LOAD]).arg(f.path("run")));
+    let loaded =
+        run(Command::new(python("tensorboard", &["tensorboard==2.21.*"])).args(["-c", LOAD]).arg(f.path("run")));
     let loaded: Scalars = serde_json::from_slice(&loaded).unwrap();
     let epochs = metrics::read(&f.path("run/metrics.jsonl")).unwrap();
     assert_eq!(epochs.len(), 4);

@@ -2,6 +2,11 @@
 
 #![allow(dead_code)] // each test file uses its own part
 
+#[path = "../../build/install.rs"]
+pub mod install;
+#[path = "../../build/nvcc.rs"]
+pub mod nvcc;
+
 use ham_engine::data::{Dataset, Pixels, Split};
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
@@ -190,22 +195,10 @@ pub fn metrics_without_seconds(text: &str) -> Vec<serde_json::Value> {
 
 /// A Python that has these packages, in an environment of that name that is made once.
 pub fn python(name: &str, packages: &[&str]) -> PathBuf {
-    let root = Path::new(env!("CARGO_TARGET_TMPDIR"));
-    let (venv, wanted) = (root.join(name), packages.join(" "));
-    let (python, done) = (venv.join("bin/python"), venv.join("installed"));
-    std::fs::create_dir_all(root).unwrap();
-    let lock = std::fs::File::create(root.join(format!("{name}.lock"))).unwrap();
-    lock.lock().unwrap();
-    if std::fs::read_to_string(&done).ok().as_ref() != Some(&wanted) {
-        let run = |command: &mut Command| {
-            let output = command.output().unwrap_or_else(|e| panic!("{command:?}: {e}"));
-            let text = String::from_utf8_lossy(&output.stderr);
-            assert!(output.status.success(), "{command:?}: {text}");
-        };
-        run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&venv));
-        let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--retries=2"];
-        run(Command::new(&python).args(pip).args(packages));
-        std::fs::write(done, wanted).unwrap();
-    }
-    python
+    let venv = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    // Other versions of the packages are installed anew.
+    let done = packages.join(" ");
+    let packages: Vec<String> = packages.iter().map(|p| (*p).to_owned()).collect();
+    install::venv(&venv, &done, &packages).unwrap_or_else(|reason| panic!("{reason}"));
+    venv.join("bin/python")
 }

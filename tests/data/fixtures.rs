@@ -1,7 +1,8 @@
 //! Small data sets in the true formats, made by make.py once for a version of it, and the real Fashion-MNIST.
 
-use crate::install::{lock, venv};
-use crate::nvcc::output;
+use crate::common_cli::install::lock;
+use crate::common_cli::nvcc::output;
+use crate::common_cli::python;
 use ham_engine::data::{Dataset, Pixels, Split};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
@@ -14,16 +15,14 @@ pub fn fixtures() -> &'static Path {
     static MADE: OnceLock<PathBuf> = OnceLock::new();
     MADE.get_or_init(|| {
         let tmp = Path::new(env!("CARGO_TARGET_TMPDIR"));
-        let python = tmp.join("python");
-        let packages = ["numpy==2.*", "scipy==1.*", "pillow"].map(String::from);
-        venv(&python, "numpy-scipy-pillow", &packages).unwrap_or_else(|e| panic!("{e}"));
+        let python = python("python", &["numpy==2.*", "scipy==1.*", "pillow"]);
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/make.py");
         let version: String =
             Sha256::digest(std::fs::read(&script).unwrap()).iter().map(|b| format!("{b:02x}")).collect();
         let made = tmp.join(format!("data-{}", &version[..16]));
         let _lock = lock(&tmp.join("data.lock")).unwrap();
         if !made.join("done").exists() {
-            output(Command::new(python.join("bin/python")).arg(&script).arg(&made)).unwrap_or_else(|e| panic!("{e}"));
+            output(Command::new(python).arg(&script).arg(&made)).unwrap_or_else(|e| panic!("{e}"));
             std::fs::write(made.join("done"), "").unwrap();
         }
         made

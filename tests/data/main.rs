@@ -3,12 +3,6 @@
 
 #[path = "../common_cli/mod.rs"]
 mod common_cli;
-#[path = "../../build/install.rs"]
-#[allow(dead_code)] // nvcc is of no use here
-mod install;
-#[path = "../../build/nvcc.rs"]
-#[allow(dead_code)] // install.rs uses a part of it
-mod nvcc;
 
 mod commands;
 mod damage;
