@@ -12,14 +12,14 @@ use crate::net::train_pass::TrainPass;
 use crate::net::{Arch, Net};
 use crate::ops::account::{BINS, NetPass, Part, Stats, counter};
 use crate::ops::head::Loss;
-use crate::ops::load::{LoadBatch, Resident, control};
+use crate::ops::load::{Resident, control};
 use crate::ops::mine::Weigh;
 use crate::ops::pair::{Pair, PairLoss};
 use crate::ops::refill::{Pool, ring};
 use crate::ops::stem::StemSink;
 use crate::ops::update::{Arenas, CleanPass, Ema, Update};
 use crate::program::{Buf, DType, Op, Phase, Program, Range};
-use crate::rng::{Philox, Stream};
+use crate::rng::Stream;
 use crate::{Error, Result};
 
 /// Images `[N, C, H, W]` on the host.
@@ -396,12 +396,6 @@ impl<B: Backend> Engine<B> {
         self.backend.write(self.lr, 0, rates)
     }
 
-    fn load(&self, p: &mut Program, scene: &Scene, augment: bool, seed: u64) {
-        let Scene { image, batch, data, stats, .. } = *scene;
-        let load = LoadBatch { data, image, batch, stats, augment, rng: Philox::new(seed) };
-        p.within(Range::Load, |p| p.push(Op::Load(load)));
-    }
-
     /// Records a training mini-batch: load, attack, train step, update. A moving average that `spec` asks for and that is not
     /// kept yet starts at the weights.
     ///
@@ -429,7 +423,7 @@ impl<B: Backend> Engine<B> {
         let Scene { batch, stats, .. } = *scene;
         let mut p = Program::new(batch.capacity, batch.live);
         p.push(Op::Mark(Phase::Data));
-        self.load(&mut p, scene, spec.augment, spec.seed);
+        scene.load(&mut p, spec.augment, spec.seed);
         p.push(Op::Mark(Phase::Attack));
         let input = if let Some(pgd) = &plan.attack {
             let pass = EvalPass::prepare(&mut p, &self.net, self.arenas, self.exact);
@@ -509,7 +503,7 @@ impl<B: Backend> Engine<B> {
     /// Where the backend can't run it.
     pub fn record_clean(&mut self, scene: &Scene, gradient: Option<Buf>) -> Result<B::Recorded> {
         self.record_stage(scene, |p, stage| {
-            stage.load(p);
+            scene.load(p, false, 0);
             stage.pass.forward(p, &scene.batch, scene.batch.x, false, false);
             if let Some(gradient) = gradient {
                 stage.pass.backward(p, &scene.batch, Loss::CrossEntropy, StemSink::Gradient(gradient));
@@ -522,13 +516,11 @@ impl<B: Backend> Engine<B> {
     /// # Errors
     /// Where the backend can't run it.
     pub fn record_attack(&mut self, scene: &Scene, pgd: &Pgd, checks: &[Check], seed: u64) -> Result<B::Recorded> {
-        let batch = scene.batch;
-        let mut p = Program::new(batch.capacity, batch.live);
-        self.load(&mut p, scene, false, seed);
-        let pass = EvalPass::prepare(&mut p, &self.net, self.arenas, self.exact);
-        attack::record(&mut p, scene, &pass, pgd, checks, None, (seed, Stream::Attack), true);
-        scene.account(&mut p, Part::Whole);
-        self.backend.record(p)
+        self.record_stage(scene, |p, stage| {
+            scene.load(p, false, seed);
+            attack::record(p, scene, stage.pass, pgd, checks, None, (seed, Stream::Attack), true);
+            scene.account(p, Part::Whole);
+        })
     }
 }
 

@@ -14,20 +14,17 @@ use super::Scene;
 use crate::net::eval_pass::EvalPass;
 use crate::ops::account::NetPass;
 use crate::ops::head::Loss;
-use crate::ops::load::{LoadBatch, control};
+use crate::ops::load::control;
 use crate::ops::mine::formula::{Formula, crossed};
 use crate::ops::mine::{Compact, Select};
 use crate::ops::stem::StemSink;
 use crate::program::{Buf, Op, Program};
-use crate::rng::Philox;
 
 /// An attack of an evaluation, which records what it does. It keeps what it needs per example in buffers of its own, by
 /// *position*, so that nothing of it moves when examples leave; `x` and `x_adv` of the batch, by slot, move.
 pub trait Attack {
     /// Runs over the survivors: restarts, times target classes.
-    fn runs(&self) -> usize {
-        1
-    }
+    fn runs(&self) -> usize;
 
     /// Iterations of a run.
     fn iterations(&self) -> usize;
@@ -68,12 +65,6 @@ pub struct Stage<'a> {
 }
 
 impl Stage<'_> {
-    /// Loads the next batch, with no augmentation.
-    pub fn load(&self, p: &mut Program) {
-        let Scene { image, batch, data, stats, .. } = *self.scene;
-        p.push(Op::Load(LoadBatch { data, image, batch, stats, augment: false, rng: Philox::new(0) }));
-    }
-
     /// The forward pass of `input` (by slot): logits, crossed, loss and confidence of the live examples.
     pub fn forward(&self, p: &mut Program, input: Buf) {
         self.pass.forward(p, &self.scene.batch, input, false, false);

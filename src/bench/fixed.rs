@@ -47,8 +47,6 @@ struct Timed<B: Backend> {
     scene: Scene,
     program: B::Recorded,
     order: Vec<u32>,
-    /// Mini-batches of a round.
-    batches: usize,
     rounds: Vec<Round>,
 }
 
@@ -71,7 +69,6 @@ impl<B: Backend> Timed<B> {
         engine.set_weights(subject.weights)?;
         let steps = plan.attack.map_or(0, |a| a.steps);
         let mut scene = engine.scene(subject.images, subject.labels, batch, steps)?;
-        let batches = if plan.refills() { POOLED } else { 1 };
         if plan.refills() {
             engine.add_pool(&mut scene)?;
         }
@@ -80,7 +77,7 @@ impl<B: Backend> Timed<B> {
         let (augment, seed) = (subject.augment, subject.seed);
         let spec = TrainSpec { plan, momentum: 0.9, weight_decay: 2e-4, ema: None, augment, seed };
         let program = engine.record_train(&scene, &spec)?;
-        Ok(Timed { spec, engine, scene, program, order: (0..batch as u32).collect(), batches, rounds: Vec::new() })
+        Ok(Timed { spec, engine, scene, program, order: (0..batch as u32).collect(), rounds: Vec::new() })
     }
 
     fn prepare(&mut self, weights: &Weights) -> Result<()> {
@@ -93,11 +90,12 @@ impl<B: Backend> Timed<B> {
     fn run(&mut self, weights: &Weights) -> Result<Round> {
         self.prepare(weights)?;
         let start = Instant::now();
-        for _ in 0..self.batches {
-            self.engine.rewind(&self.scene)?;
-            self.engine.backend.replay(&mut self.program)?;
-        }
+        self.engine.backend.replay(&mut self.program)?;
         if self.spec.plan.refills() {
+            for _ in 1..POOLED {
+                self.engine.rewind(&self.scene)?;
+                self.engine.backend.replay(&mut self.program)?;
+            }
             // For those that still wait.
             self.engine.backend.replay(&mut self.program)?;
         }
@@ -126,8 +124,8 @@ pub struct Outcome {
     pub device: String,
 }
 
-/// Times a mini-batch of each plan (of plans that refill several, and the one that empties the pool), `repeats` rounds of all of them in turn after one that does not count. Ratios are to the plan
-/// of index `baseline`. `progress` is told how many of how many mini-batches are done, and ends it by returning false.
+/// Times a mini-batch of each plan (of plans that refill several, and the one that empties the pool), `repeats` rounds of all of
+/// them in turn after one that does not count. Ratios are to the plan of index `baseline`. `progress` is told how many of how many mini-batches are done, and ends it by returning false.
 ///
 /// # Errors
 /// Where the device or the peer fails, or [`Error::Stopped`].

@@ -97,8 +97,8 @@ pub(super) fn run(args: Args) -> Result<()> {
     let refills = options.refill.take().unwrap_or(false);
     for method in &args.methods {
         let both = refills && matches!(method, Method::Ham | Method::HamTrades);
-        for refill in [Some(false), both.then_some(true)].into_iter().flatten() {
-            let contender = Contender { method: *method, refill };
+        for refill in if both { &[false, true][..] } else { &[false] } {
+            let contender = Contender { method: *method, refill: *refill };
             if !methods.contains(&contender) {
                 methods.push(contender);
             }

@@ -14,7 +14,7 @@ use crate::ops::stem::Normalisation;
 use crate::report::table::fairness_table;
 use crate::report::{AttackResult, DataId, Report, created_by};
 use crate::train::Progress;
-use crate::train::checkpoint::Checkpoint;
+use crate::train::checkpoint::{Checkpoint, Meta};
 use crate::train::options::Number;
 use crate::{Error, Result};
 use safetensors::Dtype;
@@ -136,17 +136,14 @@ pub(super) fn run(args: Args) -> Result<()> {
     };
     let classes = checkpoint.arch((1, 1), None, path)?.classes;
     let watch = watch();
-    let mut source = data::Source {
+    let source = data::Source {
         dataset: &name,
         data_dir: args.data_dir.as_deref(),
         classes: Some(classes),
         size: args.size,
         watch: &watch,
     };
-    if source.is_resizable() {
-        source.size = args.size.or(meta.map(|m| data::Size { height: m.height, width: m.width }));
-    }
-    let data = source.open()?;
+    let data = source.or_size(meta.map(Meta::size)).open()?;
     let most = if args.norm == Norm::Linf { 1.0 } else { 1000.0 };
     let eps = match (args.eps, meta) {
         (Some(eps), _) => ranged("eps", eps, 0.0..=most)?,

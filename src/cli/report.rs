@@ -116,12 +116,8 @@ fn pictures<B: Backend>(open: impl Fn() -> Result<B>, run: &Record, args: &Args)
     let meta = checkpoint.meta.as_ref().ok_or_else(|| Error::format(&path, "not a checkpoint of ham-engine"))?;
     let folder = args.data_dir.as_deref().or(run.options.data_dir.as_deref());
     let arch = checkpoint.arch((1, 1), None, &path)?;
-    let classes = Some(arch.classes);
-    let mut source = data::Source { data_dir: folder, classes, ..data::Source::new(&meta.dataset) };
-    if source.is_resizable() {
-        source.size = Some(data::Size { height: meta.height, width: meta.width });
-    }
-    let data = source.open().map_err(|e| without_images(&e))?;
+    let source = data::Source { data_dir: folder, classes: Some(arch.classes), ..data::Source::new(&meta.dataset) };
+    let data = source.or_size(Some(meta.size())).open().map_err(|e| without_images(&e))?;
     if data.hash != meta.data_hash {
         let what = format!("was trained on other data ({}); give its --data-dir, or --images 0", meta.dataset);
         return Err(Error::format(&path, what));

@@ -11,11 +11,13 @@ pub use outcome::Outcome;
 pub use threat::{Budget, Threat};
 
 use crate::attack::Scene;
-use crate::attack::stage::{Attack, Iteration};
+use crate::attack::stage::{Iteration, Stage};
 use crate::backend::Backend;
 use crate::engine::{Engine, Images};
 use crate::ops::account::Part;
+use crate::ops::head::top;
 use crate::ops::load::control;
+use crate::program::Program;
 use crate::report::AttackPart;
 use crate::{Error, Result};
 
@@ -87,7 +89,7 @@ impl Examined {
         let attack = threat.attack(&mut engine.backend, scene, budget)?;
         let attack = attack.as_deref();
         let begin = engine.record_stage(scene, |p, stage| {
-            stage.load(p);
+            scene.load(p, false, budget.seed);
             stage.forward(p, scene.batch.x);
             scene.account(p, Part::Whole);
             stage.leave_crossed(p);
@@ -95,26 +97,18 @@ impl Examined {
                 attack.begin(p, stage);
             }
         })?;
-        let mut block = |attack: &dyn Attack, n: usize| {
-            let record = |engine: &mut Engine<B>| {
-                engine.record_stage(scene, |p, stage| {
-                    for offset in 0..n as u32 {
-                        attack.iterate(p, stage, Iteration { control: scene.data.control, offset });
-                    }
-                })
+        let mut block = |n: usize| {
+            let Some(attack) = attack.filter(|_| n > 0) else { return Ok(None) };
+            let iterate = |p: &mut Program, stage: &Stage| {
+                for offset in 0..n as u32 {
+                    attack.iterate(p, stage, Iteration { control: scene.data.control, offset });
+                }
             };
-            (n > 0).then(|| record(engine)).transpose()
+            engine.record_stage(scene, iterate).map(Some)
         };
         let iterations = attack.map_or(0, |a| a.iterations());
-        let (blocks, rest) = (iterations / BLOCK, iterations % BLOCK);
-        let (block, rest) = match attack {
-            Some(attack) => (block(attack, BLOCK.min(blocks * BLOCK))?, block(attack, rest)?),
-            None => (None, None),
-        };
-        let finish = match attack {
-            Some(attack) => Some(engine.record_stage(scene, |p, stage| attack.finish(p, stage))?),
-            None => None,
-        };
+        let (block, rest) = (block(if iterations < BLOCK { 0 } else { BLOCK })?, block(iterations % BLOCK)?);
+        let finish = attack.map(|a| engine.record_stage(scene, |p, stage| a.finish(p, stage))).transpose()?;
         let runs = attack.map_or(1, |a| a.runs());
         Ok(Examination { name: threat.to_string(), runs, iterations, begin, block, rest, finish })
     }
@@ -135,7 +129,7 @@ impl Examined {
         let units = self.all_runs(engine, examination, outcome, &mut progress);
         engine.backend.leave();
         let Some(units) = units? else { return Ok(false) };
-        let survivors = outcome.robust.iter().filter(|r| **r).count() as u64;
+        let survivors = outcome.survivors().len() as u64;
         outcome.parts.push(AttackPart { name: examination.name.clone(), survivors, units });
         Ok(true)
     }
@@ -221,9 +215,8 @@ impl Examined {
         let logits: Vec<f32> = backend.read_all(b.logits)?;
         for (position, sample) in batch.iter().enumerate().filter(|(position, _)| left[*position]) {
             let z = &logits[position * b.classes..(position + 1) * b.classes];
-            let top = z.iter().enumerate().fold(0, |best, (k, v)| if *v > z[best] { k } else { best });
             outcome.robust[*sample as usize] = false;
-            outcome.predicted[*sample as usize] = top as u32;
+            outcome.predicted[*sample as usize] = top(z) as u32;
         }
         Ok(())
     }

@@ -32,7 +32,7 @@ impl Outcome {
 
     /// Share of the examples that survive.
     pub fn accuracy(&self) -> f64 {
-        self.robust.iter().filter(|r| **r).count() as f64 / self.robust.len().max(1) as f64
+        self.survivors().len() as f64 / self.robust.len().max(1) as f64
     }
 
     /// Survivors and examples per class.

@@ -87,6 +87,12 @@ impl Epoch {
         (self.examples > 0).then(|| self.kept as f64 / self.examples as f64)
     }
 
+    /// The same per class; `None` inside for a class without examples.
+    pub fn kept_shares(&self) -> Vec<Option<f64>> {
+        let classes = self.kept_per_class.iter().zip(&self.examples_per_class);
+        classes.map(|(kept, all)| (*all > 0).then(|| *kept as f64 / *all as f64)).collect()
+    }
+
     /// Cost per training example, in units of the cost model; `None` for an epoch without examples.
     pub fn units_per_example(&self) -> Option<f64> {
         (self.examples > 0).then(|| self.units / self.examples as f64)

@@ -133,8 +133,7 @@ fn values(e: &Epoch, class_names: &[String]) -> Vec<Value> {
         ("seconds/evaluation", Some(e.eval_seconds)),
     ];
     let mut named: Vec<(String, Option<f64>)> = of_all.map(|(tag, v)| (tag.to_owned(), v)).into();
-    let kept = e.kept_per_class.iter().zip(&e.examples_per_class);
-    let kept = kept.map(|(kept, all)| (*all > 0).then(|| *kept as f64 / *all as f64)).collect();
+    let kept = e.kept_shares();
     let groups = [
         ("class_clean", e.clean_per_class.as_ref()),
         ("class_pgd", e.pgd_per_class.as_ref()),

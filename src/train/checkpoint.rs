@@ -5,6 +5,7 @@
 //! under a new name, and then the checkpoint replaces its predecessor in one step. Killed at any moment, a run finds a
 //! checkpoint and the state that belongs to it.
 
+use crate::data::Size;
 use crate::engine::Counts;
 use crate::fsio::{parse_safetensors, write_safetensors};
 use crate::net::state::{
@@ -49,6 +50,13 @@ pub struct Meta {
     pub batch: u64,
     /// The state file beside it, if it can be resumed from.
     pub state: Option<String>,
+}
+
+impl Meta {
+    /// The size of an image.
+    pub fn size(&self) -> Size {
+        Size { height: self.height, width: self.width }
+    }
 }
 
 /// The threat model and method of a training run.

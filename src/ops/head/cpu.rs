@@ -1,4 +1,4 @@
-use super::{HeadDgrad, HeadFprop, HeadWgrad, Loss, dlr};
+use super::{HeadDgrad, HeadFprop, HeadWgrad, Loss, dlr, top};
 use crate::batch::Batch;
 use crate::cpu::context::{Context, CpuOp};
 use crate::cpu::layout::{LANES, MapShape};
@@ -85,7 +85,7 @@ impl CpuOp for HeadFprop {
             };
             cx.level.run(Logits { weight, bias, pooled, z });
             let label = cx.read::<u32>(b.label)[position] as usize;
-            let top = z.iter().enumerate().fold(0, |best, (k, v)| if *v > z[best] { k } else { best });
+            let top = top(z);
             let sum: f32 = z.iter().map(|v| (v - z[top]).exp()).sum();
             let mut moved = 0.0;
             for (p, v) in p.iter_mut().zip(z.iter()) {

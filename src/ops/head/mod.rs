@@ -41,6 +41,11 @@ pub enum Loss {
     Pair,
 }
 
+/// The class with the largest logit; of equal ones the lowest.
+pub fn top(z: &[f32]) -> usize {
+    z.iter().enumerate().fold(0, |best, (k, v)| if *v > z[best] { k } else { best })
+}
+
 /// The scale of the targeted DLR loss of these logits, `z_1st - (z_3rd + z_4th)/2 + 1e-12`, and the classes it is made of (of equal
 /// ones the lower comes first).
 pub(crate) fn dlr(z: &[f32]) -> (f32, [usize; 4]) {

@@ -1,5 +1,6 @@
 //! What a run cost, added up over the epochs that ran the same.
 
+use super::details::Text;
 use crate::report::Epoch;
 
 /// Epochs in a row of the same method.
@@ -65,16 +66,16 @@ pub(super) fn stretches(epochs: &[Epoch]) -> Vec<Stretch> {
     epochs.chunk_by(|a, b| a.method == b.method).map(|run| Stretch::of(name(run), run)).collect()
 }
 
-/// Tables of the costs: their title, and a cell per stretch; both pages show them.
-pub(super) fn rows(stretches: &[Stretch]) -> Vec<(&'static str, Vec<String>)> {
-    let row = |name, cell: &dyn Fn(&Stretch) -> Option<String>| {
-        (name, stretches.iter().map(|s| cell(s).unwrap_or("–".to_owned())).collect())
+/// The costs as a table, a column per stretch.
+pub(super) fn table(stretches: &[Stretch]) -> Text {
+    let row = |name: &str, cell: &dyn Fn(&Stretch) -> Option<String>| {
+        (name.to_owned(), stretches.iter().map(|s| cell(s).unwrap_or("–".to_owned())).collect())
     };
     let seconds = |i: usize| move |s: &Stretch| Some(format!("{:.2}", s.seconds[i] / s.epochs as f64));
     let pass = |i: usize| {
         move |s: &Stretch| (s.examples > 0).then(|| format!("{:.2}", s.passes[i] as f64 / s.examples as f64))
     };
-    vec![
+    let rows = vec![
         row("seconds per epoch: data", &seconds(0)),
         row("… attack", &seconds(1)),
         row("… update", &seconds(2)),
@@ -87,5 +88,6 @@ pub(super) fn rows(stretches: &[Stretch]) -> Vec<(&'static str, Vec<String>)> {
         row("… gradients to the input", &pass(1)),
         row("… weight gradients", &pass(2)),
         row("… units", &|s| Some(format!("{:.2}", s.units()?))),
-    ]
+    ];
+    Text { corner: "", columns: stretches.iter().map(|s| s.name.clone()).collect(), rows }
 }

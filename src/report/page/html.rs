@@ -115,11 +115,6 @@ fn section(page: &Page, i: usize) -> Result<Markup> {
     let pictures = page.pictures.get(i).and_then(|p| p.as_ref()).map(|p| pairs(p, names)).transpose()?;
     let stretches = cost::stretches(&run.epochs);
     let attacks = run.report.as_ref().map_or(&[][..], |r| &r.attacks);
-    let cost_text = Text {
-        corner: "",
-        columns: stretches.iter().map(|s| s.name.clone()).collect(),
-        rows: cost::rows(&stretches).into_iter().map(|(name, cells)| (name.to_owned(), cells)).collect(),
-    };
     Ok(html! {
         section {
             h2 { (group.name) }
@@ -156,7 +151,7 @@ fn section(page: &Page, i: usize) -> Result<Markup> {
             }
             @if !stretches.is_empty() {
                 h3 { "Cost" }
-                (table(&cost_text))
+                (table(&cost::table(&stretches)))
                 p.note {
                     "A unit is one forward pass of one example; a gradient to the input or to the weights is another."
                 }

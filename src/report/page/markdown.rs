@@ -54,9 +54,7 @@ fn results(out: &mut String, page: &Page, run: &Record, baseline: Option<&Record
         return;
     }
     *out += "\n### Cost\n\n";
-    let columns = stretches.iter().map(|s| s.name.clone()).collect();
-    let rows = cost::rows(&stretches).into_iter().map(|(name, cells)| (name.to_owned(), cells)).collect();
-    table(out, &Text { corner: "", columns, rows });
+    table(out, &cost::table(&stretches));
     let steps = stretches.iter().map(|s| s.live_shares().len()).max().unwrap_or(0);
     if steps > 0 {
         *out += "\n### Live examples by step of the attack, %\n\n";

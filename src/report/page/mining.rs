@@ -35,11 +35,9 @@ fn by_class(title: &str, x: &str, columns: Vec<String>, class_names: &[String], 
 /// The figures that a run's metrics have.
 pub(super) fn figures(run: &Record, class_names: &[String]) -> Markup {
     let classes = run.epochs.iter().map(|e| e.kept_per_class.len()).max().unwrap_or(0);
-    let kept = |e: &Epoch, class: usize| {
-        let (kept, all) = (*e.kept_per_class.get(class)?, *e.examples_per_class.get(class)?);
-        (all > 0).then(|| kept as f64 / all as f64)
-    };
-    let rows = (0..classes).map(|c| (class_name(class_names, c), run.epochs.iter().map(|e| kept(e, c)).collect()));
+    let kept: Vec<Vec<Option<f64>>> = run.epochs.iter().map(Epoch::kept_shares).collect();
+    let row = |class: usize| kept.iter().map(|shares| shares.get(class).copied().flatten()).collect();
+    let rows = (0..classes).map(|c| (class_name(class_names, c), row(c)));
     let columns = run.epochs.iter().map(|e| e.epoch.to_string()).collect();
     let kept = Heat { title: "Kept share of each class, %", x: "epoch", columns, rows: rows.collect() };
     let kappas = run.epochs.iter().map(|e| e.kappa_histogram.len()).max().unwrap_or(0);

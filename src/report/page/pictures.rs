@@ -1,5 +1,6 @@
 //! Images of a class beside what an attack made of them, as PNG data URIs.
 
+use crate::ops::head::top;
 use crate::program::Shape;
 use crate::{Error, Result};
 use base64::Engine;
@@ -17,12 +18,7 @@ pub struct Verdict {
 impl Verdict {
     /// Of logits; at least one.
     pub fn of(logits: &[f32]) -> Verdict {
-        let mut class = 0;
-        for (c, z) in logits.iter().enumerate() {
-            if *z > logits[class] {
-                class = c;
-            }
-        }
+        let class = top(logits);
         let sum: f32 = logits.iter().map(|z| (z - logits[class]).exp()).sum();
         Verdict { class, confidence: 1.0 / sum }
     }
