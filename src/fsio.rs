@@ -8,6 +8,7 @@ use std::path::Path;
 
 use safetensors::SafeTensors;
 use safetensors::tensor::{Metadata, TensorInfo, TensorView, View};
+use sha2::{Digest, Sha256};
 
 use crate::{Error, Result};
 
@@ -135,6 +136,27 @@ pub(crate) fn one_line(text: &str) -> String {
         out.push('…');
     }
     out
+}
+
+/// SHA-256 of a file, in hexadecimal; `progress` is told how many bytes are done.
+pub(crate) fn file_hash(path: &Path, progress: &dyn Fn(u64)) -> std::io::Result<String> {
+    let (mut file, mut sha) = (File::open(path)?, Sha256::new());
+    let (mut buffer, mut done) = (vec![0; 1 << 20], 0);
+    loop {
+        match file.read(&mut buffer)? {
+            0 => return Ok(hex(sha)),
+            n => {
+                sha.update(&buffer[..n]);
+                done += n as u64;
+                progress(done);
+            }
+        }
+    }
+}
+
+/// A hash in hexadecimal.
+pub(crate) fn hex(sha: Sha256) -> String {
+    sha.finalize().iter().map(|b| format!("{b:02x}")).collect()
 }
 
 #[cfg(test)]

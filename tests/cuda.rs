@@ -19,6 +19,7 @@ use ham_engine::gpu::{GpuBackend, Precision};
 use ham_engine::ops::load::{Resident, control};
 use ham_engine::ops::start::{Draw, Noise, Start};
 use ham_engine::program::{Buf, DType, Op, Phase, Program, Shape};
+use ham_engine::report::{AttackResult, Report};
 use ham_engine::rng::{Philox, Stream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -383,6 +384,35 @@ fn a_run_on_cuda_is_the_run_in_the_simulator() {
         assert!(weights("cuda") == weights("sim"), "{precision}: CUDA differs from the simulator");
         clean(&folder.log());
     }
+}
+
+/// The verdicts on every image are those of the CPU, and the reports say what it cost.
+#[test]
+fn an_evaluation_on_cuda_is_that_in_the_simulator_and_on_the_cpu() {
+    let folder = Folder::fake();
+    succeeded("train", train(&folder, "run", "--validation 0 --device cpu", &[]));
+    let golden = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/autoattack.net.safetensors");
+    let trained = format!("--checkpoint {golden} --dataset fashion-mnist-mini --examples 8");
+    let steps = "--attack clean,fgsm,pgd-3,cw-3,apgd-ce-6,apgd-t-3,square-20";
+    for (case, line) in [
+        ("linf", format!("{trained} {steps} --eps 0.04")),
+        ("l2", format!("{trained} {steps} --norm l2 --eps 0.7")),
+        ("fab", "--checkpoint run/last.safetensors --attack fab-t --eps 0.02".to_owned()),
+    ] {
+        let [cuda, sim, cpu] = ["cuda", "sim", "cpu"].map(|device| {
+            let line = format!("eval {line} --device {device} --save-examples found --out report.json");
+            succeeded(device, folder.program(&line.split_whitespace().collect::<Vec<_>>(), &[]));
+            let report = Report::read(&folder.path("report.json")).unwrap();
+            (tensors(&std::fs::read(folder.path("found")).unwrap()), report.attacks)
+        });
+        assert!(cuda == sim, "{case}: CUDA differs from the simulator");
+        assert!(cuda.0 == cpu.0, "{case}: a verdict differs from the CPU's");
+        let costs = |attacks: &[AttackResult]| attacks.iter().map(|a| a.parts.clone()).collect::<Vec<_>>();
+        assert_eq!(costs(&cuda.1), costs(&cpu.1), "{case}");
+        let left = cuda.1.last().unwrap().parts[0].survivors;
+        assert!(left > 0 && left < 8, "{case}: {left} are left");
+    }
+    clean(&folder.log());
 }
 
 #[test]

@@ -119,17 +119,18 @@ class Reference:
         raise SystemExit(f"{name}: not among the reference's attacks")
 
     def robust(self, names, deterministic, x, y):
-        """Which images survive the attacks, each on the survivors of those before."""
-        robust = torch.cat([self.net(part).argmax(1) for part in x.split(BATCH)]) == y
+        """Which images survive the attacks, each on the survivors of those before, and how many each leaves."""
+        robust, counts = torch.cat([self.net(part).argmax(1) for part in x.split(BATCH)]) == y, []
         for name in names:
             for left in robust.nonzero().flatten().split(BATCH):
                 adv = self.adversarial(name, deterministic, x[left], y[left])
                 robust[left] = self.net(adv).argmax(1) == y[left]
-        return robust
+            counts.append(robust.sum().item())
+        return robust, counts
 
 
 def engine(args, name, deterministic):
-    """Which images survive an attack of ham-engine."""
+    """Which images survive an attack of ham-engine, and how many each part of it leaves."""
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "examples.safetensors"
         command = [args.engine, "eval", "--checkpoint", args.checkpoint, "--attack", name, "--norm", args.norm]
@@ -138,15 +139,16 @@ def engine(args, name, deterministic):
         command += ["--dataset", args.dataset] + ["--no-random-start"] * deterministic
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
         tensors = load_file(out)
-        return tensors[name] == tensors["labels"]
+        parts = json.loads((Path(folder) / "report.json").read_text())["attacks"][0]["parts"]
+        return tensors[name] == tensors["labels"], [p["survivors"] for p in parts if p["name"] != "clean"]
 
 
 def compare(args, reference, name, parts, deterministic, x, y):
     """Prints a line; whether the accuracies agree."""
     start = time.time()
-    ours = engine(args, name, deterministic)
+    ours, left = engine(args, name, deterministic)
     middle = time.time()
-    theirs = reference.robust(parts, deterministic, x, y)
+    theirs, reference_left = reference.robust(parts, deterministic, x, y)
     end = time.time()
     points = [100 * robust.float().mean().item() for robust in (ours, theirs)]
     # One image may be more than the limit, of few.
@@ -157,6 +159,9 @@ def compare(args, reference, name, parts, deterministic, x, y):
         f"{(ours != theirs).sum():9d} {'' if fine else 'X':>2} {middle - start:8.1f} s {end - middle:8.1f} s",
         flush=True,
     )
+    for part, *counts in zip(parts, left, reference_left) if len(parts) > 1 else []:
+        ours, theirs = [100 * count / args.examples for count in counts]
+        print(f"{'  after ' + part:<28} {ours:8.2f} {theirs:10.2f}", flush=True)
     return fine
 
 
@@ -189,7 +194,7 @@ def golden(folder):
     for norm, bounds in {"linf": [0.02, 0.04, 0.08], "l2": [0.3, 0.7, 1.2]}.items():
         for eps in bounds:
             for name in ["apgd-ce-12", "apgd-t-8"]:
-                robust = Reference(net, norm, eps, 0).robust([name], True, x, y)
+                robust, _ = Reference(net, norm, eps, 0).robust([name], True, x, y)
                 flags = "".join(str(int(r)) for r in robust)
                 print(f"{norm} {eps} {name:<12} {flags}")
                 cases.append({"norm": norm, "eps": eps, "attack": name, "robust": flags})
@@ -207,13 +212,14 @@ def main():
     p.add_argument("--dataset", help="default: the checkpoint's; a file otherwise")
     p.add_argument("--engine", default=str(ROOT / "target/release/ham-engine"))
     p.add_argument("--device", default="cpu")
+    p.add_argument("--from-the-image", action="store_true", help="Auto-PGD by itself from the image only")
     p.add_argument("--golden", metavar="FOLDER")
     args = p.parse_args()
     if args.golden:
         return golden(args.golden)
     if not args.checkpoint:
         p.error("--checkpoint is needed")
-    torch.set_num_threads(os.cpu_count())
+    torch.set_num_threads(len(os.sched_getaffinity(0)))
     net, meta = network(args.checkpoint)
     args.dataset = args.dataset or meta["dataset"]
     args.eps = args.eps or (1.5 if args.norm == "l2" else meta["contract"]["eps"])
@@ -229,6 +235,8 @@ def main():
             continue
         if name.startswith("apgd"):
             fine &= compare(args, reference, name, [name], True, x, y)
+            if args.from_the_image:
+                continue
         fine &= compare(args, reference, name, [name], False, x, y)
     sys.exit(not fine)
 

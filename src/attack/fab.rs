@@ -68,5 +68,8 @@ impl Attack for Fab {
         p.push(Op::Compact(Compact { image, batch, bits: vec![] }));
     }
 
-    fn finish(&self, _: &mut Program, _: &Stage) {}
+    fn finish(&self, p: &mut Program, stage: &Stage) {
+        // Where it went last may lie outside the bound: who survives has the confidence of the image itself.
+        stage.forward(p, stage.scene.batch.x);
+    }
 }

@@ -7,7 +7,7 @@ use crate::data;
 use crate::engine::{Engine, Images};
 use crate::eval::warnings::warnings;
 use crate::eval::{Budget, Examined, Outcome, Threat};
-use crate::fsio::write_safetensors;
+use crate::fsio::{file_hash, write_safetensors};
 use crate::net::state::Weights;
 use crate::net::{Arch, Net};
 use crate::ops::stem::Normalisation;
@@ -128,6 +128,7 @@ pub(super) fn normalisation(
 pub(super) fn run(args: Args) -> Result<()> {
     let path = &args.checkpoint;
     let checkpoint = Checkpoint::read(path)?;
+    let hash = file_hash(path, &|_| {}).map_err(Error::io(path, "cannot read the checkpoint"))?;
     let meta = checkpoint.meta.as_ref();
     let name = match (&args.dataset, meta) {
         (Some(name), _) => name.clone(),
@@ -183,7 +184,7 @@ pub(super) fn run(args: Args) -> Result<()> {
     baseline.as_ref().map(|(b, path)| b.rho_of(&[], &id, path)).transpose()?;
     catch_interrupts()?;
     let weights = Weights::from_state_dict(&Net::new(arch.clone()), &checkpoint.dict, path)?;
-    let job = EvalJob { args: &args, data: &data, id, split, baseline, arch, weights, eps, seed };
+    let job = EvalJob { args: &args, data: &data, id, split, baseline, arch, weights, hash, eps, seed };
     args.device.run(args.precision.precision, job)
 }
 
@@ -196,13 +197,15 @@ struct EvalJob<'a> {
     baseline: Option<(Report, &'a Path)>,
     arch: Arch,
     weights: Weights,
+    /// SHA-256 of the checkpoint.
+    hash: String,
     eps: f32,
     seed: u64,
 }
 
 impl Job for EvalJob<'_> {
     fn run<B: Backend>(self, open: impl Fn() -> Result<B>) -> Result<()> {
-        let EvalJob { args, data, id, split, baseline, arch, weights, eps, seed } = self;
+        let EvalJob { args, data, id, split, baseline, arch, weights, hash, eps, seed } = self;
         let images = Images::from(split);
         let mut engine = Engine::new(open()?, arch, false)?;
         engine.set_weights(&weights)?;
@@ -238,6 +241,7 @@ impl Job for EvalJob<'_> {
                 "norm": norm, "eps": eps, "random_start": random_start, "restarts": restarts, "examples": split.len(),
             }),
             checkpoint: Some(args.checkpoint.display().to_string()),
+            checkpoint_hash: Some(hash),
             class_names: data.class_names.clone(),
             attacks,
             warnings,

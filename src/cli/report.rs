@@ -21,8 +21,9 @@ const ATTACKED: usize = 256;
 /// Write what runs were and what they found: one HTML page, one Markdown file.
 ///
 /// A RUN is a run's folder, or one that holds several, as `bench` makes it.
-/// Runs that differ in the seed alone are shown together. The page needs no
-/// network: style, figures and images are in it.
+/// Runs that differ in the seed alone are shown together, and with each what
+/// `eval` has found of its checkpoints since (NAME.report.json beside them).
+/// The page needs no network: style, figures and images are in it.
 ///
 /// Examples:
 ///   ham-engine report runs/fashion-mnist-mini-ham-001

@@ -8,9 +8,10 @@ use sha2::{Digest, Sha256};
 
 use super::known::MINI;
 use super::pictures::Size;
-use super::place::{hex, locate};
+use super::place::locate;
 use super::safetensors::DECODED_FROM;
 use super::{Dataset, Known, Watch, data_folder, folder, npz, safetensors};
+use crate::fsio::hex;
 use crate::{Error, Result};
 
 /// See data/README.md for how it was drawn.

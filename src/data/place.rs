@@ -1,14 +1,12 @@
 //! Where files of data sets are, and whether they are whole.
 
 use std::ffi::OsString;
-use std::fs::File;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
-use sha2::{Digest, Sha256};
 
 use super::{Known, RemoteFile, Watch};
+use crate::fsio::file_hash;
 use crate::{Error, Result};
 
 /// The folder of data sets: the one given, else `$HAM_ENGINE_DATA`, else `ham-engine` in the user's folder for caches.
@@ -88,23 +86,4 @@ pub(super) fn fault(path: &Path, file: &RemoteFile, watch: Watch) -> Result<Opti
     }
     let hash = file_hash(path, &|done| watch("checking", done, length)).map_err(Error::io(path, "cannot read"))?;
     Ok((hash != file.sha256).then(|| format!("wrong checksum: SHA-256 {hash} instead of {}", file.sha256)))
-}
-
-fn file_hash(path: &Path, progress: &dyn Fn(u64)) -> std::io::Result<String> {
-    let (mut file, mut sha) = (File::open(path)?, Sha256::new());
-    let (mut buffer, mut done) = (vec![0; 1 << 20], 0);
-    loop {
-        match file.read(&mut buffer)? {
-            0 => return Ok(hex(sha)),
-            n => {
-                sha.update(&buffer[..n]);
-                done += n as u64;
-                progress(done);
-            }
-        }
-    }
-}
-
-pub(super) fn hex(sha: Sha256) -> String {
-    sha.finalize().iter().map(|b| format!("{b:02x}")).collect()
 }

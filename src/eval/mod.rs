@@ -212,11 +212,17 @@ impl Examined {
         let live = backend.read_all::<u32>(b.live)?[0] as usize;
         let mut left = vec![true; batch.len()];
         backend.read_all::<u32>(b.position)?[..live].iter().for_each(|p| left[*p as usize] = false);
-        let logits: Vec<f32> = backend.read_all(b.logits)?;
-        for (position, sample) in batch.iter().enumerate().filter(|(position, _)| left[*position]) {
-            let z = &logits[position * b.classes..(position + 1) * b.classes];
-            outcome.robust[*sample as usize] = false;
-            outcome.predicted[*sample as usize] = top(z) as u32;
+        let (logits, confidence): (Vec<f32>, Vec<f32>) = (backend.read_all(b.logits)?, backend.read_all(b.confidence)?);
+        for (position, sample) in batch.iter().enumerate() {
+            let (sample, confidence) = (*sample as usize, confidence[position]);
+            if left[position] {
+                let z = &logits[position * b.classes..(position + 1) * b.classes];
+                outcome.robust[sample] = false;
+                outcome.predicted[sample] = top(z) as u32;
+                outcome.confidence[sample] = confidence;
+            } else {
+                outcome.confidence[sample] = outcome.confidence[sample].min(confidence);
+            }
         }
         Ok(())
     }

@@ -2,11 +2,12 @@
 
 use super::Threat;
 use crate::Result;
+use crate::ops::account::{BINS, bin};
 use crate::report::fairness::ClassCounts;
 use crate::report::{AttackPart, AttackResult};
 
 /// What has become of the examples so far.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Outcome {
     /// Labels, by example.
     pub labels: Vec<u32>,
@@ -14,6 +15,9 @@ pub struct Outcome {
     pub robust: Vec<bool>,
     /// The class at the iterate that broke it, by example; the label if none did.
     pub predicted: Vec<u32>,
+    /// The true class's probability, by example: at the iterate that broke it or, of a survivor, the lowest of those at the last
+    /// iterate of each run.
+    pub confidence: Vec<f32>,
     /// The parts, in their order.
     pub parts: Vec<AttackPart>,
 }
@@ -22,7 +26,14 @@ impl Outcome {
     /// Before anything happens.
     pub fn new(labels: &[u32]) -> Outcome {
         let labels = labels.to_vec();
-        Outcome { robust: vec![true; labels.len()], predicted: labels.clone(), labels, parts: Vec::new() }
+        let n = labels.len();
+        Outcome {
+            robust: vec![true; n],
+            predicted: labels.clone(),
+            confidence: vec![1.0; n],
+            labels,
+            parts: Vec::new(),
+        }
     }
 
     /// The indices of the survivors.
@@ -46,12 +57,22 @@ impl Outcome {
         counts
     }
 
+    /// Per class, the examples by confidence in [`BINS`] bins over [0, 1].
+    pub fn confidence_per_class(&self, classes: usize) -> Vec<Vec<u64>> {
+        let mut counts = vec![vec![0; BINS]; classes];
+        for (label, confidence) in self.labels.iter().zip(&self.confidence) {
+            counts[*label as usize][bin(*confidence)] += 1;
+        }
+        counts
+    }
+
     /// The result as reports have it.
     ///
     /// # Errors
     /// If there is no example.
     pub fn result(&self, threat: Threat, classes: usize) -> Result<AttackResult> {
         let fairness = self.counts(classes).fairness()?;
-        Ok(AttackResult { name: threat.to_string(), fairness, parts: self.parts.clone() })
+        let confidence_per_class = self.confidence_per_class(classes);
+        Ok(AttackResult { name: threat.to_string(), fairness, confidence_per_class, parts: self.parts.clone() })
     }
 }

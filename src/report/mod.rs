@@ -40,6 +40,9 @@ pub struct Report {
     pub contract: serde_json::Value,
     /// The checkpoint evaluated, if it was read from a file.
     pub checkpoint: Option<String>,
+    /// Its SHA-256, where it is an evaluation's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checkpoint_hash: Option<String>,
     /// Class names, by class index.
     pub class_names: Vec<String>,
     /// One result per attack; `clean` is one of them.
@@ -70,6 +73,9 @@ pub struct AttackResult {
     pub name: String,
     /// Its accuracies.
     pub fairness: Fairness,
+    /// Per class, the examples by the true class's probability where the attack ended, in ten bins over [0, 1].
+    #[serde(default)]
+    pub confidence_per_class: Vec<Vec<u64>>,
     /// What it is made of: one part, or those of a sequence, each on the survivors of the one before.
     #[serde(default)]
     pub parts: Vec<AttackPart>,

@@ -75,6 +75,7 @@ impl<B: Backend> Trainer<'_, B> {
                 "weights": m.weights, "beta": m.beta, "epochs": m.epochs, "batch": c.batch,
             }),
             checkpoint: Some("last.safetensors".into()),
+            checkpoint_hash: None,
             class_names: self.data.class_names.clone(),
             attacks,
             warnings: vec![],

@@ -45,6 +45,14 @@ fn pages_are_readable_everywhere() {
         let options = format!("--method {method} --seed {seed} --epochs 3 --begin-epoch 2 --lr 0.05");
         f.ok(&f.train_line(&format!("{options} --out runs/{method}-{seed}")));
     }
+    // What `eval` finds of a run's checkpoints is on its page, unless the checkpoint is another now.
+    f.ok("eval --checkpoint runs/ham-0/last.safetensors --attack pgd-20,pgd-40 --restarts 2");
+    f.ok("eval --checkpoint runs/ham-0/best-mean.safetensors --attack square-20 --norm l2 --eps 0.5 --examples 8 --seed 5");
+    let mut stale = f.json("runs/ham-0/last.report.json");
+    stale["warnings"] = serde_json::json!(["the gradient is a lie"]);
+    f.write("runs/ham-0/last.report.json", stale.to_string());
+    stale["checkpoint_hash"] = "0123".into();
+    f.write("runs/ham-0/best-worst.report.json", stale.to_string());
     let said = f.ok("report runs/ham-0");
     assert_eq!(said, "runs/ham-0/report.html and runs/ham-0/report.md written\n");
     f.ok("report runs --baseline runs/pgd-at-0 --out compared --images 2 --attack cw-3");
@@ -65,11 +73,29 @@ fn pages_are_readable_everywhere() {
         assert!(compared.contains(part), "{part}");
     }
     assert_eq!(browser.evaluate("document.images.length"), 2 * 2 * 3);
+    let markdown = f.text("runs/ham-0/report.md");
+    for part in [
+        "| pgd-20 (2 restarts) | ",
+        "| pgd-40 (2 restarts) | ",
+        "| square-20 (best-mean, l2, eps 0.5, seed 5, 8 images) | ",
+        "**Warning:** the gradient is a lie (2 restarts)",
+        "**Warning:** best-worst.report.json is left out: it is not of the best-worst.safetensors that is here",
+        "| attack | left, % | units per image |",
+    ] {
+        assert!(markdown.contains(part), "{part} in {markdown}");
+    }
     let markdown = f.text("compared/report.md");
     for part in ["## ham", "| pgd-20: rho | – | ", "against the baseline", "### Cost", "```toml"] {
         assert!(markdown.contains(part), "{part} in {markdown}");
     }
-    for part in ["Classes (rows) and what they are taken for", "Dropped by class and confidence", "Kappa by class"] {
+    for part in [
+        "Classes (rows) and what they are taken for",
+        "Test images by confidence, clean and attacked",
+        "Test images by class and confidence under",
+        "Dropped by class and confidence",
+        "Kappa by class",
+        "Warning: the gradient is a lie",
+    ] {
         assert!(compared.contains(part), "{part}");
     }
     // `eval` against a baseline finds the same rho.

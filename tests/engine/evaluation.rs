@@ -105,6 +105,38 @@ fn restarts_only_ever_break_more() {
 }
 
 #[test]
+fn confidence_is_that_of_the_end_of_an_attack() {
+    let budget = budget(Norm::Linf);
+    let mean = |o: &Outcome| o.confidence.iter().sum::<f32>() / N as f32;
+    let clean = run(Threat::Clean, &budget, 1);
+    let pgd = run(Threat::Pgd(10), &budget, 1);
+    assert!(mean(&pgd) < mean(&clean), "{} and {}", mean(&pgd), mean(&clean));
+    assert!(pgd.survivors().iter().all(|i| pgd.confidence[*i as usize] < clean.confidence[*i as usize]));
+    for outcome in [&clean, &pgd] {
+        for (robust, p) in outcome.robust.iter().zip(&outcome.confidence) {
+            // The likeliest of ten classes has a tenth or more, any other less than half.
+            assert!(if *robust { *p >= 0.1 && *p <= 1.0 } else { *p >= 0.0 && *p <= 0.5 }, "{robust}: {p}");
+        }
+        let bins = outcome.confidence_per_class(10);
+        let sums: Vec<u64> = bins.iter().map(|b| b.iter().sum()).collect();
+        assert_eq!(sums, outcome.counts(10).total);
+        let low = outcome.confidence.iter().filter(|p| **p < 0.1).count() as u64;
+        assert_eq!(bins.iter().map(|b| b[0]).sum::<u64>(), low);
+    }
+    // The lowest of several runs.
+    let thrice = run(Threat::Pgd(10), &Budget { restarts: 3, ..budget }, 1);
+    let survivors: Vec<usize> = thrice.survivors().iter().map(|i| *i as usize).collect();
+    assert!(survivors.iter().all(|i| thrice.confidence[*i] <= pgd.confidence[*i]));
+    assert!(survivors.iter().any(|i| thrice.confidence[*i] < pgd.confidence[*i]));
+    // FAB ends where it pleases, so survivors have that of their image.
+    let small = Budget { eps: budget.eps / 2.0, ..budget };
+    let fab = run(Threat::FabT, &small, 2);
+    let survivors = fab.survivors();
+    assert!(survivors.len() > 3, "{} survive", survivors.len());
+    assert!(survivors.iter().all(|i| fab.confidence[*i as usize] == clean.confidence[*i as usize]));
+}
+
+#[test]
 fn the_norm_of_the_bound_matters_to_steps_along_the_gradient() {
     let budget = budget(Norm::L2);
     let left = |times: f32, threat| run(threat, &Budget { eps: times * budget.eps, ..budget }, 1).parts[0].survivors;

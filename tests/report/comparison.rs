@@ -40,7 +40,12 @@ fn result(seed: u64, skill: u64, base: Option<&SeedResult>) -> SeedResult {
     let attacks: Vec<AttackResult> = [("clean", 60), ("fgsm", 20), ("pgd-20", 10), ("cw-inf", 0)]
         .map(|(name, easier)| {
             let correct: Vec<u64> = (0..10).map(|c| skill + easier + (c * 37 + 11 * seed + c * skill) % 61).collect();
-            AttackResult { name: name.to_owned(), fairness: fairness_of(&correct, &[200; 10]), parts: vec![] }
+            AttackResult {
+                name: name.to_owned(),
+                fairness: fairness_of(&correct, &[200; 10]),
+                confidence_per_class: vec![],
+                parts: vec![],
+            }
         })
         .into();
     let of = |i: usize| rho(&attacks[i].fairness, &base?.attacks[i].fairness);

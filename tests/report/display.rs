@@ -118,8 +118,12 @@ fn odd_tables_do_not_panic() {
     assert_eq!(fairness_table(&[], &[], 0), "No attack was evaluated.\n");
     let mut total = vec![0; 30];
     total[7] = 5;
-    let lonely =
-        AttackResult { name: "line\nbreak".to_owned(), fairness: fairness_of(&[0; 30], &total), parts: vec![] };
+    let lonely = AttackResult {
+        name: "line\nbreak".to_owned(),
+        fairness: fairness_of(&[0; 30], &total),
+        confidence_per_class: vec![],
+        parts: vec![],
+    };
     let text = fairness_table(&[], &[lonely], 9);
     assert!(text.contains("class 7") && text.contains("the 1 of 30 classes that have examples"), "{text}");
     // Attacks that saw different classes.
@@ -170,7 +174,12 @@ fn class_figures_hold_names_and_marks() {
     for wanted in ["airplane", "truck", "60.0 worst of clean", "30.0 worst of pgd-20", "accuracy, %"] {
         assert!(text.lines().any(|l| l == wanted), "{wanted:?} is not in:\n{text}");
     }
-    let odd = AttackResult { name: "<&\u{1}\">".to_owned(), fairness: fairness_of(&[0, 1], &[0, 1]), parts: vec![] };
+    let odd = AttackResult {
+        name: "<&\u{1}\">".to_owned(),
+        fairness: fairness_of(&[0, 1], &[0, 1]),
+        confidence_per_class: vec![],
+        parts: vec![],
+    };
     let text = classes(&["a<b & \"c\"".to_owned()], &[odd]);
     assert!(text.contains("a&lt;b &amp; &quot;c&quot;") && text.contains("no example"), "{text}");
     assert!(classes(&[], &[]).contains("no data"));
@@ -187,7 +196,7 @@ proptest! {
         let (correct, total): (Vec<u64>, Vec<u64>) = classes_of.iter().map(|(c, w)| (*c, c + w)).unzip();
         let Ok(f) = counts(&correct, &total).fairness() else { return Ok(()) };
         prop_assert!(f.worst <= f.mean + 1e-12 && f.mean <= f.best + 1e-12 && f.sd <= f.gap / 2.0 + 1e-12);
-        let attacks = [AttackResult { name: name.clone(), fairness: f, parts: vec![] }];
+        let attacks = [AttackResult { name: name.clone(), fairness: f, confidence_per_class: vec![], parts: vec![] }];
         fairness_table(std::slice::from_ref(&name), &attacks, 0);
         classes(&[name], &attacks);
     }

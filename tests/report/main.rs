@@ -24,7 +24,12 @@ fn names(n: usize) -> Vec<String> {
 /// An attack whose class c has accuracy (base + 7 c mod 30) %.
 fn attack(name: &str, classes: usize, base: u64) -> AttackResult {
     let correct: Vec<u64> = (0..classes as u64).map(|c| base + 7 * c % 30).collect();
-    AttackResult { name: name.to_owned(), fairness: fairness_of(&correct, &vec![100; classes]), parts: vec![] }
+    AttackResult {
+        name: name.to_owned(),
+        fairness: fairness_of(&correct, &vec![100; classes]),
+        confidence_per_class: vec![],
+        parts: vec![],
+    }
 }
 
 fn epoch(epoch: u64) -> Epoch {

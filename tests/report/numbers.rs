@@ -198,6 +198,7 @@ fn reports_survive_the_round_trip() {
         network: "PreActResNet-18".to_owned(),
         contract: serde_json::json!({"eps": 0.031, "alpha": 0.007, "steps": 10}),
         checkpoint: None,
+        checkpoint_hash: None,
         class_names: names(10),
         attacks: vec![attack("clean", 10, 60), attack("pgd-20", 10, 0)],
         warnings: vec!["zero gradients".to_owned()],

@@ -34,6 +34,11 @@ pub mod counter {
 /// Bins of a histogram of probabilities, of equal width over [0, 1].
 pub const BINS: usize = 10;
 
+/// The bin of a probability.
+pub fn bin(probability: f32) -> usize {
+    ((probability * BINS as f32) as usize).min(BINS - 1)
+}
+
 /// Where the statistics are.
 #[derive(Clone, Copy, Debug)]
 pub struct Stats {
@@ -70,8 +75,7 @@ impl Stats {
 
     /// The counter of the examples of a class, kept or dropped, whose true class has this probability.
     pub fn confidence(&self, dropped: bool, class: usize, probability: f32) -> usize {
-        let bin = ((probability * BINS as f32) as usize).min(BINS - 1);
-        self.step(self.steps()) + (usize::from(dropped) * self.classes + class) * BINS + bin
+        self.step(self.steps()) + (usize::from(dropped) * self.classes + class) * BINS + bin(probability)
     }
 }
 

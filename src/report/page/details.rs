@@ -160,7 +160,7 @@ pub(super) fn fairness(run: &Record, class_names: &[String], baseline: Option<&R
     if baseline.is_some() {
         columns.push("rho".into());
     }
-    let attacks = run.report.iter().flat_map(|r| &r.attacks);
+    let attacks = run.results.attacks.iter();
     let row = |AttackResult { name, fairness: f, .. }: &AttackResult| {
         let class = |v: f64, c: usize| format!("{} {}", percent(v), class_name(class_names, c));
         let mut cells = vec![
@@ -183,9 +183,9 @@ pub(super) fn fairness(run: &Record, class_names: &[String], baseline: Option<&R
 
 /// Accuracies of a run by class, with their intervals: a row a class, a column an attack.
 pub(super) fn classes(run: &Record, class_names: &[String]) -> Text {
-    let attacks: Vec<&AttackResult> = run.report.iter().flat_map(|r| &r.attacks).collect();
+    let attacks = &run.results.attacks;
     let classes = attacks.iter().map(|a| a.fairness.per_class.len()).max().unwrap_or(0);
-    let cell = |a: &&AttackResult, class: usize| match a.fairness.per_class.get(class).copied().flatten() {
+    let cell = |a: &AttackResult, class: usize| match a.fairness.per_class.get(class).copied().flatten() {
         None => "–".to_owned(),
         Some(c) => {
             let worst = if class == a.fairness.worst_class { " ◂" } else { "" };
@@ -195,4 +195,20 @@ pub(super) fn classes(run: &Record, class_names: &[String]) -> Text {
     let row = |class| (class_name(class_names, class), attacks.iter().map(|a| cell(a, class)).collect());
     let columns = attacks.iter().map(|a| a.name.clone()).collect();
     Text { corner: "class", columns, rows: (0..classes).map(row).collect() }
+}
+
+/// What each attack, and each part of a sequence, left and cost: a row each.
+pub(super) fn parts(run: &Record) -> Text {
+    let mut rows = Vec::new();
+    for AttackResult { name, fairness, parts, .. } in &run.results.attacks {
+        let examples = fairness.per_class.iter().flatten().map(|c| c.total).sum::<u64>().max(1) as f64;
+        for part in parts {
+            let name = if parts.len() > 1 { format!("{name}: {}", part.name) } else { name.clone() };
+            rows.push((
+                name,
+                vec![percent(part.survivors as f64 / examples), format!("{:.1}", part.units as f64 / examples)],
+            ));
+        }
+    }
+    Text { corner: "attack", columns: ["left, %", "units per image"].map(String::from).into(), rows }
 }

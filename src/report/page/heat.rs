@@ -8,6 +8,8 @@ const TOP: f64 = 4.0;
 /// No more rows than this have names, and no more cells in a row numbers.
 const NAMED: usize = 40;
 const NUMBERED: usize = 12;
+/// Characters of a row's name that are shown.
+const LONGEST: usize = 20;
 
 /// Above it numbers have the page's colour, below it that of text.
 const MIDDLE: f64 = 0.6;
@@ -33,7 +35,7 @@ pub(super) struct Heat<'a> {
 
 /// A figure with a cell for every row and column, numbers (in %) in them where there is room.
 pub(super) fn heat(h: &Heat) -> Markup {
-    let longest = h.rows.iter().map(|r| r.0.chars().count().min(14)).max().unwrap_or(0);
+    let longest = h.rows.iter().map(|r| r.0.chars().count().min(LONGEST)).max().unwrap_or(0);
     let left = 12.0 + 6.6 * longest as f64;
     let columns = h.columns.len().max(1);
     let wide = (WIDTH - 4.0 - left) / columns as f64;
@@ -52,7 +54,7 @@ pub(super) fn heat(h: &Heat) -> Markup {
                     @let y = TOP + high * i as f64;
                     @if i.is_multiple_of(rows_every) {
                         text x=(format!("{:.1}", left - 5.0)) y=(format!("{:.1}", y + high / 2.0 + 4.0))
-                            text-anchor="end" { (clip(name, 14)) }
+                            text-anchor="end" { (clip(name, LONGEST)) }
                     }
                     @for (j, share) in cells.iter().enumerate() {
                         @if let Some(share) = share.filter(|s| s.is_finite()) {

@@ -69,7 +69,7 @@ fn side_by_side(page: &Page) -> Markup {
             &page.groups.iter().enumerate().map(of).collect::<Vec<_>>(),
         )
     };
-    let strongest = page.attacks().pop();
+    let strongest = page.strongest();
     html! {
         div.grid {
             (line("Accuracy under PGD, %", |e| percent(e.pgd_accuracy)))
@@ -114,7 +114,7 @@ fn section(page: &Page, i: usize) -> Result<Markup> {
     let baseline = page.baseline_of(i).map(|b| b.first());
     let pictures = page.pictures.get(i).and_then(|p| p.as_ref()).map(|p| pairs(p, names)).transpose()?;
     let stretches = cost::stretches(&run.epochs);
-    let attacks = run.report.as_ref().map_or(&[][..], |r| &r.attacks);
+    let attacks = &run.results.attacks;
     Ok(html! {
         section {
             h2 { (group.name) }
@@ -132,6 +132,7 @@ fn section(page: &Page, i: usize) -> Result<Markup> {
                     "Intervals: 95 %, Wilson's. Gap: best minus worst class. SD: over the classes. "
                     "NSD: SD / accuracy of all."
                 }
+                @for warning in &run.results.warnings { p.warning { strong { "Warning: " } (warning) } }
             }
             @if !run.epochs.is_empty() || !attacks.is_empty() {
                 div.grid {
@@ -142,12 +143,13 @@ fn section(page: &Page, i: usize) -> Result<Markup> {
                         (bars("Accuracy per class, 95 % Wilson intervals", names, &of))
                     }
                     (live(&stretches))
-                    @if let Some(a) = attacks.last() { (mining::confusion(&a.name, &a.fairness, names)) }
+                    (mining::under_attack(run, names))
                     (mining::figures(run, names))
                 }
             }
             @if !attacks.is_empty() {
                 details { summary { "Accuracy per class in numbers" } (table(&details::classes(run, names))) }
+                details { summary { "Attacks: who is left, and cost" } (table(&details::parts(run))) }
             }
             @if !stretches.is_empty() {
                 h3 { "Cost" }

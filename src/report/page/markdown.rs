@@ -43,11 +43,16 @@ pub(super) fn text(page: &Page) -> String {
 }
 
 fn results(out: &mut String, page: &Page, run: &Record, baseline: Option<&Record>) {
-    if run.report.as_ref().is_some_and(|r| !r.attacks.is_empty()) {
+    if !run.results.attacks.is_empty() {
         *out += "\n### Accuracy and fairness\n\n";
         table(out, &details::fairness(run, page.class_names(), baseline));
         *out += "\n### Classes: accuracy in %, 95 % Wilson interval, ◂ the worst\n\n";
         table(out, &details::classes(run, page.class_names()));
+        *out += "\n### Attacks: who is left, and cost\n\n";
+        table(out, &details::parts(run));
+        for warning in &run.results.warnings {
+            let _ = writeln!(out, "\n**Warning:** {}", escape(warning));
+        }
     }
     let stretches = cost::stretches(&run.epochs);
     if stretches.is_empty() {

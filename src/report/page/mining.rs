@@ -2,9 +2,9 @@
 
 use super::heat::{Heat, heat};
 use super::record::Record;
+use crate::report::Epoch;
 use crate::report::metrics::sum_over_classes;
 use crate::report::table::class_name;
-use crate::report::{Epoch, Fairness};
 use maud::{Markup, html};
 
 /// The counts as shares of their sum; none where that is 0.
@@ -32,6 +32,11 @@ fn by_class(title: &str, x: &str, columns: Vec<String>, class_names: &[String], 
     heat(&Heat { title, x, columns, rows })
 }
 
+/// The last epoch that dropped anybody: it shows where that led.
+fn last_that_dropped(run: &Record) -> Option<&Epoch> {
+    run.epochs.iter().rfind(|e| e.dropped_confidence_per_class.iter().flatten().any(|n| *n > 0))
+}
+
 /// The figures that a run's metrics have.
 pub(super) fn figures(run: &Record, class_names: &[String]) -> Markup {
     let classes = run.epochs.iter().map(|e| e.kept_per_class.len()).max().unwrap_or(0);
@@ -44,8 +49,7 @@ pub(super) fn figures(run: &Record, class_names: &[String]) -> Markup {
     let kappa_names: Vec<String> = (0..kappas).map(|k| k.to_string()).collect();
     let longest = |of: fn(&Epoch) -> &Vec<Vec<u64>>| run.epochs.iter().flat_map(of).map(Vec::len).max().unwrap_or(0);
     let confidences = longest(|e| &e.kept_confidence_per_class);
-    // The last epoch that dropped anybody shows where that led.
-    let dropping = run.epochs.iter().rfind(|e| e.dropped_confidence_per_class.iter().flatten().any(|n| *n > 0));
+    let dropping = last_that_dropped(run);
     let last = run.epochs.last();
     html! {
         @if run.epochs.iter().any(|e| e.kept < e.examples) { (heat(&kept)) }
@@ -73,16 +77,44 @@ pub(super) fn figures(run: &Record, class_names: &[String]) -> Markup {
     }
 }
 
-/// Who is taken for whom under an attack, where that was counted.
-pub(super) fn confusion(attack: &str, fairness: &Fairness, class_names: &[String]) -> Markup {
+/// Who is taken for whom under the strongest attack, and how sure the network is, under that and others.
+pub(super) fn under_attack(run: &Record, class_names: &[String]) -> Markup {
+    let Some(strongest) = run.worst_case() else { return html! {} };
+    let name = &strongest.name;
     // Numbers are short enough for columns; the rows say whose they are.
-    let columns = (0..fairness.per_class.len()).map(|c| c.to_string()).collect();
-    let names: Vec<String> =
-        (0..fairness.per_class.len()).map(|c| format!("{c} {}", class_name(class_names, c))).collect();
+    let classes = strongest.fairness.per_class.len();
+    let columns = (0..classes).map(|c| c.to_string()).collect();
+    let names: Vec<String> = (0..classes).map(|c| format!("{c} {}", class_name(class_names, c))).collect();
+    let confidence = &strongest.confidence_per_class;
+    let x = "confidence in the true class, %";
     html! {
-        @if let Some(confusion) = &fairness.confusion {
-            @let title = format!("Classes (rows) and what they are taken for under {attack}, %");
+        @if let Some(confusion) = &strongest.fairness.confusion {
+            @let title = format!("Classes (rows) and what they are taken for under {name}, %");
             (by_class(&title, "taken for", columns, &names, confusion))
         }
+        (confidence_by_attack(run))
+        @if !confidence.is_empty() {
+            @let title = format!("Test images by class and confidence under {name}, %");
+            (by_class(&title, x, bins(sum_over_classes(confidence).len()), class_names, confidence))
+        }
+    }
+}
+
+/// Confidence of test images as they are and where each attack ended, above that of the training's last examples, kept and dropped.
+fn confidence_by_attack(run: &Record) -> Markup {
+    let mut rows: Vec<(String, Vec<u64>)> = Vec::new();
+    for attack in &run.results.attacks {
+        rows.push((attack.name.clone(), sum_over_classes(&attack.confidence_per_class)));
+    }
+    if let Some(e) = last_that_dropped(run).or(run.epochs.last()) {
+        rows.push(("kept".into(), sum_over_classes(&e.kept_confidence_per_class)));
+        rows.push(("dropped".into(), sum_over_classes(&e.dropped_confidence_per_class)));
+    }
+    rows.retain(|(_, counts)| counts.iter().any(|n| *n > 0));
+    let columns = rows.iter().map(|(_, counts)| counts.len()).max().unwrap_or(0);
+    let rows: Vec<_> = rows.into_iter().map(|(name, counts)| (name, shares(&counts))).collect();
+    let title = "Test images by confidence, clean and attacked; training examples, kept and dropped, %";
+    html! {
+        @if columns > 0 { (heat(&Heat { title, x: "confidence in the true class, %", columns: bins(columns), rows })) }
     }
 }

@@ -6,6 +6,7 @@ mod bars;
 mod chart;
 mod cost;
 mod details;
+pub mod evaluations;
 mod heat;
 mod html;
 mod markdown;
@@ -49,16 +50,26 @@ impl Page {
         write_atomic(path, |out| out.write_all(text.as_bytes()))
     }
 
-    /// The attacks that any run was evaluated under, the strongest last.
+    /// The attacks that any run was evaluated under.
     fn attacks(&self) -> Vec<String> {
         let mut names: Vec<String> = Vec::new();
-        let reports = self.groups.iter().flat_map(|g| &g.runs).filter_map(|r| r.report.as_ref());
-        for attack in reports.flat_map(|r| &r.attacks) {
+        for attack in self.groups.iter().flat_map(|g| &g.runs).flat_map(|r| &r.results.attacks) {
             if !names.contains(&attack.name) {
                 names.push(attack.name.clone());
             }
         }
         names
+    }
+
+    /// Of the attacks that most groups were evaluated under that which breaks most of them.
+    fn strongest(&self) -> Option<String> {
+        let key = |name: &String| {
+            let means: Vec<f64> =
+                self.groups.iter().filter_map(|g| Some(g.first().under(name)?.fairness.mean)).collect();
+            (means.len(), means.iter().sum::<f64>())
+        };
+        let attacks = self.attacks().into_iter().map(|name| (key(&name), name));
+        attacks.min_by(|((n, a), _), ((m, b), _)| m.cmp(n).then(a.total_cmp(b))).map(|(_, name)| name)
     }
 
     /// The baseline, unless `group` is it.

@@ -1,5 +1,6 @@
 //! Runs read back from their folders, those that differ in the seed alone together.
 
+use super::evaluations::Results;
 use crate::report::comparison::Spread;
 use crate::report::metrics::{self, Epoch};
 use crate::report::paired::Paired;
@@ -19,6 +20,8 @@ pub struct Record {
     pub epochs: Vec<Epoch>,
     /// Its results; none before its last epoch is done.
     pub report: Option<Report>,
+    /// What it was found to be under attack, at its end and by evaluations since.
+    pub results: Results,
 }
 
 impl Record {
@@ -31,7 +34,8 @@ impl Record {
         let (epochs, report) = (root.join("metrics.jsonl"), root.join("report.json"));
         let epochs = if epochs.exists() { metrics::read(&epochs)? } else { Vec::new() };
         let report = report.exists().then(|| Report::read(&report)).transpose()?;
-        Ok(Record { root: root.to_owned(), options, epochs, report })
+        let results = report.as_ref().map(|r| Results::read(root, r)).transpose()?.unwrap_or_default();
+        Ok(Record { root: root.to_owned(), options, epochs, report, results })
     }
 
     /// The name of its folder.
@@ -50,9 +54,15 @@ impl Record {
         self.options.seed.unwrap_or(0)
     }
 
+    /// Its result under the attack that breaks most.
+    pub fn worst_case(&self) -> Option<&AttackResult> {
+        // Of equal ones the first.
+        self.results.attacks.iter().min_by(|a, b| a.fairness.mean.total_cmp(&b.fairness.mean))
+    }
+
     /// Its result under an attack.
     pub fn under(&self, attack: &str) -> Option<&AttackResult> {
-        self.report.as_ref()?.attacks.iter().find(|a| a.name == attack)
+        self.results.attacks.iter().find(|a| a.name == attack)
     }
 }
 

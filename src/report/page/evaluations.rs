@@ -1,0 +1,93 @@
+//! What `eval` found of a run's checkpoints: the reports beside them.
+
+use crate::fsio::file_hash;
+use crate::report::{AttackResult, Report};
+use crate::{Error, Result};
+use std::path::{Path, PathBuf};
+
+const SUFFIX: &str = ".report.json";
+
+/// Results of a run, its own and those of evaluations beside its checkpoints.
+#[derive(Debug, Clone, Default)]
+pub struct Results {
+    /// Under each attack; the names tell budgets apart.
+    pub attacks: Vec<AttackResult>,
+    /// What they warn of, and what was left out.
+    pub warnings: Vec<String>,
+}
+
+impl Results {
+    /// Those of the run in `root`, whose own report is `own`. Left out are evaluations of other data, and of a checkpoint that has
+    /// been written again since.
+    ///
+    /// # Errors
+    /// Where a file can't be read.
+    pub fn read(root: &Path, own: &Report) -> Result<Results> {
+        let mut results = Results { attacks: own.attacks.clone(), warnings: own.warnings.clone() };
+        let entries = std::fs::read_dir(root).map_err(Error::io(root, "cannot read the run's folder"))?;
+        let mut paths: Vec<PathBuf> = entries.flatten().map(|e| e.path()).collect();
+        // That of the last checkpoint first.
+        paths.sort_by_key(|p| (p.file_name().is_none_or(|n| n != "last.report.json"), p.clone()));
+        for path in &paths {
+            let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+            let Some(stem) = name.strip_suffix(SUFFIX) else { continue };
+            let evaluation = Report::read(path)?;
+            let checkpoint = root.join(format!("{stem}.safetensors"));
+            let now = checkpoint.exists().then(|| file_hash(&checkpoint, &|_| {}));
+            let now = now.transpose().map_err(Error::io(&checkpoint, "cannot read the checkpoint"))?;
+            if evaluation.data.hash != own.data.hash || evaluation.class_names.len() != own.class_names.len() {
+                results.warnings.push(format!("{name} is left out: it is of other data ({})", evaluation.data.name));
+            } else if now.is_none() || evaluation.checkpoint_hash != now {
+                results.warnings.push(format!("{name} is left out: it is not of the {stem}.safetensors that is here"));
+            } else {
+                results.add(stem, evaluation, own);
+            }
+        }
+        Ok(results)
+    }
+
+    fn add(&mut self, stem: &str, evaluation: Report, own: &Report) {
+        let differs = differences(stem, &evaluation, own);
+        let of = if differs.is_empty() { String::new() } else { format!(" ({})", differs.join(", ")) };
+        for mut attack in evaluation.attacks {
+            attack.name += &of;
+            // Of the same budget it is what the run has found itself.
+            if self.attacks.iter().all(|a| a.name != attack.name) {
+                self.attacks.push(attack);
+            }
+        }
+        self.warnings.extend(evaluation.warnings.into_iter().map(|w| format!("{w}{of}")));
+    }
+}
+
+/// How an evaluation differs from what a run does at its end: the last checkpoint, all images, L-inf and eps as in training, from
+/// one random start, with the run's seed.
+fn differences(stem: &str, evaluation: &Report, own: &Report) -> Vec<String> {
+    let (theirs, ours) = (&evaluation.contract, &own.contract);
+    let mut differs = Vec::new();
+    if stem != "last" {
+        differs.push(stem.to_owned());
+    }
+    if theirs["norm"] != "linf" {
+        differs.push(theirs["norm"].as_str().unwrap_or("unknown norm").to_owned());
+    }
+    if theirs["eps"] != ours["eps"] {
+        // f32 numbers in f64 have digits that nobody wrote.
+        differs.push(format!("eps {}", theirs["eps"].as_f64().unwrap_or(f64::NAN) as f32));
+    }
+    if theirs["random_start"] == false {
+        differs.push("no random start".to_owned());
+    }
+    if let Some(restarts @ 2..) = theirs["restarts"].as_u64() {
+        differs.push(format!("{restarts} restarts"));
+    }
+    if evaluation.seed != own.seed {
+        differs.push(format!("seed {}", evaluation.seed));
+    }
+    let examples = |r: &Report| r.attacks.first().map(|a| a.fairness.per_class.iter().flatten().map(|c| c.total).sum());
+    let (few, all): (Option<u64>, _) = (examples(evaluation), examples(own));
+    if let Some(few) = few.filter(|_| few != all) {
+        differs.push(format!("{few} images"));
+    }
+    differs
+}
