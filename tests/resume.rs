@@ -165,6 +165,18 @@ fn what_can_not_be_resumed() {
     damaged("run/config.toml", None, "no run here (no config.toml)");
     damaged("run/config.toml", Some(b"epochs = \"x\"\n"), "config.toml: line 1: ");
     damaged("data.safetensors", None, "cannot read the data set");
+    let config = f.text("run/config.toml");
+    for (option, value) in [("eps", "0.2"), ("alpha", "0.001"), ("steps", "4"), ("seed", "9"), ("method", "\"pgd-at\"")]
+    {
+        let line = config.lines().find(|l| l.starts_with(&format!("{option} = "))).unwrap();
+        let changed = config.replace(line, &format!("{option} = {value}"));
+        let (old, new) = (line.split(" = ").nth(1).unwrap().replace('"', ""), value.replace('"', ""));
+        // Numbers are kept in single precision.
+        let old = old.parse::<f32>().map_or(old, |v| v.to_string());
+        let expected =
+            format!("run/last.safetensors: was trained with {option} {old}, the run's config.toml says {new}");
+        damaged("run/config.toml", Some(changed.as_bytes()), &expected);
+    }
 
     let other = dataset(61, 30, [1, 8, 8]);
     let good = f.read("data.safetensors");

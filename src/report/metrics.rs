@@ -3,7 +3,6 @@
 use crate::fsio::write_atomic;
 use crate::{Error, Result};
 use serde::{Deserialize, Deserializer, Serialize};
-use std::io::Write;
 use std::path::Path;
 
 /// One epoch of a run: a line of `metrics.jsonl`. Accuracies are fractions in [0, 1].
@@ -199,19 +198,6 @@ pub fn sum_over_classes(per_class: &[Vec<u64>]) -> Vec<u64> {
 /// A CSV field: quoted only where it has to be.
 pub(super) fn quote(s: &str) -> String {
     if s.contains(['"', ',', '\n', '\r']) { format!("\"{}\"", s.replace('"', "\"\"")) } else { s.to_owned() }
-}
-
-/// Adds one line to the JSON-lines file at `path`, which is created if it is not there.
-///
-/// For a log that only grows. A run that can be killed or resumed rewrites the file with [`write_all`].
-pub fn append(path: &Path, epoch: &Epoch) -> Result<()> {
-    let io = || -> std::io::Result<()> {
-        let mut line = serde_json::to_vec(epoch)?;
-        line.push(b'\n');
-        // One write of a whole line, in append mode.
-        std::fs::OpenOptions::new().create(true).append(true).open(path)?.write_all(&line)
-    };
-    io().map_err(Error::io(path, "cannot add a line of metrics"))
 }
 
 /// Rewrites the JSON-lines file at `path` as a whole, so that a killed run never leaves half a line.

@@ -21,6 +21,20 @@ impl<B: Backend> Trainer<'_, B> {
             let what = format!("was trained on other data ({}); resume with the same", meta.dataset);
             return Err(Error::format(&path, what));
         }
+        let (trained, told) = (&meta.contract, self.contract());
+        let differs = [
+            ("method", trained.method.clone(), told.method),
+            ("eps", trained.eps.to_string(), told.eps.to_string()),
+            ("alpha", trained.alpha.to_string(), told.alpha.to_string()),
+            ("steps", trained.steps.to_string(), told.steps.to_string()),
+            ("seed", meta.seed.to_string(), self.config.seed.to_string()),
+        ];
+        if let Some((name, trained, told)) = differs.into_iter().find(|(_, trained, told)| trained != told) {
+            let what = format!(
+                "was trained with {name} {trained}, the run's config.toml says {told}; change that back, or start a new run with --init"
+            );
+            return Err(Error::format(&path, what));
+        }
         let Some(state) = meta.state else {
             return Err(Error::format(&path, "names no state file, so it can't be resumed; use it with --init"));
         };
@@ -54,17 +68,22 @@ impl<B: Backend> Trainer<'_, B> {
         Ok(true)
     }
 
+    /// What it trains for.
+    fn contract(&self) -> Contract {
+        let attack = &self.config.settings.attack;
+        let method = self.config.method.name().to_owned();
+        Contract { method, eps: attack.eps, alpha: attack.alpha, steps: attack.steps }
+    }
+
     pub(super) fn write_checkpoint(&self, path: &Path, weights: &Weights, state: Option<String>) -> Result<()> {
         let (arch, c) = (&self.config.arch, self.config);
-        let attack = &c.settings.attack;
-        let method = c.method.name().to_owned();
         let meta = Meta {
             created_by: report::created_by(),
             height: arch.image.h,
             width: arch.image.w,
             normalisation: arch.normalisation.as_ref().map(|n| (n.mean.clone(), n.std.clone())),
             class_names: self.data.class_names.clone(),
-            contract: Contract { method, eps: attack.eps, alpha: attack.alpha, steps: attack.steps },
+            contract: self.contract(),
             dataset: c.dataset.clone(),
             data_hash: self.data.hash.clone(),
             seed: c.seed,
