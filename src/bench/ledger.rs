@@ -1,7 +1,7 @@
 //! Where the time of a mini-batch goes: step by step of the attack, and by kind of work.
 
 use crate::backend::Trace;
-use crate::engine::Counts;
+use crate::ops::account::Counts;
 use crate::program::{Op, Program, Range};
 use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{CellAlignment, Table};

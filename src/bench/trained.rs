@@ -1,7 +1,7 @@
 //! What runs of several methods measured, put side by side.
 
 use super::{Round, Scale, cost, median};
-use crate::engine::Counts;
+use crate::ops::account::Counts;
 use crate::report::comparison::{MethodRow, SeedResult};
 use crate::report::{AttackResult, Epoch, rho};
 

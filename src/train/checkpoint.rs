@@ -6,12 +6,12 @@
 //! checkpoint and the state that belongs to it.
 
 use crate::data::Size;
-use crate::engine::Counts;
 use crate::fsio::{parse_safetensors, write_safetensors};
 use crate::net::state::{
     StateDict, Weights, from_pytorch, infer_arch, put_normalisation, read_dict, take_normalisation, to_pytorch,
 };
 use crate::net::{Arch, Arena, Net};
+use crate::ops::account::Counts;
 use crate::ops::stem::Normalisation;
 use crate::{Error, Result};
 use safetensors::Dtype;

@@ -5,10 +5,11 @@ use ham_engine::attack::Scene;
 use ham_engine::backend::Backend;
 use ham_engine::cpu::CpuBackend;
 use ham_engine::cpu::simd::Level;
-use ham_engine::engine::{Counts, Engine, Images, TrainSpec};
+use ham_engine::engine::{Engine, Images, TrainSpec};
 use ham_engine::method::Weights as Weighting;
 use ham_engine::net::Arch;
 use ham_engine::net::state::Weights;
+use ham_engine::ops::account::Counts;
 use ham_engine::program::Shape;
 use std::path::Path;
 

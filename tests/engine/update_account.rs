@@ -3,7 +3,7 @@
 use crate::common::*;
 use ham_engine::backend::Backend;
 use ham_engine::cpu::simd::Level;
-use ham_engine::engine::Counts;
+use ham_engine::ops::account::Counts;
 use ham_engine::ops::account::{Account, BINS, NetPass, Part, Tally, counter};
 use ham_engine::ops::update::{Arenas, CleanPass, Ema, Update};
 use ham_engine::program::{Buf, Op};

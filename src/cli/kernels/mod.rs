@@ -8,7 +8,7 @@ use crate::gpu::Precision;
 use crate::gpu::kernels::MODULES;
 use crate::gpu::profile::{Profile, Profiled, Subject, profile};
 use crate::gpu::ptxas::{ARCHITECTURES, Assembled, assemble};
-use crate::method::{Plan, TrainLoss, Weights, drop_easy};
+use crate::method::{self, Settings, Weights};
 use crate::net::Arch;
 use crate::ops::head::Loss;
 use crate::ops::start::Noise;
@@ -306,18 +306,21 @@ impl SubjectArgs {
         let (eps, alpha, steps) = (8.0 / 255.0, 2.0 / 255.0, self.steps);
         let start = Some(Noise::Uniform(eps));
         let attack = Pgd { eps, alpha, steps, start, loss: Loss::CrossEntropy }.validate()?;
-        let subject = |k_drop: Vec<usize>| Subject {
+        let settings = Settings {
+            attack,
+            k_drop: vec![self.k_drop],
+            keep_easy: 0.0,
+            weights: Weights::Uniform,
+            begin_epoch: 1,
+            epochs: 1,
+            refill: false,
+            beta: None,
+        };
+        let subject = |method: method::Method| Subject {
             arch: arch.clone(),
             batch: self.batch,
             spec: TrainSpec {
-                plan: Plan {
-                    name: if k_drop.is_empty() { "PGD-AT" } else { "HAM" },
-                    attack: Some(attack),
-                    checks: drop_easy(&k_drop, 0.0),
-                    refill: false,
-                    weight: Weights::Uniform.formula(steps),
-                    loss: TrainLoss::CrossEntropy,
-                },
+                plan: method.plan(&settings, 1),
                 momentum: 0.9,
                 weight_decay: 2e-4,
                 ema: None,
@@ -331,14 +334,14 @@ impl SubjectArgs {
         };
         let bar = ProgressBar::new(0);
         bar.set_style(ProgressStyle::with_template("{msg} {bar:40} {pos}/{len} launches").expect("a valid template"));
-        let run = |name: &'static str, k_drop| {
-            bar.set_message(name);
-            profile(&subject(k_drop), |done, total| {
+        let run = |method: method::Method| {
+            bar.set_message(method.name());
+            profile(&subject(method), |done, total| {
                 bar.set_length(total as u64);
                 bar.set_position(done as u64);
             })
         };
-        let both = [run("PGD-AT", vec![])?, run("HAM", vec![self.k_drop])?];
+        let both = [run(method::Method::PgdAt)?, run(method::Method::Ham)?];
         bar.finish_and_clear();
         Ok(both)
     }

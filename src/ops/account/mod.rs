@@ -1,7 +1,10 @@
 //! Statistics of an epoch, accumulated in backend memory and read once.
 
+mod counts;
 mod cpu;
 pub(crate) mod gpu;
+
+pub use counts::Counts;
 
 use crate::batch::Batch;
 use crate::ops::load::Resident;
