@@ -24,7 +24,7 @@ impl Square {
     /// Where memory does not suffice.
     pub fn new<B: Backend>(backend: &mut B, scene: &Scene, queries: usize, budget: &Budget) -> Result<Square> {
         let (Scene { image, batch, data, .. }, Budget { norm, eps, restarts, seed, .. }) = (*scene, *budget);
-        let schedule = Schedule::new(image, norm, queries);
+        let schedule = Schedule::new(image, norm);
         let state = SquareState {
             best: backend.alloc(DType::F32, batch.capacity * image.len())?,
             margin: backend.alloc(DType::F32, batch.capacity)?,

@@ -18,43 +18,19 @@ const LABEL: usize = 1;
 
 #[test]
 fn sides_follow_the_schedule() {
-    // Queries, height, width, norm, then the first query and the side of each size, as the authors' code has them.
-    type Case = (usize, usize, usize, Norm, [(u32, u32); 10]);
-    let cases: [Case; 4] = [
-        (
-            5000,
-            28,
-            28,
-            Norm::Linf,
-            [(0, 25), (6, 18), (26, 13), (101, 9), (251, 6), (501, 4), (1001, 3), (2001, 2), (3001, 2), (4001, 1)],
-        ),
-        (
-            5000,
-            28,
-            28,
-            Norm::L2,
-            [(0, 25), (6, 19), (26, 13), (101, 9), (251, 7), (501, 5), (1001, 3), (2001, 3), (3001, 3), (4001, 3)],
-        ),
-        (
-            5000,
-            32,
-            20,
-            Norm::Linf,
-            [(0, 20), (6, 16), (26, 11), (101, 8), (251, 6), (501, 4), (1001, 3), (2001, 2), (3001, 1), (4001, 1)],
-        ),
-        (
-            200,
-            32,
-            20,
-            Norm::L2,
-            [(0, 20), (1, 17), (2, 11), (5, 9), (11, 7), (21, 5), (41, 3), (81, 3), (121, 3), (161, 3)],
-        ),
+    // Height, width, norm, and the side of each size, as the authors' code has them.
+    let from = [0, 11, 51, 201, 501, 1001, 2001, 4001, 6001, 8001];
+    let cases = [
+        (28, 28, Norm::Linf, [25, 18, 13, 9, 6, 4, 3, 2, 2, 1]),
+        (28, 28, Norm::L2, [25, 19, 13, 9, 7, 5, 3, 3, 3, 3]),
+        (32, 20, Norm::Linf, [20, 16, 11, 8, 6, 4, 3, 2, 1, 1]),
+        (32, 20, Norm::L2, [20, 17, 11, 9, 7, 5, 3, 3, 3, 3]),
     ];
-    for (queries, h, w, norm, want) in cases {
-        let schedule = Schedule::new(Shape { c: 3, h, w }, norm, queries);
-        for query in 0..queries as u32 {
-            let side = want.iter().rfind(|(from, _)| *from <= query).unwrap().1;
-            assert_eq!(schedule.level(query).side, side, "{queries} queries, {h}x{w}, {norm:?}, query {query}");
+    for (h, w, norm, sides) in cases {
+        let schedule = Schedule::new(Shape { c: 3, h, w }, norm);
+        for query in 0..10_000 {
+            let level = from.iter().rposition(|from| *from <= query).unwrap();
+            assert_eq!(schedule.level(query).side, sides[level], "{h}x{w}, {norm:?}, query {query}");
         }
     }
 }
@@ -78,7 +54,7 @@ fn pyramids_are_those_of_the_authors() {
     ];
     let check = |want: &[f64]| {
         let side = want.len().isqrt();
-        let schedule = Schedule::new(Shape { c: 1, h: 5 * side + 1, w: 5 * side }, Norm::L2, 100);
+        let schedule = Schedule::new(Shape { c: 1, h: 5 * side + 1, w: 5 * side }, Norm::L2);
         let (at, corner) = (schedule.start.table as usize, schedule.corner);
         assert_eq!((schedule.start.side as usize, corner), (side, 0));
         close(&format!("side {side}"), &schedule.tables[at..at + side * side], want, 6e-5);
@@ -96,7 +72,7 @@ struct Trial {
 }
 
 impl Trial {
-    fn new(image: Shape, norm: Norm, queries: usize) -> Trial {
+    fn new(image: Shape, norm: Norm) -> Trial {
         let mut b = Bench::new(Level::detect(), 2, image, 3, 1, (DType::F32, 1));
         b.live(&[1], 2);
         let x: Vec<f32> = Rng(9).f32s(image.len(), -0.2, 1.2).iter().map(|v| v.clamp(0.0, 1.0)).collect();
@@ -104,7 +80,7 @@ impl Trial {
         b.backend.write(b.batch.sample, 1, &[SAMPLE]).unwrap();
         b.backend.write(b.batch.label, 1, &[LABEL as u32]).unwrap();
         b.backend.write(b.data.control, control::EPOCH, &[RUN]).unwrap();
-        let schedule = Schedule::new(image, norm, queries);
+        let schedule = Schedule::new(image, norm);
         let state = SquareState {
             best: b.buffer(&vec![0.0; 2 * image.len()]),
             margin: b.buffer(&[0.0; 2]),
@@ -143,7 +119,7 @@ const BEST: [f32; 3] = [0.5, 0.25, 0.75];
 fn a_query_changes_a_square_of_the_best_image() {
     let image = Shape { c: 3, h: 9, w: 12 };
     let (plane, len) = (image.h * image.w, image.len());
-    let mut t = Trial::new(image, Norm::Linf, 60);
+    let mut t = Trial::new(image, Norm::Linf);
     let x = t.x.clone();
     let moved = |i: usize, sign: f32| (x[i] + sign * EPS).clamp(0.0, 1.0);
     let start = t.ask(None, [9.0; 3]);
@@ -159,19 +135,21 @@ fn a_query_changes_a_square_of_the_best_image() {
     }
     assert_eq!(signs.len(), 2);
     let (mut best, mut corners, mut changed) = (start.clone(), std::collections::HashSet::new(), 0);
-    for query in 0..60u32 {
+    for i in 0..60u32 {
+        // Of all sizes.
+        let query = 20 * i;
         // The first candidate is kept whatever its margin; then every fourth is better.
-        let logits = match query {
+        let logits = match i {
             0 => WORSE,
-            q if q % 4 == 1 => {
-                let sinking = q as f32 / 100.0;
+            i if i % 4 == 1 => {
+                let sinking = i as f32 / 100.0;
                 [0.5, 1.5 - sinking, 0.75]
             }
             _ => [0.0, 3.0, -1.0],
         };
         let asked_before = t.bench.f32s(t.bench.batch.x_adv)[..len].to_vec();
         let asked = t.ask(Some(query), logits);
-        if query == 0 || query % 4 == 1 {
+        if i == 0 || i % 4 == 1 {
             best = asked_before;
             let (_, margin) = t.best();
             let other = logits[0].max(logits[2]);
@@ -230,7 +208,7 @@ fn norm(d: impl IntoIterator<Item = f64>) -> f64 {
 fn l2_moves_the_mass_of_two_squares_into_one() {
     let image = Shape { c: 2, h: 11, w: 13 };
     let (plane, len, w) = (image.h * image.w, image.len(), image.w);
-    let mut t = Trial::new(image, Norm::L2, 60);
+    let mut t = Trial::new(image, Norm::L2);
     let schedule = t.square.schedule.clone();
     let x: Vec<f64> = t.x.iter().map(|v| *v as f64).collect();
     let eta = |table: u32, side: usize, across: bool, y: usize, x: usize| {
