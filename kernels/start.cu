@@ -3,7 +3,8 @@
 //   uniform  x_adv = clamp(x + scale*(2u - 1), 0, 1),  u uniform in [0, 1)
 //   normal   x_adv = x + scale*n,  n = sqrt(-2 log(1 - u))*cos(2 pi v) and the same with sin, of two numbers u, v each
 //   neither  x_adv = x
-//   surface  x_adv = clamp(x + scale*t/(|t| + 1e-12), 0, 1),  t = 2u - 1 and |t| its largest magnitude, or t = n and |t| its length
+//   surface  x_adv = clamp(x + scale*t/(|t| + 1e-12), 0, 1),  t = 2u - 1 and |t| its largest magnitude, or t = n and |t| its length;
+//            x_adv = x in every clean-th epoch, from 0 on (clean 0: in none)
 //
 // x_adv     f32 [capacity, len] out
 // x         f32 [capacity, len] in
@@ -25,6 +26,8 @@ struct StartDims {
     float scale;
     Philox seed;
     u32 stream;
+    // start_surface only.
+    u32 clean;
 };
 
 constexpr u32 THREADS = 256, WARPS = THREADS / 32;
@@ -83,6 +86,10 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     if (slot >= live[0]) return;
     u32 epoch = control[2], id = sample[position[slot]];
     x += (size_t)slot * d.len, x_adv += (size_t)slot * d.len;
+    if (d.clean && epoch % d.clean == 0) {
+        for (u32 i = thread; i < d.len; i += THREADS) x_adv[i] = x[i];
+        return;
+    }
     bool squares = d.noise == 2;
     float far[1] = {}, t[4];
     for (u32 quad = thread; quad < quads; quad += THREADS) {

@@ -59,7 +59,7 @@ impl Apgd {
         let Budget { norm, eps, random_start, restarts, seed } = *budget;
         let schedule = backend.alloc(DType::U32, iterations)?;
         backend.write(schedule, 0, &apgd::schedule(iterations))?;
-        let (noise, rng) = (Noise::Surface(norm, eps), Philox::new(seed));
+        let (noise, rng) = (Noise::Surface { norm, length: eps, clean: 0 }, Philox::new(seed));
         Ok(Apgd {
             loss,
             norm,

@@ -22,22 +22,21 @@ pub struct Fab {
     iterations: usize,
     restarts: usize,
     classes: usize,
-    /// None, but with several restarts, which would all be the same.
-    start: Option<Draw>,
+    start: Draw,
     gradient: Buf,
 }
 
 impl Fab {
-    /// The attack of so many iterations, and its memory. It starts at the image or, where there are several restarts, at random
-    /// on the surface of half the ball.
+    /// The attack of so many iterations, and its memory. The first run towards a class starts at the image, the others at random on
+    /// the surface of half the ball.
     ///
     /// # Errors
     /// Where memory does not suffice.
     pub fn new<B: Backend>(backend: &mut B, scene: &Scene, iterations: usize, budget: &Budget) -> Result<Fab> {
         let Budget { norm, eps, random_start, restarts, seed } = *budget;
         let restarts = if random_start { restarts } else { 1 };
-        let (noise, rng) = (Noise::Surface(norm, eps / 2.0), Philox::new(seed));
-        let start = (restarts > 1).then_some(Draw { noise, rng, stream: Stream::Eval });
+        let noise = Noise::Surface { norm, length: eps / 2.0, clean: restarts as u32 };
+        let start = Draw { noise, rng: Philox::new(seed), stream: Stream::Eval };
         let gradient = backend.alloc(DType::F32, scene.batch.capacity * scene.image.len())?;
         Ok(Fab { norm, eps, iterations, restarts, classes: scene.batch.classes, start, gradient })
     }
@@ -55,7 +54,7 @@ impl Attack for Fab {
     fn begin(&self, p: &mut Program, stage: &Stage) {
         let Scene { image, batch, data, .. } = *stage.scene;
         p.push(Op::Aim(Aim { batch, data, restarts: self.restarts as u32 }));
-        p.push(Op::Start(Start { image, batch, data, noise: self.start }));
+        p.push(Op::Start(Start { image, batch, data, noise: Some(self.start) }));
     }
 
     fn iterate(&self, p: &mut Program, stage: &Stage, _: Iteration) {

@@ -81,8 +81,18 @@ fn starts_on_the_surface_equal_the_cpu() {
                     lab.write(batch.x_adv, 0, &vec![7.0f32; CAPACITY * image.len()]);
                     lab.write(batch.sample, 0, &[70_000u32, 3, 5, 0, u32::MAX, 8, 9, 10, 11]);
                     lab.write(data.control, 0, &[0u32, 0, 9, 0]);
-                    let draw = Draw { noise: Noise::Surface(norm, eps), rng: Philox::new(7), stream: Stream::Eval };
-                    lab.run([Op::Start(Start { image, batch, data, noise: Some(draw) })]);
+                    let start = |clean| {
+                        let noise = Noise::Surface { norm, length: eps, clean };
+                        let draw = Draw { noise, rng: Philox::new(7), stream: Stream::Eval };
+                        Op::Start(Start { image, batch, data, noise: Some(draw) })
+                    };
+                    // The tenth run: of every three a first one, of every four the second.
+                    lab.run([start(3)]);
+                    for adv in lab.read::<f32>(batch.x_adv) {
+                        let n = live * image.len();
+                        assert_eq!(bits(&adv[..n]), bits(&x[..n]), "{image:?}, {norm:?}");
+                    }
+                    lab.run([start(if live % 2 == 0 { 4 } else { 0 })]);
                     let both = lab.read::<f32>(batch.x_adv);
                     let what = format!("{image:?}, {live} live, {norm:?}");
                     match norm {

@@ -16,9 +16,13 @@ impl CpuOp for Start {
                 continue;
             };
             let sample = cx.read::<u32>(b.sample)[cx.position(b, slot)];
-            if let Noise::Surface(norm, eps) = draw.noise {
+            if let Noise::Surface { norm, length, clean } = draw.noise {
+                if clean > 0 && epoch.is_multiple_of(clean) {
+                    x_adv.copy_from_slice(x);
+                    continue;
+                }
                 let block = |i: usize| draw.rng.block(draw.stream, epoch, sample, i as u32);
-                surface(x, x_adv, norm, eps, block);
+                surface(x, x_adv, norm, length, block);
                 continue;
             }
             for (i, (adv, x)) in x_adv.chunks_mut(4).zip(x.chunks(4)).enumerate() {
@@ -33,7 +37,7 @@ impl CpuOp for Start {
                         let n = [normal_pair(r[0], r[1]), normal_pair(r[2], r[3])];
                         adv.iter_mut().zip(x).zip(n.as_flattened()).for_each(|((adv, x), n)| *adv = x + sigma * n);
                     }
-                    Noise::Surface(..) => unreachable!("taken above"),
+                    Noise::Surface { .. } => unreachable!("taken above"),
                 }
             }
         }

@@ -17,8 +17,15 @@ pub enum Noise {
     Uniform(f32),
     /// Normal with this standard deviation; the sum is not clamped.
     Normal(f32),
-    /// Scaled to this length in this norm; the sum is clamped to [0, 1].
-    Surface(Norm, f32),
+    /// Scaled to a length in a norm; the sum is clamped to [0, 1].
+    Surface {
+        /// The norm.
+        norm: Norm,
+        /// The length.
+        length: f32,
+        /// Every so many epochs, from the first on, start at the image itself: 1 for all, 0 for none.
+        clean: u32,
+    },
 }
 
 /// Where the noise is drawn from.
