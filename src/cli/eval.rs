@@ -91,7 +91,8 @@ pub(super) struct Args {
     /// mean, is shown and written
     #[arg(long, value_name = "REPORT.json")]
     baseline: Option<PathBuf>,
-    /// Where to write the report as JSON [default: CHECKPOINT's name with .report.json]
+    /// Where to write the report as JSON; `report` looks for NAME.report.json in a run's folder [default: CHECKPOINT's name with
+    /// .report.json]
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
     /// Where to write the class of each image under each attack (safetensors): `labels`, and i64 by the attack's name

@@ -22,7 +22,7 @@ const ATTACKED: usize = 256;
 ///
 /// A RUN is a run's folder, or one that holds several, as `bench` makes it.
 /// Runs that differ in the seed alone are shown together, and with each what
-/// `eval` has found of its checkpoints since (NAME.report.json beside them).
+/// `eval` has found of its checkpoints since (*.report.json in its folder).
 /// The page needs no network: style, figures and images are in it.
 ///
 /// Examples:

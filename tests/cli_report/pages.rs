@@ -47,7 +47,7 @@ fn pages_are_readable_everywhere() {
     }
     // What `eval` finds of a run's checkpoints is on its page, unless the checkpoint is another now.
     f.ok("eval --checkpoint runs/ham-0/last.safetensors --attack pgd-20,pgd-40 --restarts 2");
-    f.ok("eval --checkpoint runs/ham-0/best-mean.safetensors --attack square-20 --norm l2 --eps 0.5 --examples 8 --seed 5");
+    f.ok("eval --checkpoint runs/ham-0/best-mean.safetensors --attack square-20 --norm l2 --eps 0.5 --examples 8 --seed 5 --out runs/ham-0/l2.report.json");
     let mut stale = f.json("runs/ham-0/last.report.json");
     stale["warnings"] = serde_json::json!(["the gradient is a lie"]);
     f.write("runs/ham-0/last.report.json", stale.to_string());
@@ -79,7 +79,7 @@ fn pages_are_readable_everywhere() {
         "| pgd-40 (2 restarts) | ",
         "| square-20 (best-mean, l2, eps 0.5, seed 5, 8 images) | ",
         "**Warning:** the gradient is a lie (2 restarts)",
-        "**Warning:** best-worst.report.json is left out: it is not of the best-worst.safetensors that is here",
+        "**Warning:** best-worst.report.json is left out: it is of no checkpoint that is here now",
         "| attack | left, % | units per image |",
     ] {
         assert!(markdown.contains(part), "{part} in {markdown}");

@@ -1,4 +1,4 @@
-//! What `eval` found of a run's checkpoints: the reports beside them.
+//! What `eval` found of a run's checkpoints: reports in its folder, by default beside them.
 
 use crate::fsio::file_hash;
 use crate::report::{AttackResult, Report};
@@ -26,22 +26,31 @@ impl Results {
         let mut results = Results { attacks: own.attacks.clone(), warnings: own.warnings.clone() };
         let entries = std::fs::read_dir(root).map_err(Error::io(root, "cannot read the run's folder"))?;
         let mut paths: Vec<PathBuf> = entries.flatten().map(|e| e.path()).collect();
-        // That of the last checkpoint first.
-        paths.sort_by_key(|p| (p.file_name().is_none_or(|n| n != "last.report.json"), p.clone()));
+        paths.sort();
+        let mut evaluations = Vec::new();
         for path in &paths {
             let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-            let Some(stem) = name.strip_suffix(SUFFIX) else { continue };
+            if !name.ends_with(SUFFIX) {
+                continue;
+            }
             let evaluation = Report::read(path)?;
-            let checkpoint = root.join(format!("{stem}.safetensors"));
-            let now = checkpoint.exists().then(|| file_hash(&checkpoint, &|_| {}));
+            let checkpoint = evaluation.checkpoint.as_deref().and_then(|c| Path::new(c).file_name());
+            let checkpoint = root.join(checkpoint.unwrap_or_default());
+            let now = checkpoint.is_file().then(|| file_hash(&checkpoint, &|_| {}));
             let now = now.transpose().map_err(Error::io(&checkpoint, "cannot read the checkpoint"))?;
             if evaluation.data.hash != own.data.hash || evaluation.class_names.len() != own.class_names.len() {
                 results.warnings.push(format!("{name} is left out: it is of other data ({})", evaluation.data.name));
             } else if now.is_none() || evaluation.checkpoint_hash != now {
-                results.warnings.push(format!("{name} is left out: it is not of the {stem}.safetensors that is here"));
+                results.warnings.push(format!("{name} is left out: it is of no checkpoint that is here now"));
             } else {
-                results.add(stem, evaluation, own);
+                let stem = checkpoint.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
+                evaluations.push((stem, evaluation));
             }
+        }
+        // Those of the last checkpoint first.
+        evaluations.sort_by_key(|(stem, _)| stem != "last");
+        for (stem, evaluation) in evaluations {
+            results.add(&stem, evaluation, own);
         }
         Ok(results)
     }
