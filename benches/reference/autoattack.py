@@ -129,12 +129,12 @@ class Reference:
         return robust, counts
 
 
-def engine(args, name, deterministic):
+def engine(args, name, deterministic, seed):
     """Which images survive an attack of ham-engine, and how many each part of it leaves."""
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "examples.safetensors"
         command = [args.engine, "eval", "--checkpoint", args.checkpoint, "--attack", name, "--norm", args.norm]
-        command += ["--eps", str(args.eps), "--examples", str(args.examples), "--seed", str(args.seed), "--json"]
+        command += ["--eps", str(args.eps), "--examples", str(args.examples), "--seed", str(seed), "--json"]
         command += ["--save-examples", out, "--out", Path(folder) / "report.json", "--device", args.device]
         command += ["--dataset", args.dataset] + ["--no-random-start"] * deterministic
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
@@ -144,23 +144,31 @@ def engine(args, name, deterministic):
 
 
 def compare(args, reference, name, parts, deterministic, x, y):
-    """Prints a line; whether the accuracies agree."""
-    start = time.time()
-    ours, left = engine(args, name, deterministic)
-    middle = time.time()
-    theirs, reference_left = reference.robust(parts, deterministic, x, y)
-    end = time.time()
-    points = [100 * robust.float().mean().item() for robust in (ours, theirs)]
+    """Prints a line, of means over the seeds; whether the accuracies agree."""
+    certain = deterministic or name == "fab-t"
+    seeds, seconds, survivors, differing = 1 if certain else args.seeds, [0, 0], [0, 0], 0
+    left = torch.zeros(2, len(parts))
+    for seed in range(args.seed, args.seed + seeds):
+        start = time.time()
+        ours, counts = engine(args, name, deterministic, seed)
+        middle = time.time()
+        reference.seed = seed
+        theirs, reference_counts = reference.robust(parts, deterministic, x, y)
+        seconds = [seconds[0] + middle - start, seconds[1] + time.time() - middle]
+        survivors = [survivors[0] + ours.sum().item(), survivors[1] + theirs.sum().item()]
+        differing += (ours != theirs).sum().item()
+        left += torch.tensor([counts, reference_counts])
+    points = [100 * count / seeds / args.examples for count in survivors]
     # One image may be more than the limit, of few.
-    limit = max(0.2 if deterministic or name == "fab-t" else 0.5, 100.01 / args.examples)
+    limit = max(0.2 if certain else 0.5, 100.01 / args.examples)
     fine = abs(points[0] - points[1]) <= limit
     print(
         f"{name + (' from the image' if deterministic else ''):<28} {points[0]:8.2f} {points[1]:10.2f} "
-        f"{(ours != theirs).sum():9d} {'' if fine else 'X':>2} {middle - start:8.1f} s {end - middle:8.1f} s",
+        f"{differing / seeds:9.1f} {'' if fine else 'X':>2} {seconds[0]:8.1f} s {seconds[1]:8.1f} s",
         flush=True,
     )
-    for part, *counts in zip(parts, left, reference_left) if len(parts) > 1 else []:
-        ours, theirs = [100 * count / args.examples for count in counts]
+    for part, counts in zip(parts, left.T.tolist()) if len(parts) > 1 else []:
+        ours, theirs = [100 * count / seeds / args.examples for count in counts]
         print(f"{'  after ' + part:<28} {ours:8.2f} {theirs:10.2f}", flush=True)
     return fine
 
@@ -209,6 +217,7 @@ def main():
     p.add_argument("--eps", type=float, help="default: the checkpoint's; 1.5 in L2")
     p.add_argument("--examples", type=int, default=500)
     p.add_argument("--seed", type=int, default=0)
+    p.add_argument("--seeds", type=int, default=1, help="random attacks: means over so many")
     p.add_argument("--dataset", help="default: the checkpoint's; a file otherwise")
     p.add_argument("--engine", default=str(ROOT / "target/release/ham-engine"))
     p.add_argument("--device", default="cpu")
