@@ -146,6 +146,13 @@ pub struct Fairness {
     pub confusion: Option<Vec<Vec<u64>>>,
 }
 
+impl Fairness {
+    /// Examples of all classes.
+    pub fn examples(&self) -> u64 {
+        self.per_class.iter().flatten().map(|c| c.total).sum()
+    }
+}
+
 /// The fairness gain of `run` over `baseline`: relative change of the worst class plus that of the mean.
 ///
 /// `None` where the baseline's worst class or mean is 0.

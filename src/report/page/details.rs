@@ -201,7 +201,7 @@ pub(super) fn classes(run: &Record, class_names: &[String]) -> Text {
 pub(super) fn parts(run: &Record) -> Text {
     let mut rows = Vec::new();
     for AttackResult { name, fairness, parts, .. } in &run.results.attacks {
-        let examples = fairness.per_class.iter().flatten().map(|c| c.total).sum::<u64>().max(1) as f64;
+        let examples = fairness.examples().max(1) as f64;
         for part in parts {
             let name = if parts.len() > 1 { format!("{name}: {}", part.name) } else { name.clone() };
             rows.push((

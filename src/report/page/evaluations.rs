@@ -93,8 +93,8 @@ fn differences(stem: &str, evaluation: &Report, own: &Report) -> Vec<String> {
     if evaluation.seed != own.seed {
         differs.push(format!("seed {}", evaluation.seed));
     }
-    let examples = |r: &Report| r.attacks.first().map(|a| a.fairness.per_class.iter().flatten().map(|c| c.total).sum());
-    let (few, all): (Option<u64>, _) = (examples(evaluation), examples(own));
+    let examples = |r: &Report| r.attacks.first().map(|a| a.fairness.examples());
+    let (few, all) = (examples(evaluation), examples(own));
     if let Some(few) = few.filter(|_| few != all) {
         differs.push(format!("{few} images"));
     }
