@@ -2,12 +2,13 @@
 //!
 //! `cargo bench --bench conv [-- words]`. GFLOP/s count the direct sum's operations, so Winograd may pass the peak.
 
+use ham_engine::cpu::layout::MapShape;
 use ham_engine::cpu::peak::peak_gflops;
 use ham_engine::cpu::simd::{Level, Line};
-use ham_engine::ops::conv::Conv;
 use ham_engine::ops::conv::cases::{Case, LAYERS};
 use ham_engine::ops::conv::cpu::{self, Act, Algo, DgradArgs, FpropArgs, Pass};
 use ham_engine::ops::stem::{cpu as stem_cpu, stem};
+use ham_engine::program::Conv;
 use std::time::{Duration, Instant};
 
 /// The shortest time in seconds of one call of `f`, over a quarter of a second.
@@ -35,7 +36,7 @@ fn f32s(lines: &mut [Line]) -> &mut [f32] {
 fn bench(level: Level, case: &Case, report: &mut impl FnMut(&str, &str, f64, &mut dyn FnMut())) {
     let (conv, n) = (case.conv, case.n);
     let flops = 2.0 * (n * conv.macs()) as f64;
-    let (x_map, y_map) = (conv.x_map(), conv.y_map());
+    let (x_map, y_map) = (MapShape::x(&conv), MapShape::y(&conv));
     let (mut x, mut y) = (buffer(n * x_map.example()), buffer(n * y_map.example()));
     let (mut a, mut dx) = (buffer(n * y_map.example()), buffer(n * x_map.example()));
     let (x, y, a, dx) = (f32s(&mut x), f32s(&mut y), f32s(&mut a), f32s(&mut dx));
@@ -100,11 +101,11 @@ fn bench(level: Level, case: &Case, report: &mut impl FnMut(&str, &str, f64, &mu
 }
 
 fn bench_stem(level: Level, stem: Conv, n: usize, report: &mut impl FnMut(&str, &str, f64, &mut dyn FnMut())) {
-    let map = stem.y_map();
+    let map = MapShape::y(&stem);
     let flops = 2.0 * (n * stem.macs()) as f64;
-    let (mut images, mut adv, mut y) =
+    let (mut images, mut gradient, mut y) =
         (buffer(n * stem.input_len()), buffer(n * stem.input_len()), buffer(n * map.example()));
-    let (images, adv, y) = (f32s(&mut images), f32s(&mut adv), f32s(&mut y));
+    let (images, gradient, y) = (f32s(&mut images), f32s(&mut gradient), f32s(&mut y));
     let mut bits = vec![0u16; n * map.bits()];
     let (w, mut dw) = (vec![0.01; stem.filter_len()], vec![0.0; stem.filter_len()]);
     let mut filter = buffer(stem_cpu::filter_len(&stem));
@@ -119,10 +120,9 @@ fn bench_stem(level: Level, stem: Conv, n: usize, report: &mut impl FnMut(&str, 
         // SAFETY: the buffers hold `n` examples.
         unsafe { stem_cpu::fprop(level, args) };
     });
-    let output = stem_cpu::Output::Pgd { x: images.as_ptr(), x_adv: adv.as_mut_ptr(), eps: 0.1, alpha: 0.01 };
-    report("Dgrad+PGD", "Direct*", flops, &mut || {
+    report("Dgrad", "Direct*", flops, &mut || {
         // SAFETY: as above.
-        unsafe { stem_cpu::dgrad(level, &stem, n, y.as_ptr(), filter, output) };
+        unsafe { stem_cpu::dgrad(level, &stem, n, y.as_ptr(), filter, gradient.as_mut_ptr()) };
     });
     report("Wgrad", "Direct*", flops, &mut || {
         // SAFETY: as above.

@@ -6,14 +6,13 @@
 
 use ham_engine::attack::{Pgd, Scene};
 use ham_engine::backend::Backend;
-use ham_engine::cpu::CpuBackend;
-use ham_engine::cpu::record::Recorded;
+use ham_engine::backend::cpu::{Compiled, CpuBackend};
 use ham_engine::engine::{Engine, Images, TrainSpec};
 use ham_engine::method::{Method, Plan, Settings, Weights as Weighting};
 use ham_engine::net::state::Weights;
 use ham_engine::net::{Arch, Net};
+use ham_engine::ops::formula::position;
 use ham_engine::ops::head::Loss;
-use ham_engine::ops::mine::formula::position;
 use ham_engine::ops::start::Noise;
 use ham_engine::program::Shape;
 use ham_engine::train::options::ArchName;
@@ -32,7 +31,7 @@ const TWO_THREADS: f64 = 1.8;
 struct Timed {
     engine: Engine<CpuBackend>,
     scene: Scene,
-    program: Recorded,
+    program: Compiled,
     batch: usize,
     seconds: Vec<f64>,
 }
@@ -50,7 +49,7 @@ impl Timed {
             check.keep = position().less((0.3 * batch as f64).round() as f32);
         }
         let spec = TrainSpec { plan, momentum: 0.9, weight_decay: 2e-4, ema: None, augment: true, seed: 0 };
-        let program = engine.record_train(&scene, &spec).unwrap();
+        let program = engine.compile_train(&scene, &spec).unwrap();
         Timed { engine, scene, program, batch, seconds: vec![] }
     }
 

@@ -19,6 +19,7 @@ pub mod gpu;
 pub mod method;
 pub mod net;
 pub mod ops;
+pub mod perf;
 pub mod program;
 pub mod report;
 pub mod rng;

@@ -5,14 +5,14 @@
 
 use ham_engine::attack::Pgd;
 use ham_engine::backend::Backend;
-use ham_engine::cpu::CpuBackend;
+use ham_engine::backend::cpu::CpuBackend;
 use ham_engine::engine::{Engine, Images, TrainSpec};
 use ham_engine::method::{Plan, TrainLoss, Weights as Weighting, drop_easy};
 use ham_engine::net::state::Weights;
 use ham_engine::net::{Arch, Family};
 use ham_engine::ops::head::Loss;
 use ham_engine::ops::start::Noise;
-use ham_engine::program::Shape;
+use ham_engine::program::{Buffers, Shape};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -71,7 +71,7 @@ fn a_mini_batch_allocates_nothing() {
         seed: 1,
     };
     e.set_learning_rates(&[0.01]).unwrap();
-    let mut train = e.record_train(&scene, &spec).unwrap();
+    let mut train = e.compile_train(&scene, &spec).unwrap();
     let order: Vec<u32> = (0..n as u32).collect();
     for replay in 0..4 {
         e.begin(&scene, 1, &order).unwrap();

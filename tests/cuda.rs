@@ -9,16 +9,16 @@ mod common_cli;
 use common_cli::{BIN, TINY, dataset, failed, succeeded, tensors};
 use ham_engine::Result;
 use ham_engine::backend::Backend;
-use ham_engine::batch::Batch;
+use ham_engine::backend::gpu::{Compiled, GpuBackend};
+use ham_engine::batch::{Batch, Resident, control};
+use ham_engine::gpu::Precision;
 use ham_engine::gpu::cuda::CudaDriver;
 use ham_engine::gpu::devices::ENTRY_POINTS;
 use ham_engine::gpu::driver::{Command as Step, Driver, Launch};
-use ham_engine::gpu::record::Recorded;
 use ham_engine::gpu::sim::{SimDriver, SimOptions};
-use ham_engine::gpu::{GpuBackend, Precision};
-use ham_engine::ops::load::{Resident, control};
+use ham_engine::ops::Program;
 use ham_engine::ops::start::{Draw, Noise, Start};
-use ham_engine::program::{Buf, DType, Op, Phase, Program, Shape};
+use ham_engine::program::{Buf, Buffers, DType, Phase, Shape};
 use ham_engine::report::{AttackResult, Report};
 use ham_engine::rng::{Philox, Stream};
 use std::path::{Path, PathBuf};
@@ -112,20 +112,20 @@ fn child() {
 
 /// The kernel `start` over a batch, as often as wanted, each time for another epoch: the bits after each.
 fn starts<D: Driver>(driver: D, times: u32) -> Result<Vec<Vec<u32>>> {
-    let (mut b, control, mut recorded, x_adv) = recorded(driver)?;
+    let (mut b, control, mut compiled, x_adv) = compiled(driver)?;
     (0..times)
         .map(|epoch| {
             b.write(control, 0, &[0u32, 0, epoch])?;
-            b.replay(&mut recorded)?;
+            b.replay(&mut compiled)?;
             b.read_all::<u32>(x_adv)
         })
         .collect()
 }
 
-/// A backend, where the epoch is, the recorded kernel, and its output as bits.
-type Recorder<D> = (GpuBackend<D>, Buf, Recorded<D>, Buf);
+/// A backend, where the epoch is, the compiled kernel, and its output as bits.
+type Recorded<D> = (GpuBackend<D>, Buf, Compiled<D>, Buf);
 
-fn recorded<D: Driver>(driver: D) -> Result<Recorder<D>> {
+fn compiled<D: Driver>(driver: D) -> Result<Recorded<D>> {
     let mut b = GpuBackend::new(driver, Precision::Fp32)?;
     let mut batch = Batch::alloc(&mut b, CAPACITY, IMAGE, 2, 1)?;
     let data = Resident {
@@ -141,10 +141,10 @@ fn recorded<D: Driver>(driver: D) -> Result<Recorder<D>> {
     b.write(batch.x, 0, &x)?;
     let noise = Some(Draw { noise: Noise::Uniform(0.1), rng: Philox::new(7), stream: Stream::Attack });
     let mut program = Program::new(CAPACITY, batch.live);
-    program.push(Op::Start(Start { image: IMAGE, batch, data, noise }));
-    let recorded = b.record(program)?;
+    program.push(Start { image: IMAGE, batch, data, noise });
+    let compiled = b.compile(program)?;
     batch.x_adv.dtype = DType::U32;
-    Ok((b, data.control, recorded, batch.x_adv))
+    Ok((b, data.control, compiled, batch.x_adv))
 }
 
 fn equal() -> Result<()> {
@@ -161,10 +161,10 @@ fn equal() -> Result<()> {
 /// Two drivers on one GPU; ranges, a traced replay between two others, and the profiler told of it.
 fn profiled() -> Result<()> {
     let other = CudaDriver::open(0)?;
-    let (mut b, control, mut recorded, x_adv) = recorded(CudaDriver::open(0)?)?;
+    let (mut b, control, mut compiled, x_adv) = compiled(CudaDriver::open(0)?)?;
     assert_eq!(b.take_time(Phase::Attack)?.as_nanos(), 0);
     let mut commands = vec![Step::Push("mini-batch".into()), Step::Push("at\0tack".into())];
-    commands.extend(recorded.commands.iter().cloned());
+    commands.extend(compiled.commands.iter().cloned());
     commands.extend([Step::Pop, Step::Pop]);
     let mut graph = b.driver.prepare(commands)?;
     let mut results = Vec::new();
@@ -177,7 +177,7 @@ fn profiled() -> Result<()> {
     }
     b.driver.profile(false)?;
     drop(other);
-    b.replay(&mut recorded)?;
+    b.replay(&mut compiled)?;
     results.push(b.read_all::<u32>(x_adv)?);
     assert!(results[0].iter().any(|v| *v != 0));
     assert!(results.iter().all(|r| *r == results[0]));
@@ -208,8 +208,8 @@ fn with_launch(steps: &mut [Step], change: impl Fn(&mut Launch)) {
 
 /// Runs the commands of `start` with something changed.
 fn changed(change: impl Fn(&mut Vec<Step>)) -> Result<()> {
-    let (mut b, _, recorded, x_adv) = recorded(CudaDriver::open(0)?)?;
-    let mut commands = recorded.commands.clone();
+    let (mut b, _, compiled, x_adv) = compiled(CudaDriver::open(0)?)?;
+    let mut commands = compiled.commands.clone();
     change(&mut commands);
     let mut graph = b.driver.prepare(commands)?;
     b.driver.replay(&mut graph, false)?;

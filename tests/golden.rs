@@ -3,20 +3,22 @@
 //! Tolerances: logits 1e-4; kept and kappa equal; 99.5 % of the pixels of x_adv within 1e-6; updates 1e-3 of the largest in
 //! their tensor.
 
-use ham_engine::attack::{Fate, Norm, Pgd};
+use ham_engine::attack::{Fate, Pgd};
 use ham_engine::backend::Backend;
-use ham_engine::cpu::CpuBackend;
+use ham_engine::backend::cpu::CpuBackend;
+use ham_engine::backend::gpu::GpuBackend;
 use ham_engine::cpu::simd::Level;
 use ham_engine::engine::{Engine, Images, TrainSpec};
 use ham_engine::eval::{Budget, Examined, Threat};
+use ham_engine::gpu::Precision;
 use ham_engine::gpu::sim::{SimDriver, SimOptions};
-use ham_engine::gpu::{GpuBackend, Precision};
 use ham_engine::method::{Method, Plan, Settings, TrainLoss, Weights as Weighting, drop_easy};
 use ham_engine::net::state::{StateDict, Weights, infer_arch, read_dict};
+use ham_engine::ops::ball::Norm;
 use ham_engine::ops::head::Loss;
 use ham_engine::ops::start::Noise;
 use ham_engine::ops::stem::Normalisation;
-use ham_engine::program::DType;
+use ham_engine::program::{Buffers, DType};
 use safetensors::SafeTensors;
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
@@ -119,7 +121,7 @@ fn logits_and_input_gradient<B: Backend>(case: &Case, e: &mut Engine<B>, what: &
     let expect = SafeTensors::deserialize(&case.expect).unwrap();
     let scene = e.scene(Images::F32(&case.images), &case.labels, case.spec.batch, 0).unwrap();
     let gradient = e.backend.alloc(DType::F32, case.images.len()).unwrap();
-    let mut clean = e.record_clean(&scene, Some(gradient)).unwrap();
+    let mut clean = e.compile_clean(&scene, Some(gradient)).unwrap();
     e.begin(&scene, 0, &(0..case.labels.len() as u32).collect::<Vec<_>>()).unwrap();
     e.backend.replay(&mut clean).unwrap();
     let logits: Vec<f32> = e.backend.read_all(scene.batch.logits).unwrap();
@@ -155,7 +157,7 @@ fn attack_and_step<B: Backend>(
     let order: Vec<u32> = (0..n as u32).collect();
     let checks = drop_easy(&k_drop, 0.0);
 
-    let mut attack = e.record_attack(&scene, &case.pgd(), &checks, 1).unwrap();
+    let mut attack = e.compile_attack(&scene, &case.pgd(), &checks, 1).unwrap();
     e.begin(&scene, 1, &order).unwrap();
     e.backend.replay(&mut attack).unwrap();
     let live = e.backend.read_all::<u32>(scene.batch.live).unwrap()[0] as usize;
@@ -188,7 +190,7 @@ fn attack_and_step<B: Backend>(
         seed: 1,
     };
     e.set_learning_rates(&[case.spec.lr]).unwrap();
-    let mut train = e.record_train(&scene, &spec).unwrap();
+    let mut train = e.compile_train(&scene, &spec).unwrap();
     e.begin(&scene, 1, &order).unwrap();
     e.backend.replay(&mut train).unwrap();
     let counts = e.counts(&scene).unwrap();
@@ -309,7 +311,7 @@ fn method_step<B: Backend>(
     let Spec { momentum, weight_decay, lr, .. } = case.spec;
     let train = TrainSpec { plan, momentum, weight_decay, ema: None, augment: false, seed: spec.seed };
     e.set_learning_rates(&[lr]).unwrap();
-    let mut train = e.record_train(&scene, &train).unwrap();
+    let mut train = e.compile_train(&scene, &train).unwrap();
     e.begin(&scene, spec.epoch, &(0..n as u32).collect::<Vec<_>>()).unwrap();
     e.backend.replay(&mut train).unwrap();
     let b = scene.batch;

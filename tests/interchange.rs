@@ -4,12 +4,12 @@ mod common_cli;
 
 use common_cli::{Folder, dataset, python};
 use ham_engine::backend::Backend;
-use ham_engine::cpu::CpuBackend;
+use ham_engine::backend::cpu::CpuBackend;
 use ham_engine::engine::{Engine, Images};
 use ham_engine::net::state::Weights;
 use ham_engine::net::{Arch, Family, Net};
 use ham_engine::ops::stem::Normalisation;
-use ham_engine::program::Shape;
+use ham_engine::program::{Buffers, Shape};
 use ham_engine::train::checkpoint::{Checkpoint, write_weights};
 use safetensors::tensor::{Dtype, TensorView, serialize};
 use std::path::Path;
@@ -48,7 +48,7 @@ fn logits(arch: &Arch, weights: &Weights, images: &[f32]) -> Vec<f32> {
     let mut engine = Engine::new(CpuBackend::new(2).unwrap(), arch.clone(), true).unwrap();
     engine.set_weights(weights).unwrap();
     let scene = engine.scene(Images::F32(images), &vec![0; n], n, 0).unwrap();
-    let mut clean = engine.record_clean(&scene, None).unwrap();
+    let mut clean = engine.compile_clean(&scene, None).unwrap();
     engine.begin(&scene, 0, &(0..n as u32).collect::<Vec<_>>()).unwrap();
     engine.backend.replay(&mut clean).unwrap();
     engine.backend.read_all(scene.batch.logits).unwrap()

@@ -11,13 +11,13 @@ mod nvcc;
 #[path = "../build/sources.rs"]
 mod sources;
 
+use ham_engine::backend::gpu::GpuBackend;
+use ham_engine::gpu::Precision;
 use ham_engine::gpu::kernels::{MODULES, SOURCES};
-use ham_engine::gpu::ptxas::{ARCHITECTURES, assemble};
 use ham_engine::gpu::sim::{SimDriver, SimOptions};
-use ham_engine::gpu::tiles::{Predictor, Subject, TileSize};
-use ham_engine::gpu::{GpuBackend, Precision};
-use ham_engine::ops::conv::Conv;
-use ham_engine::program::Pass;
+use ham_engine::perf::ptxas::{ARCHITECTURES, assemble};
+use ham_engine::perf::tiles::{Predictor, Subject, TileSize};
+use ham_engine::program::{Conv, Pass};
 use ptx_sim::gpu::H100_SXM;
 use sources::Sources;
 use std::fs;

@@ -1,18 +1,19 @@
 //! Auto-PGD as an evaluation runs it: on the cross-entropy, or on the targeted DLR loss of one class after another. With a fixed
 //! step it is PGD; in L2 that is where steps are taken so.
 
-use super::stage::{Attack, Iteration, Stage};
-use super::{Norm, Scene};
-use crate::Result;
+use super::Scene;
+use super::stage::{Attack, Stage};
 use crate::backend::Backend;
-use crate::ops::aim::Aim;
+use crate::batch::Iteration;
+use crate::ops::Program;
 use crate::ops::apgd::{self, State};
+use crate::ops::ball::Norm;
 use crate::ops::head::Loss;
 use crate::ops::start::{Draw, Noise, Start};
-use crate::ops::stem::StemSink;
-use crate::program::{Buf, DType, Op, Program};
+use crate::ops::target_class::TargetClass;
+use crate::program::{Buf, DType};
 use crate::rng::{Philox, Stream};
-use crate::{Error, eval::Budget};
+use crate::{Error, Result, eval::Budget};
 
 /// Classes that targeted attacks try at most: those of the largest logits after the label's.
 const TARGETS: usize = 9;
@@ -32,7 +33,6 @@ pub struct Apgd {
     restarts: usize,
     classes: usize,
     start: Option<Draw>,
-    gradient: Buf,
     schedule: Buf,
     state: State,
 }
@@ -69,7 +69,6 @@ impl Apgd {
             restarts: if random_start { restarts } else { 1 },
             classes,
             start: random_start.then_some(Draw { noise, rng, stream: Stream::Eval }),
-            gradient: backend.alloc(DType::F32, capacity * scene.image.len())?,
             schedule,
             state: State::alloc(backend, capacity, scene.image)?,
         })
@@ -91,17 +90,18 @@ impl Attack for Apgd {
     fn begin(&self, p: &mut Program, stage: &Stage) {
         let Scene { image, batch, data, .. } = *stage.scene;
         if self.loss == Loss::TargetedDlr {
-            p.push(Op::Aim(Aim { batch, data, restarts: self.restarts as u32 }));
+            p.push(TargetClass { batch, data, restarts: self.restarts as u32 });
         }
-        p.push(Op::Start(Start { image, batch, data, noise: self.start }));
+        p.push(Start { image, batch, data, noise: self.start });
     }
 
     fn iterate(&self, p: &mut Program, stage: &Stage, at: Iteration) {
         let Scene { image, batch, .. } = *stage.scene;
-        let Apgd { loss, norm, eps, fixed, gradient, schedule, state, .. } = *self;
+        let Apgd { loss, norm, eps, fixed, schedule, state, .. } = *self;
         stage.forward(p, batch.x_adv);
-        stage.backward(p, loss, StemSink::Gradient(gradient));
-        p.push(Op::Apgd(apgd::Apgd { image, batch, gradient, loss, norm, eps, fixed, at, schedule, state }));
+        stage.backward(p, loss);
+        let gradient = batch.x_gradient;
+        p.push(apgd::Apgd { image, batch, gradient, loss, norm, eps, fixed, at, schedule, state });
         stage.leave_crossed(p);
     }
 

@@ -1,10 +1,11 @@
 //! FGSM, PGD and CW as an evaluation runs them: gradient steps, and who is misclassified at any iterate leaves.
 
-use super::Pgd;
-use super::stage::{Attack, Iteration, Stage};
+use super::stage::{Attack, Stage};
+use super::{Pgd, Scene};
+use crate::batch::Iteration;
+use crate::ops::Program;
+use crate::ops::pgd_step::PgdStep;
 use crate::ops::start::{Draw, Start};
-use crate::ops::stem::StemSink;
-use crate::program::{Op, Program};
 use crate::rng::{Philox, Stream};
 
 /// Projected gradient steps, from a start of their own in each restart.
@@ -30,13 +31,14 @@ impl Attack for Ascent {
     fn begin(&self, p: &mut Program, stage: &Stage) {
         let scene = stage.scene;
         let noise = self.pgd.start.map(|noise| Draw { noise, rng: Philox::new(self.seed), stream: Stream::Eval });
-        p.push(Op::Start(Start { image: scene.image, batch: scene.batch, data: scene.data, noise }));
+        p.push(Start { image: scene.image, batch: scene.batch, data: scene.data, noise });
     }
 
     fn iterate(&self, p: &mut Program, stage: &Stage, _: Iteration) {
-        let (batch, Pgd { eps, alpha, loss, .. }) = (stage.scene.batch, self.pgd);
+        let (Scene { image, batch, .. }, Pgd { eps, alpha, loss, .. }) = (*stage.scene, self.pgd);
         stage.forward(p, batch.x_adv);
-        stage.backward(p, loss, StemSink::Pgd { x: batch.x, x_adv: batch.x_adv, eps, alpha });
+        stage.backward(p, loss);
+        p.push(PgdStep { image, batch, gradient: batch.x_gradient, eps, alpha });
         stage.leave_crossed(p);
     }
 

@@ -1,18 +1,17 @@
 //! Targeted FAB: looks for the nearest image of each of the likeliest other classes, and is done where one lies within eps.
 
+use super::Scene;
 use super::apgd::targets;
-use super::stage::{Attack, Iteration, Stage};
-use super::{Norm, Scene};
-use crate::Result;
-use crate::backend::Backend;
+use super::stage::{Attack, Stage};
+use crate::batch::Iteration;
 use crate::eval::Budget;
-use crate::ops::aim::Aim;
+use crate::ops::Program;
+use crate::ops::ball::Norm;
+use crate::ops::compact::Compact;
 use crate::ops::fab::{FabBack, FabStep};
 use crate::ops::head::Loss;
-use crate::ops::mine::Compact;
 use crate::ops::start::{Draw, Noise, Start};
-use crate::ops::stem::StemSink;
-use crate::program::{Buf, DType, Op, Program};
+use crate::ops::target_class::TargetClass;
 use crate::rng::{Philox, Stream};
 
 /// FAB towards one target class after another, each with all restarts.
@@ -23,22 +22,17 @@ pub struct Fab {
     restarts: usize,
     classes: usize,
     start: Draw,
-    gradient: Buf,
 }
 
 impl Fab {
-    /// The attack of so many iterations, and its memory. The first run towards a class starts at the image, the others at random on
+    /// The attack of so many iterations. The first run towards a class starts at the image, the others at random on
     /// the surface of half the ball.
-    ///
-    /// # Errors
-    /// Where memory does not suffice.
-    pub fn new<B: Backend>(backend: &mut B, scene: &Scene, iterations: usize, budget: &Budget) -> Result<Fab> {
+    pub fn new(scene: &Scene, iterations: usize, budget: &Budget) -> Fab {
         let Budget { norm, eps, random_start, restarts, seed } = *budget;
         let restarts = if random_start { restarts } else { 1 };
         let noise = Noise::Surface { norm, length: eps / 2.0, clean: restarts as u32 };
         let start = Draw { noise, rng: Philox::new(seed), stream: Stream::Eval };
-        let gradient = backend.alloc(DType::F32, scene.batch.capacity * scene.image.len())?;
-        Ok(Fab { norm, eps, iterations, restarts, classes: scene.batch.classes, start, gradient })
+        Fab { norm, eps, iterations, restarts, classes: scene.batch.classes, start }
     }
 }
 
@@ -53,18 +47,18 @@ impl Attack for Fab {
 
     fn begin(&self, p: &mut Program, stage: &Stage) {
         let Scene { image, batch, data, .. } = *stage.scene;
-        p.push(Op::Aim(Aim { batch, data, restarts: self.restarts as u32 }));
-        p.push(Op::Start(Start { image, batch, data, noise: Some(self.start) }));
+        p.push(TargetClass { batch, data, restarts: self.restarts as u32 });
+        p.push(Start { image, batch, data, noise: Some(self.start) });
     }
 
     fn iterate(&self, p: &mut Program, stage: &Stage, _: Iteration) {
-        let (Scene { image, batch, .. }, &Fab { norm, eps, gradient, .. }) = (*stage.scene, self);
+        let (Scene { image, batch, .. }, &Fab { norm, eps, .. }) = (*stage.scene, self);
         stage.forward(p, batch.x_adv);
-        stage.backward(p, Loss::Difference, StemSink::Gradient(gradient));
-        p.push(Op::FabStep(FabStep { image, batch, gradient, norm }));
+        stage.backward(p, Loss::Difference);
+        p.push(FabStep { image, batch, gradient: batch.x_gradient, norm });
         stage.forward(p, batch.x_adv);
-        p.push(Op::FabBack(FabBack { image, batch, norm, eps }));
-        p.push(Op::Compact(Compact { image, batch, bits: vec![] }));
+        p.push(FabBack { image, batch, norm, eps });
+        p.push(Compact { image, batch, bits: vec![] });
     }
 
     fn finish(&self, p: &mut Program, stage: &Stage) {

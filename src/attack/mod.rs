@@ -6,39 +6,22 @@ pub mod fab;
 pub mod square;
 pub mod stage;
 
-use crate::batch::Batch;
+use crate::batch::{Batch, Resident, Stats};
 use crate::net::eval_pass::EvalPass;
-use crate::ops::account::{Account, NetPass, Part, Stats, Tally};
-use crate::ops::head::Loss;
-use crate::ops::load::{LoadBatch, Resident};
-use crate::ops::mine::formula::Formula;
-use crate::ops::mine::{Compact, Freeze, Select, Thaw};
+use crate::ops::Program;
+use crate::ops::compact::Compact;
+use crate::ops::formula::Formula;
+use crate::ops::freeze::{Freeze, Thaw};
+use crate::ops::head::{Loss, Measures};
+use crate::ops::load::Load;
+use crate::ops::pgd_step::PgdStep;
 use crate::ops::refill::{Pool, Refill};
+use crate::ops::select::Select;
 use crate::ops::start::{Draw, Noise, Start};
-use crate::ops::stem::StemSink;
-use crate::program::{Buf, Op, Program, Range, Shape};
+use crate::ops::statistics::{CountBatch, CountPass, NetPass, Part};
+use crate::program::{Buf, Range, Shape};
 use crate::rng::{Philox, Stream};
 use crate::{Error, Result};
-
-/// Norm that bounds a perturbation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, clap::ValueEnum, serde::Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Norm {
-    /// The largest change of a pixel.
-    Linf,
-    /// The Euclidean length over pixels and channels.
-    L2,
-}
-
-impl Norm {
-    /// What the names of its kernels end with.
-    pub(crate) fn suffix(self) -> &'static str {
-        match self {
-            Norm::Linf => "linf",
-            Norm::L2 => "l2",
-        }
-    }
-}
 
 /// An L-inf attack of projected gradient steps.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -113,22 +96,22 @@ pub struct Scene {
 }
 
 impl Scene {
-    /// Records a tally of `pass`.
-    pub fn tally(&self, p: &mut Program, pass: NetPass) {
-        p.push(Op::Tally(Tally { pass, step: None, stats: self.stats }));
+    /// Records a count of `pass`.
+    pub fn count_pass(&self, p: &mut Program, pass: NetPass) {
+        p.push(CountPass { pass, step: None, stats: self.stats });
     }
 
     /// Records the loading of the next mini-batch; `seed` is that of augmentation.
     pub fn load(&self, p: &mut Program, augment: bool, seed: u64) {
         let Scene { image, batch, data, stats, .. } = *self;
-        let load = LoadBatch { data, image, batch, stats, augment, rng: Philox::new(seed) };
-        p.within(Range::Load, |p| p.push(Op::Load(load)));
+        let load = Load { data, image, batch, stats, augment, rng: Philox::new(seed) };
+        p.within(Range::Load, |p| p.push(load));
     }
 
     /// Records the count of the mini-batch, or of a part of it.
-    pub fn account(&self, p: &mut Program, part: Part) {
+    pub fn count_batch(&self, p: &mut Program, part: Part) {
         let Scene { batch, data, stats, .. } = *self;
-        p.push(Op::Account(Account { part, batch, data, stats }));
+        p.push(CountBatch { part, batch, data, stats });
     }
 }
 
@@ -151,54 +134,54 @@ pub fn record(
 ) -> Buf {
     let Scene { image, batch, data, .. } = *scene;
     let noise = pgd.start.map(|noise| Draw { noise, rng: Philox::new(seed), stream });
-    p.push(Op::Start(Start { image, batch, data, noise }));
-    let forward = |p: &mut Program, batch: &Batch, input, count_kappa, measure_step| {
-        pass.forward(p, batch, input, count_kappa, measure_step);
-        scene.tally(p, NetPass::Fprop);
+    p.push(Start { image, batch, data, noise });
+    let forward = |p: &mut Program, batch: &Batch, input, measures| {
+        pass.forward(p, batch, input, measures);
+        scene.count_pass(p, NetPass::Fprop);
     };
     if measure_step {
-        forward(p, &batch, batch.x, false, false);
+        forward(p, &batch, batch.x, Measures::default());
     }
     if pgd.loss == Loss::Divergence {
-        forward(p, &batch.clean(), batch.x, false, false);
+        forward(p, &batch.clean(), batch.x, Measures::default());
     }
     let last = checks.iter().map(|c| c.iterate).filter(|i| *i < pgd.steps).max();
     for k in 0..pgd.steps {
         p.within(Range::Step(k), |p| {
-            forward(p, &batch, batch.x_adv, true, measure_step);
+            forward(p, &batch, batch.x_adv, Measures { kappa: true, step: measure_step });
             // The pass that decides is the first half of the kept examples' next step.
             for check in checks.iter().filter(|c| c.iterate == k) {
                 p.within(Range::Check, |p| {
-                    p.push(Op::Select(Select { batch, keep: check.keep.clone(), keep_easy: check.keep_easy }));
+                    p.push(Select { batch, keep: check.keep.clone(), keep_easy: check.keep_easy });
                     if check.fate == Fate::Frozen {
-                        p.push(Op::Freeze(Freeze { image, batch, all: false }));
+                        p.push(Freeze { image, batch, all: false });
                     }
-                    p.push(Op::Compact(Compact { image, batch, bits: pass.masks() }));
+                    p.push(Compact { image, batch, bits: pass.masks() });
                 });
             }
             if let Some(pool) = refill.filter(|_| last == Some(k)) {
                 p.within(Range::Check, |p| {
-                    scene.account(p, Part::Loaded);
-                    p.push(Op::Refill(Refill { image, batch, pool }));
+                    scene.count_batch(p, Part::Loaded);
+                    p.push(Refill { image, batch, pool });
                 });
                 // The weights may have changed since these outputs were computed, and no masks come out of the pool.
                 if pgd.loss == Loss::Divergence {
-                    forward(p, &batch.clean(), batch.x, false, false);
+                    forward(p, &batch.clean(), batch.x, Measures::default());
                 }
-                forward(p, &batch, batch.x_adv, false, false);
+                forward(p, &batch, batch.x_adv, Measures::default());
             }
-            let sink = StemSink::Pgd { x: batch.x, x_adv: batch.x_adv, eps: pgd.eps, alpha: pgd.alpha };
-            pass.backward(p, &batch, pgd.loss, sink);
-            p.push(Op::Tally(Tally { pass: NetPass::Dgrad, step: Some(k), stats: scene.stats }));
+            pass.backward(p, &batch, pgd.loss, batch.x_gradient);
+            p.push(PgdStep { image, batch, gradient: batch.x_gradient, eps: pgd.eps, alpha: pgd.alpha });
+            p.push(CountPass { pass: NetPass::Dgrad, step: Some(k), stats: scene.stats });
         });
     }
     if measure_step {
-        forward(p, &batch, batch.x_adv, false, true);
+        forward(p, &batch, batch.x_adv, Measures { kappa: false, step: true });
     }
     if !checks.iter().any(|c| c.fate == Fate::Frozen && c.iterate < pgd.steps) {
         return batch.x_adv;
     }
-    p.push(Op::Freeze(Freeze { image, batch, all: true }));
-    p.push(Op::Thaw(Thaw { batch }));
+    p.push(Freeze { image, batch, all: true });
+    p.push(Thaw { batch });
     batch.frozen
 }

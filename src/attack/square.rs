@@ -1,13 +1,15 @@
 //! Square Attack: random search, for which a forward pass is a query. No gradient can mislead it.
 
 use super::Scene;
-use super::stage::{Attack, Iteration, Stage};
+use super::stage::{Attack, Stage};
 use crate::Result;
 use crate::backend::Backend;
+use crate::batch::Iteration;
 use crate::eval::Budget;
+use crate::ops::Program;
 use crate::ops::square::schedule::Schedule;
 use crate::ops::square::{Square as Query, SquareState};
-use crate::program::{DType, Op, Program};
+use crate::program::DType;
 use crate::rng::Philox;
 
 /// Square Attack with the margin loss.
@@ -36,7 +38,7 @@ impl Square {
     }
 
     fn ask(&self, p: &mut Program, stage: &Stage, at: Option<Iteration>) {
-        p.push(Op::Square(Query { query: at, ..self.query.clone() }));
+        p.push(Query { query: at, ..self.query.clone() });
         stage.forward(p, self.query.batch.x_adv);
         stage.leave_crossed(p);
     }

@@ -11,14 +11,15 @@
 //! at the end has survived. The next run, and the next attack of a sequence, load the survivors only.
 
 use super::Scene;
+use crate::batch::Iteration;
 use crate::net::eval_pass::EvalPass;
-use crate::ops::account::NetPass;
-use crate::ops::head::Loss;
-use crate::ops::load::control;
-use crate::ops::mine::formula::{Formula, crossed};
-use crate::ops::mine::{Compact, Select};
-use crate::ops::stem::StemSink;
-use crate::program::{Buf, Op, Program};
+use crate::ops::Program;
+use crate::ops::compact::Compact;
+use crate::ops::formula::{Formula, crossed};
+use crate::ops::head::{Loss, Measures};
+use crate::ops::select::Select;
+use crate::ops::statistics::NetPass;
+use crate::program::Buf;
 
 /// An attack of an evaluation, which records what it does. It keeps what it needs per example in buffers of its own, by
 /// *position*, so that nothing of it moves when examples leave; `x` and `x_adv` of the batch, by slot, move.
@@ -39,23 +40,6 @@ pub trait Attack {
     fn finish(&self, p: &mut Program, stage: &Stage);
 }
 
-/// Which iteration an op belongs to: the number, from 0, is `control[ITERATION] + offset`. The host sets the first before a
-/// program of several iterations is replayed, the op knows the second.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Iteration {
-    /// See [`control`].
-    pub control: Buf,
-    /// Place in the program.
-    pub offset: u32,
-}
-
-impl Iteration {
-    /// Its number, from the content of `control`.
-    pub fn number(&self, control: &[u32]) -> u32 {
-        control[control::ITERATION] + self.offset
-    }
-}
-
 /// What an attack records onto: the scene, and the network's lean pass in this program.
 pub struct Stage<'a> {
     /// Data, batch and statistics.
@@ -67,21 +51,22 @@ pub struct Stage<'a> {
 impl Stage<'_> {
     /// The forward pass of `input` (by slot): logits, crossed, loss and confidence of the live examples.
     pub fn forward(&self, p: &mut Program, input: Buf) {
-        self.pass.forward(p, &self.scene.batch, input, false, false);
-        self.scene.tally(p, NetPass::Fprop);
+        self.pass.forward(p, &self.scene.batch, input, Measures::default());
+        self.scene.count_pass(p, NetPass::Fprop);
     }
 
-    /// The backward pass of `loss` to the input that the last forward pass had.
-    pub fn backward(&self, p: &mut Program, loss: Loss, sink: StemSink) {
-        self.pass.backward(p, &self.scene.batch, loss, sink);
-        self.scene.tally(p, NetPass::Dgrad);
+    /// The backward pass of `loss` to the input that the last forward pass had: its gradient in the batch's `x_gradient`.
+    pub fn backward(&self, p: &mut Program, loss: Loss) {
+        let batch = &self.scene.batch;
+        self.pass.backward(p, batch, loss, batch.x_gradient);
+        self.scene.count_pass(p, NetPass::Dgrad);
     }
 
     /// Takes who is `broken` out of the batch. Not between a forward pass and its backward pass, whose state does not move.
     pub fn leave_if(&self, p: &mut Program, broken: Formula) {
         let Scene { image, batch, .. } = *self.scene;
-        p.push(Op::Select(Select { batch, keep: !broken, keep_easy: 0.0 }));
-        p.push(Op::Compact(Compact { image, batch, bits: vec![] }));
+        p.push(Select { batch, keep: !broken, keep_easy: 0.0 });
+        p.push(Compact { image, batch, bits: vec![] });
     }
 
     /// Takes who the last forward pass misclassified out of the batch.

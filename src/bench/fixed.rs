@@ -9,7 +9,7 @@ use crate::engine::{Engine, Images, TrainSpec};
 use crate::method::Plan;
 use crate::net::Arch;
 use crate::net::state::Weights;
-use crate::ops::mine::formula::position;
+use crate::ops::formula::position;
 use crate::program::Phase;
 use crate::report::comparison::{MethodCost, MethodRow, Spread};
 use crate::{Error, Result};
@@ -45,7 +45,7 @@ struct Timed<B: Backend> {
     spec: TrainSpec,
     engine: Engine<B>,
     scene: Scene,
-    program: B::Recorded,
+    program: B::Compiled,
     order: Vec<u32>,
     rounds: Vec<Round>,
 }
@@ -76,7 +76,7 @@ impl<B: Backend> Timed<B> {
         engine.set_learning_rates(&[0.0; POOLED + 1])?;
         let (augment, seed) = (subject.augment, subject.seed);
         let spec = TrainSpec { plan, momentum: 0.9, weight_decay: 2e-4, ema: None, augment, seed };
-        let program = engine.record_train(&scene, &spec)?;
+        let program = engine.compile_train(&scene, &spec)?;
         Ok(Timed { spec, engine, scene, program, order: (0..batch as u32).collect(), rounds: Vec::new() })
     }
 

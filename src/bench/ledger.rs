@@ -1,8 +1,9 @@
 //! Where the time of a mini-batch goes: step by step of the attack, and by kind of work.
 
 use crate::backend::Trace;
-use crate::ops::account::Counts;
-use crate::program::{Op, Program, Range};
+use crate::ops::statistics::Counts;
+use crate::ops::{Op, Program};
+use crate::program::{Node, Range};
 use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{CellAlignment, Table};
 use serde::Serialize;
@@ -34,13 +35,20 @@ fn part(op: &Op, training: bool) -> &'static str {
         Op::Start(_) => "random start",
         Op::Fold(_) | Op::PrepareFilter(_) => "fold and prepare filters",
         Op::Freeze(_) | Op::Thaw(_) => "freeze and thaw",
-        Op::Weigh(_) | Op::Pair(_) | Op::Account(_) | Op::Tally(_) => "weights, losses, counters",
+        Op::Weigh(_) | Op::TwoPassLoss(_) | Op::CountBatch(_) | Op::CountPass(_) => "weights, losses, counters",
         Op::Update(_) => "parameter update",
         Op::ConvWgrad(_) | Op::StemWgrad(_) | Op::HeadWgrad(_) => "training: weight gradients",
         Op::NormFprop(_) | Op::NormBprop(_) => "training: batch norm",
         Op::StemFprop(_) | Op::ConvFprop(_) | Op::HeadFprop(_) if training => "training: forward",
         Op::StemDgrad(_) | Op::ConvDgrad(_) | Op::HeadDgrad(_) if training => "training: gradients to maps",
-        _ => "forward passes outside of steps",
+        Op::StemFprop(_)
+        | Op::ConvFprop(_)
+        | Op::HeadFprop(_)
+        | Op::StemDgrad(_)
+        | Op::ConvDgrad(_)
+        | Op::HeadDgrad(_) => "forward passes outside of steps",
+        Op::Select(_) | Op::Compact(_) | Op::Refill(_) => "check and compact",
+        Op::PgdStep(_) | Op::Square(_) | Op::FabStep(_) | Op::FabBack(_) | Op::TargetClass(_) | Op::Apgd(_) => "attack",
     }
 }
 
@@ -48,12 +56,20 @@ fn part(op: &Op, training: bool) -> &'static str {
 pub fn of(program: &Program, trace: &Trace, wall: f64, counts: &Counts) -> Ledger {
     let mut lines: Vec<Line> = Vec::new();
     let mut ranges: Vec<Range> = Vec::new();
-    for (op, seconds) in program.ops.iter().zip(&trace.seconds) {
-        match op {
-            Op::Enter(range) => ranges.push(*range),
-            Op::Leave => drop(ranges.pop()),
-            _ => {}
-        }
+    let mut seconds = trace.seconds.iter();
+    for node in &program.nodes {
+        let op = match node {
+            Node::Op(op) => op,
+            Node::Enter(range) => {
+                ranges.push(*range);
+                continue;
+            }
+            Node::Leave => {
+                ranges.pop();
+                continue;
+            }
+            Node::Mark(_) => continue,
+        };
         let step = ranges.iter().find_map(|r| match r {
             Range::Step(k) => Some(*k),
             _ => None,
@@ -63,7 +79,6 @@ pub fn of(program: &Program, trace: &Trace, wall: f64, counts: &Counts) -> Ledge
         let what = match step {
             Some(_) if checks => "check and compact".to_owned(),
             Some(k) => Range::Step(k).to_string(),
-            None if matches!(op, Op::Mark(_) | Op::Enter(_) | Op::Leave) => continue,
             None => part(op, training).to_owned(),
         };
         let line = match lines.iter_mut().position(|l| l.what == what) {
@@ -79,7 +94,7 @@ pub fn of(program: &Program, trace: &Trace, wall: f64, counts: &Counts) -> Ledge
                 lines.last_mut().expect("just pushed")
             }
         };
-        line.seconds += seconds / trace.workers as f64;
+        line.seconds += seconds.next().expect("a trace has every op") / trace.workers as f64;
     }
     let busy: f64 = lines.iter().map(|l| l.seconds).sum();
     lines.push(Line { what: "waiting for other threads".to_owned(), step: None, seconds: (wall - busy).max(0.0) });

@@ -9,7 +9,7 @@ pub mod ledger;
 pub mod peer;
 pub mod trained;
 
-use crate::ops::account::Counts;
+use crate::ops::statistics::Counts;
 use crate::report::comparison::{MethodCost, Spread};
 
 /// What a round of a method took.

@@ -1,7 +1,7 @@
 //! What runs of several methods measured, put side by side.
 
 use super::{Round, Scale, cost, median};
-use crate::ops::account::Counts;
+use crate::ops::statistics::Counts;
 use crate::report::comparison::{MethodRow, SeedResult};
 use crate::report::{AttackResult, Epoch, rho};
 

@@ -4,7 +4,6 @@ use super::terminal::{Bar, catch_interrupts, stopping};
 use super::{ranged, say};
 use crate::attack::{Check, Pgd};
 use crate::backend::Backend;
-use crate::data;
 use crate::engine::{Engine, Images};
 use crate::fsio::write_safetensors;
 use crate::method::drop_easy;
@@ -16,7 +15,7 @@ use crate::program::DType;
 use crate::train::Progress;
 use crate::train::checkpoint::Checkpoint;
 use crate::train::options::Number;
-use crate::{Error, Result};
+use crate::{Error, Result, data};
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 use std::collections::BTreeMap;
@@ -173,8 +172,8 @@ fn attack<B: Backend>(
     let image = scene.image.len();
     let gradient =
         if args.save_grad { Some(engine.backend.alloc(DType::F32, scene.batch.capacity * image)?) } else { None };
-    let mut clean = engine.record_clean(&scene, gradient)?;
-    let mut attack = engine.record_attack(&scene, pgd, checks, args.seed)?;
+    let mut clean = engine.compile_clean(&scene, gradient)?;
+    let mut attack = engine.compile_attack(&scene, pgd, checks, args.seed)?;
     engine.begin(&scene, 0, &(0..n as u32).collect::<Vec<_>>())?;
     let mut out = Outcome::default();
     let mut bar = Bar::new(0, true);

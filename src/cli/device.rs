@@ -1,11 +1,12 @@
 //! Where to compute: the options, and the backend that they choose.
 
 use crate::backend::Backend;
-use crate::cpu::CpuBackend;
+use crate::backend::cpu::CpuBackend;
+use crate::backend::gpu::GpuBackend;
+use crate::gpu::Precision;
 use crate::gpu::cuda::CudaDriver;
 use crate::gpu::devices::Cuda;
 use crate::gpu::sim::{SimDriver, SimOptions};
-use crate::gpu::{GpuBackend, Precision};
 use crate::{Error, Result};
 use std::fmt;
 use std::str::FromStr;

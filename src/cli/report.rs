@@ -2,7 +2,6 @@ use super::device::{DeviceArgs, Job, PrecisionArgs};
 use super::say;
 use super::terminal::{Bar, catch_interrupts, stopping};
 use crate::backend::Backend;
-use crate::data;
 use crate::engine::{Engine, Images};
 use crate::eval::Threat;
 use crate::net::Net;
@@ -12,7 +11,7 @@ use crate::report::page::pictures::{Pair, Pictures, Verdict};
 use crate::report::page::record::{Record, folders, group};
 use crate::train::Progress;
 use crate::train::checkpoint::Checkpoint;
-use crate::{Error, Result};
+use crate::{Error, Result, data};
 use std::path::PathBuf;
 
 /// Images of the worst class that are attacked at most.
@@ -151,8 +150,8 @@ fn attacked<B: Backend>(
     let n = split.len();
     let pgd = threat.pgd(eps, true).expect("an attack");
     let scene = engine.scene(Images::from(split), &split.labels, n, pgd.steps)?;
-    let mut clean = engine.record_clean(&scene, None)?;
-    let mut attack = engine.record_attack(&scene, &pgd, &[], seed)?;
+    let mut clean = engine.compile_clean(&scene, None)?;
+    let mut attack = engine.compile_attack(&scene, &pgd, &[], seed)?;
     engine.begin(&scene, 0, &(0..n as u32).collect::<Vec<_>>())?;
     let b = scene.batch;
     engine.backend.replay(&mut clean)?;

@@ -2,9 +2,10 @@
 
 use super::layout::MapShape;
 use super::memory::Memory;
-use super::record::{Place, Values};
 use super::simd::Level;
-use crate::program::{Affine, Bits, Buf, Filter, Map};
+use super::storage::{Place, Storage};
+use crate::batch::Batch;
+use crate::program::{Affine, Bits, Buf, Filter, FilterDecl, Map, Values};
 use bytemuck::Pod;
 
 /// An op's CPU implementation, in `src/ops/<op>/cpu.rs`.
@@ -30,24 +31,26 @@ pub struct Context<'a> {
     pub first: usize,
     /// Number of slots.
     pub n: usize,
-    pub(super) bufs: &'a [Memory],
-    pub(super) values: &'a Values,
+    /// The backend's buffers.
+    pub bufs: &'a [Memory],
+    /// Where the program's values are.
+    pub storage: &'a Storage,
     /// Scratch and tile-local values of this thread.
-    pub(super) arena: &'a Memory,
+    pub arena: &'a Memory,
     /// The slot that tile-local values start with.
-    pub(super) origin: usize,
+    pub origin: usize,
 }
 
 impl Context<'_> {
     /// The same on slots `first .. first + n`, a part of this range.
-    pub(super) fn part(&self, first: usize, n: usize) -> Context<'_> {
+    pub fn part(&self, first: usize, n: usize) -> Context<'_> {
         debug_assert!(first >= self.first && first + n <= self.first + self.n);
         Context { first, n, ..*self }
     }
 
     /// The shape of a map in this backend's layout.
     pub fn shape(&self, map: Map) -> MapShape {
-        self.values.maps[map.0 as usize].0
+        self.storage.maps[map.0 as usize].0
     }
 
     fn place(&self, place: &Place, per_slot: usize) -> *mut u8 {
@@ -62,36 +65,36 @@ impl Context<'_> {
 
     /// The map of slot `first`; the next slots follow at `MapShape::example`.
     pub fn map(&self, map: Map) -> *mut f32 {
-        let (shape, place) = &self.values.maps[map.0 as usize];
+        let (shape, place) = &self.storage.maps[map.0 as usize];
         self.place(place, shape.example() * 4).cast()
     }
 
     /// The mask of slot `first`; the next slots follow at `MapShape::bits`.
     pub fn bits(&self, bits: Bits) -> *mut u16 {
-        let (shape, place) = &self.values.bits[bits.0 as usize];
+        let (shape, place) = &self.storage.bits[bits.0 as usize];
         self.place(place, shape.bits() * 2).cast()
     }
 
     /// u16 words of a mask per slot.
     pub fn bits_len(&self, bits: Bits) -> usize {
-        self.values.bits[bits.0 as usize].0.bits()
+        self.storage.bits[bits.0 as usize].0.bits()
     }
 
     /// The declaration of a filter.
-    pub fn decl(&self, filter: Filter) -> &crate::program::FilterDecl {
-        self.values.decl(filter)
+    pub fn decl(&self, filter: Filter) -> &FilterDecl {
+        &self.storage.filters[filter.0 as usize].0
     }
 
     /// A prepared filter.
     pub fn filter(&self, filter: Filter) -> &[f32] {
-        let memory = &self.values.filters[filter.0 as usize].1;
+        let memory = &self.storage.filters[filter.0 as usize].1;
         // SAFETY: prepared by an earlier op, and nothing writes it while a per-example op runs.
         unsafe { std::slice::from_raw_parts(memory.ptr().cast(), memory.bytes() / 4) }
     }
 
     /// An affine's scale and shift, zero-padded to whole blocks of channels.
     pub fn affine(&self, affine: Affine) -> (&[f32], &[f32]) {
-        let (channels, memory) = &self.values.affines[affine.0 as usize];
+        let (channels, memory) = &self.storage.affines[affine.0 as usize];
         let padded = channels.next_multiple_of(16);
         // SAFETY: as for `filter`; the memory holds both halves.
         let all = unsafe { std::slice::from_raw_parts(memory.ptr().cast::<f32>(), 2 * padded) };
@@ -104,7 +107,7 @@ impl Context<'_> {
     /// Nothing else uses the affine at the time.
     #[allow(clippy::mut_from_ref)]
     pub unsafe fn affine_mut(&self, affine: Affine) -> (&mut [f32], &mut [f32]) {
-        let (channels, memory) = &self.values.affines[affine.0 as usize];
+        let (channels, memory) = &self.storage.affines[affine.0 as usize];
         let padded = channels.next_multiple_of(16);
         // SAFETY: the caller's promise.
         let all = unsafe { std::slice::from_raw_parts_mut(memory.ptr().cast::<f32>(), 2 * padded) };
@@ -116,8 +119,8 @@ impl Context<'_> {
     /// # Safety
     /// Nothing else uses the filter at the time.
     #[allow(clippy::mut_from_ref)]
-    pub unsafe fn filter_mut(&self, filter: Filter) -> (&crate::program::FilterDecl, &mut [f32]) {
-        let (decl, memory) = &self.values.filters[filter.0 as usize];
+    pub unsafe fn filter_mut(&self, filter: Filter) -> (&FilterDecl, &mut [f32]) {
+        let (decl, memory) = &self.storage.filters[filter.0 as usize];
         // SAFETY: the caller's promise.
         (decl, unsafe { std::slice::from_raw_parts_mut(memory.ptr().cast(), memory.bytes() / 4) })
     }
@@ -129,7 +132,7 @@ impl Context<'_> {
     #[allow(clippy::mut_from_ref)]
     pub unsafe fn scratch(&self) -> &mut [f32] {
         // SAFETY: tile-local values come after the scratch; the arena is this thread's own.
-        unsafe { std::slice::from_raw_parts_mut(self.arena.ptr().cast(), self.values.scratch) }
+        unsafe { std::slice::from_raw_parts_mut(self.arena.ptr().cast(), self.storage.scratch) }
     }
 
     /// The whole of a buffer, to read and write.
@@ -147,10 +150,13 @@ impl Context<'_> {
         unsafe { std::slice::from_raw_parts_mut(memory.ptr().cast(), buf.len) }
     }
 
-    /// The whole of a buffer, to read. Only an op has a context, and it answers for this: no op that may run at the same time
-    /// writes the buffer.
-    pub fn read<T: Pod>(&self, buf: Buf) -> &[T] {
-        // SAFETY: the op's promise.
+    /// The whole of a buffer, to read.
+    ///
+    /// # Safety
+    /// Nothing writes any of it as long as the reference lives: no op that may run at the same time, nor this one by another
+    /// reference.
+    pub unsafe fn read<T: Pod>(&self, buf: Buf) -> &[T] {
+        // SAFETY: the caller's promise.
         unsafe { self.buf(buf) }
     }
 
@@ -189,7 +195,11 @@ impl Context<'_> {
     }
 
     /// The position of a slot.
-    pub fn position(&self, batch: &crate::batch::Batch, slot: usize) -> usize {
-        self.read::<u32>(batch.position)[slot] as usize
+    ///
+    /// # Safety
+    /// As [`Context::read`], for the batch's positions, which only ops that run alone write.
+    pub unsafe fn position(&self, batch: &Batch, slot: usize) -> usize {
+        // SAFETY: the caller's promise.
+        unsafe { self.read::<u32>(batch.position)[slot] as usize }
     }
 }

@@ -5,6 +5,8 @@
 //! that Winograd tiles never leave the plane. Channels beyond C are zero as well. Kernels write the interior only, so the
 //! zeros, set when the buffer is made, stay.
 
+use crate::program::{Conv, Shape};
+
 /// Channels in a block.
 pub const LANES: usize = 16;
 
@@ -19,7 +21,23 @@ pub struct MapShape {
     pub w: usize,
 }
 
+impl From<Shape> for MapShape {
+    fn from(Shape { c, h, w }: Shape) -> MapShape {
+        MapShape { c, h, w }
+    }
+}
+
 impl MapShape {
+    /// The shape of a convolution's input map x (and of dx).
+    pub fn x(conv: &Conv) -> MapShape {
+        conv.x().into()
+    }
+
+    /// The shape of a convolution's output map y (and of dy).
+    pub fn y(conv: &Conv) -> MapShape {
+        conv.y().into()
+    }
+
     /// Channel blocks: `ceil(c / 16)`.
     pub fn blocks(&self) -> usize {
         self.c.div_ceil(LANES)

@@ -11,13 +11,14 @@ pub use outcome::Outcome;
 pub use threat::{Budget, Threat};
 
 use crate::attack::Scene;
-use crate::attack::stage::{Iteration, Stage};
+use crate::attack::stage::Stage;
 use crate::backend::Backend;
+use crate::batch::Iteration;
+use crate::batch::control;
 use crate::engine::{Engine, Images};
-use crate::ops::account::Part;
+use crate::ops::Program;
 use crate::ops::head::top;
-use crate::ops::load::control;
-use crate::program::Program;
+use crate::ops::statistics::Part;
 use crate::report::AttackPart;
 use crate::{Error, Result};
 
@@ -32,16 +33,16 @@ pub struct Examined {
     labels: Vec<u32>,
 }
 
-/// A single attack on an [`Examined`] split, recorded.
+/// A single attack on an [`Examined`] split, compiled.
 pub struct Examination<B: Backend> {
     name: String,
     runs: usize,
     iterations: usize,
-    begin: B::Recorded,
+    begin: B::Compiled,
     /// [`BLOCK`] iterations, and what remains after whole blocks.
-    block: Option<B::Recorded>,
-    rest: Option<B::Recorded>,
-    finish: Option<B::Recorded>,
+    block: Option<B::Compiled>,
+    rest: Option<B::Compiled>,
+    finish: Option<B::Compiled>,
 }
 
 /// How far an evaluation is.
@@ -88,10 +89,10 @@ impl Examined {
         let scene = &self.scene;
         let attack = threat.attack(&mut engine.backend, scene, budget)?;
         let attack = attack.as_deref();
-        let begin = engine.record_stage(scene, |p, stage| {
+        let begin = engine.compile_stage(scene, |p, stage| {
             scene.load(p, false, budget.seed);
             stage.forward(p, scene.batch.x);
-            scene.account(p, Part::Whole);
+            scene.count_batch(p, Part::Whole);
             stage.leave_crossed(p);
             if let Some(attack) = attack {
                 attack.begin(p, stage);
@@ -104,11 +105,11 @@ impl Examined {
                     attack.iterate(p, stage, Iteration { control: scene.data.control, offset });
                 }
             };
-            engine.record_stage(scene, iterate).map(Some)
+            engine.compile_stage(scene, iterate).map(Some)
         };
         let iterations = attack.map_or(0, |a| a.iterations());
         let (block, rest) = (block(if iterations < BLOCK { 0 } else { BLOCK })?, block(iterations % BLOCK)?);
-        let finish = attack.map(|a| engine.record_stage(scene, |p, stage| a.finish(p, stage))).transpose()?;
+        let finish = attack.map(|a| engine.compile_stage(scene, |p, stage| a.finish(p, stage))).transpose()?;
         let runs = attack.map_or(1, |a| a.runs());
         Ok(Examination { name: threat.to_string(), runs, iterations, begin, block, rest, finish })
     }
@@ -197,7 +198,7 @@ impl Examined {
             }
             backend.write(self.scene.data.control, control::ITERATION, &[at as u32])?;
             let next = if e.iterations - at >= BLOCK { &mut e.block } else { &mut e.rest };
-            backend.replay(next.as_mut().expect("recorded for these iterations"))?;
+            backend.replay(next.as_mut().expect("compiled for these iterations"))?;
             at += BLOCK;
         }
         if let Some(finish) = &mut e.finish {

@@ -2,7 +2,8 @@
 
 use super::Threat;
 use crate::Result;
-use crate::ops::account::{BINS, bin};
+use crate::batch::BINS;
+use crate::batch::bin;
 use crate::report::fairness::ClassCounts;
 use crate::report::{AttackPart, AttackResult};
 

@@ -6,8 +6,9 @@ use crate::attack::ascent::Ascent;
 use crate::attack::fab::Fab;
 use crate::attack::square::Square;
 use crate::attack::stage::Attack;
-use crate::attack::{Norm, Pgd, Scene};
+use crate::attack::{Pgd, Scene};
 use crate::backend::Backend;
+use crate::ops::ball::Norm;
 use crate::ops::head::Loss;
 use crate::ops::start::Noise;
 use std::fmt;
@@ -170,7 +171,7 @@ impl Threat {
             Threat::Clean | Threat::Fgsm | Threat::Pgd(_) | Threat::Cw(_) => Ok(None),
             Threat::ApgdCe(steps) => apgd(Loss::CrossEntropy, None, steps, budget),
             Threat::ApgdT(steps) => apgd(Loss::TargetedDlr, None, steps, budget),
-            Threat::FabT => Ok(Some(Box::new(Fab::new(backend, scene, FAB_ITERATIONS, budget)?))),
+            Threat::FabT => Ok(Some(Box::new(Fab::new(scene, FAB_ITERATIONS, budget)))),
             Threat::Square(queries) => Ok(Some(Box::new(Square::new(backend, scene, queries, budget)?))),
             Threat::AutoAttack => unreachable!("not a single part"),
         }

@@ -32,7 +32,7 @@ impl Examined {
     pub fn diagnose<B: Backend>(&self, engine: &mut Engine<B>) -> Result<Diagnosis> {
         let (b, len) = (self.scene.batch, self.scene.image.len());
         let gradient = engine.backend.alloc(DType::F32, b.capacity * len)?;
-        let mut pass = engine.record_clean(&self.scene, Some(gradient))?;
+        let mut pass = engine.compile_clean(&self.scene, Some(gradient))?;
         engine.begin(&self.scene, 0, &(0..self.len() as u32).collect::<Vec<_>>())?;
         let loaded = self.len().min(b.capacity);
         let mut logits = Vec::new();

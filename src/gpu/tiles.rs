@@ -1,221 +1,207 @@
-//! How the table of tiles is made: every tile tried on the convolutions of the networks that come with the program, measured on
-//! a GPU, or counted on the simulated one and held against a roofline.
+//! Which tile a convolution takes: by a table, `tiles.txt`, that `ham-engine kernels tiles` makes.
+//!
+//! A line is a convolution and the fastest tile for each size of the batch. A convolution that isn't there takes the tile of the
+//! one most like it. That is, of its precision and pass, the one with its stride; of those with its filter; of those with the
+//! nearest number of output channels; then of output pixels of the batch; then with a shortcut or without, as it is; then with
+//! the nearest number of input channels. Numbers are near by their ratio. If the tile doesn't fit (its patches shared memory, or
+//! its channels the filter), the next one's is taken, and if none of them fits the largest of all that does.
 
-use super::driver::{Command, Driver};
-use super::ptxas::{Assembled, assemble};
-use super::sim::SimDriver;
-use super::{GpuBackend, Precision};
-use crate::backend::Backend;
-use crate::net::{Arch, Family, Net};
-use crate::ops::conv::gpu;
-use crate::ops::conv::{Conv, ConvDgrad, ConvFprop, Epilogue};
-use crate::program::{DType, FilterDecl, Op, Pass, Program, Shape};
-use crate::{Error, Result};
-use ptx_sim::gpu::{Gpu, occupancy};
-use ptx_sim::roofline::{Work, roofline};
-use std::collections::HashMap;
-use std::time::Instant;
+use crate::gpu::Precision;
+use crate::program::Pass;
+use std::fmt::{self, Write};
+use std::str::FromStr;
+use std::sync::LazyLock;
 
-pub use crate::ops::conv::gpu::Fit;
-pub use crate::ops::conv::gpu::tiles::{Line, Problem, TABLE, TileSize, ranked, read, sizes, write};
+/// A tile: output pixels and channels of a block of `conv_walk_{pixels}x{channels}`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct TileSize {
+    /// Output pixels, at most.
+    pub pixels: usize,
+    /// Output channels.
+    pub channels: usize,
+}
 
-/// Sizes of the batch that the table has.
-pub const BATCHES: [usize; 5] = [256, 128, 64, 32, 8];
-/// Launches of a measurement, and how often it is repeated: the fastest counts.
-const LAUNCHES: usize = 50;
-const ROUNDS: usize = 5;
-/// How much longer a block of four warps takes that has no other beside it to hide its latencies, which the roofline knows
-/// nothing of.
-const ALONE: f64 = 1.1;
-/// Part that counts of what hides behind a launch's longest time: it decides between equals.
-const HIDDEN: f64 = 0.02;
+/// A kernel: `conv_walk_{size}`, and with moments `conv_walk_moments_{size}`.
+pub struct Kernel {
+    /// Its tile.
+    pub size: TileSize,
+    /// Threads of a block.
+    pub threads: usize,
+    /// Filter tiles in shared memory.
+    pub stages: usize,
+}
 
-/// A convolution and a pass, and the 1x1 convolution that rides in its sum.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Subject {
+const fn kernel(pixels: usize, channels: usize, threads: usize, stages: usize) -> Kernel {
+    Kernel { size: TileSize { pixels, channels }, threads, stages }
+}
+
+/// The largest first.
+const BF16: &[Kernel] = &[
+    kernel(256, 128, 256, 2),
+    kernel(128, 128, 128, 2),
+    kernel(256, 64, 128, 3),
+    kernel(128, 64, 128, 3),
+    kernel(128, 32, 128, 3),
+    kernel(128, 16, 128, 3),
+];
+
+const F32: &[Kernel] = &[kernel(128, 64, 128, 3), kernel(128, 32, 128, 3), kernel(128, 16, 128, 3)];
+
+/// The kernels that there are.
+pub fn kernels(precision: Precision) -> &'static [Kernel] {
+    match precision {
+        Precision::Fp32 => F32,
+        Precision::Bf16 => BF16,
+    }
+}
+
+/// The tiles that there are.
+pub fn sizes(precision: Precision) -> Vec<TileSize> {
+    kernels(precision).iter().map(|k| k.size).collect()
+}
+
+/// What a tile is chosen by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Problem {
+    /// Element type of the maps.
+    pub precision: Precision,
     /// The pass.
     pub pass: Pass,
-    /// The convolution.
-    pub conv: Conv,
-    /// The one that rides along.
-    pub shortcut: Option<Conv>,
+    /// Filter height and width.
+    pub filter: usize,
+    /// Stride.
+    pub stride: usize,
+    /// Whether a 1x1 convolution rides in the sum.
+    pub shortcut: bool,
+    /// Channels of what it reads and of what it makes.
+    pub channels: [usize; 2],
+    /// Height and width of what it makes.
+    pub size: [usize; 2],
+    /// Slots of the batch.
+    pub batch: usize,
 }
 
-/// The different convolutions of PreActResNet-18 on 32x32 pixels, and of widths 16, 32, 64 on 28x28 and 32x32.
-pub fn subjects() -> Vec<Subject> {
-    let mut all = Vec::new();
-    for (widths, side) in [(vec![64, 128, 256, 512], 32), (vec![16, 32, 64], 32), (vec![16, 32, 64], 28)] {
-        let (image, blocks) = (Shape { c: 3, h: side, w: side }, vec![2; widths.len()]);
-        let net =
-            Net::new(Arch { family: Family::PreActResNet, image, classes: 10, widths, blocks, normalisation: None });
-        for pass in [Pass::Fprop, Pass::Dgrad] {
-            for b in &net.blocks {
-                let shortcut = b.shortcut.map(|f| f.conv);
-                // Forward a shortcut is added to the second convolution, backward to the first one's gradient.
-                let (first, second) = match pass {
-                    Pass::Fprop => (None, shortcut),
-                    Pass::Dgrad => (shortcut, None),
-                };
-                for (conv, shortcut) in [(b.conv1.conv, first), (b.conv2.conv, second)] {
-                    let subject = Subject { pass, conv, shortcut };
-                    if !all.contains(&subject) {
-                        all.push(subject);
-                    }
-                }
-            }
-        }
-    }
-    all
-}
+/// A line of the table: problems that differ in the batch, with the tile of each.
+pub type Line = Vec<(Problem, TileSize)>;
 
-impl Subject {
-    /// What the table calls it.
-    pub fn problem(&self, precision: Precision, batch: usize) -> Problem {
-        gpu::problem(precision, batch, self.pass, &self.conv, self.shortcut.is_some())
-    }
-
-    /// The convolution on all slots of a batch, `launches` times.
-    fn program(&self, backend: &mut impl Backend, batch: usize, launches: usize) -> Result<Program> {
-        let Subject { pass, conv, shortcut } = *self;
-        let live = backend.alloc(DType::U32, 2)?;
-        backend.write(live, 0, &[batch as u32; 2])?;
-        let mut p = Program::new(batch, live);
-        let x = |c: Conv| Shape { c: c.c, h: c.h, w: c.w };
-        let y = |c: Conv| Shape { c: c.k, h: c.p(), w: c.q() };
-        let (from, to) = match pass {
-            Pass::Fprop => (x as fn(Conv) -> Shape, y as fn(Conv) -> Shape),
-            Pass::Dgrad => (y as fn(Conv) -> Shape, x as fn(Conv) -> Shape),
-        };
-        let mut operand = |c: Conv| (p.map(from(c)), p.filter(FilterDecl { conv: c, stem: false, pass, exact: true }));
-        let (first, second) = (operand(conv), shortcut.map(|s| (s, operand(s))));
-        let out = p.map(to(conv));
-        let fprop = |conv, (x, filter), residual| {
-            Op::ConvFprop(ConvFprop {
-                conv,
-                x,
-                filter,
-                epilogue: Epilogue { residual, y: Some(out), ..Epilogue::default() },
-            })
-        };
-        let dgrad =
-            |conv, (dy, filter), residual| Op::ConvDgrad(ConvDgrad { conv, dy, filter, bits: None, residual, dx: out });
-        for _ in 0..launches {
-            match (pass, second) {
-                (Pass::Fprop, None) => p.push(fprop(conv, first, None)),
-                (Pass::Fprop, Some((s, second))) => {
-                    p.ops.extend([fprop(s, second, None), fprop(conv, first, Some(out))])
-                }
-                (Pass::Dgrad, None) => p.push(dgrad(conv, first, None)),
-                (Pass::Dgrad, Some((s, second))) => {
-                    p.ops.extend([dgrad(conv, first, None), dgrad(s, second, Some(out))])
-                }
-            }
-        }
-        Ok(p)
-    }
-
-    /// How a tile covers a batch; None if it doesn't suit the convolution.
-    pub fn fit(&self, precision: Precision, shared: usize, batch: usize, tile: TileSize) -> Option<Fit> {
-        gpu::fit(precision, shared, batch, self.pass, &[Some(self.conv), self.shortcut], tile)
+impl fmt::Display for TileSize {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        write!(f, "{}x{}", self.pixels, self.channels)
     }
 }
 
-/// Seconds of a launch with a tile on the backend's GPU; None if the tile doesn't suit. All values are zero, which a GPU
-/// multiplies at a higher clock than others: times are for comparison.
+impl FromStr for TileSize {
+    type Err = ();
+
+    fn from_str(s: &str) -> Result<TileSize, ()> {
+        let [pixels, channels] = pair(s, 'x').ok_or(())?;
+        Ok(TileSize { pixels, channels })
+    }
+}
+
+impl fmt::Display for Problem {
+    /// Without the batch, as a line of the table starts.
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        let Problem { filter, stride, channels: [from, to], size: [h, w], .. } = self;
+        let pass = if self.pass == Pass::Fprop { "fprop" } else { "dgrad" };
+        let shortcut = if self.shortcut { "+1x1" } else { "" };
+        write!(f, "{:<4} {pass} {filter}x{filter}/{stride}{shortcut:<4} ", self.precision.suffix())?;
+        write!(f, "{:<7} {:<5}", format!("{from}>{to}"), format!("{h}x{w}"))
+    }
+}
+
+fn pair(s: &str, between: char) -> Option<[usize; 2]> {
+    let (a, b) = s.split_once(between)?;
+    Some([a.parse().ok()?, b.parse().ok()?])
+}
+
+/// The problem that a line starts with, for a batch of none.
+fn problem(fields: [&str; 5]) -> Option<Problem> {
+    let [precision, pass, kind, channels, size] = fields;
+    let (kind, shortcut) = kind.strip_suffix("+1x1").map_or((kind, false), |kind| (kind, true));
+    let (filter, stride) = kind.split_once('/')?;
+    let [filter, same] = pair(filter, 'x')?;
+    let precision = [Precision::Fp32, Precision::Bf16].into_iter().find(|p| p.suffix() == precision)?;
+    let pass = match pass {
+        "fprop" => Pass::Fprop,
+        "dgrad" => Pass::Dgrad,
+        _ => return None,
+    };
+    let (stride, channels, size) = (stride.parse().ok()?, pair(channels, '>')?, pair(size, 'x')?);
+    (filter == same).then_some(Problem { precision, pass, filter, stride, shortcut, channels, size, batch: 0 })
+}
+
+/// Reads a table.
 ///
 /// # Errors
-/// Where the device fails.
-pub fn measure<D: Driver>(
-    backend: &mut GpuBackend<D>,
-    subject: &Subject,
-    batch: usize,
-    tile: TileSize,
-) -> Result<Option<f64>> {
-    if subject.fit(backend.precision, backend.driver.shared_limit(), batch, tile).is_none() {
-        return Ok(None);
-    }
-    backend.tile = Some(tile);
-    let program = subject.program(backend, batch, LAUNCHES)?;
-    let mut recorded = backend.record(program)?;
-    let anywhere = D::address(&backend.times);
-    let mut best = f64::INFINITY;
-    for _ in 0..ROUNDS {
-        // Reads nothing, and waits.
-        backend.driver.read(anywhere, &mut [])?;
-        let start = Instant::now();
-        backend.replay(&mut recorded)?;
-        backend.driver.read(anywhere, &mut [])?;
-        best = best.min(start.elapsed().as_secs_f64() / LAUNCHES as f64);
-    }
-    Ok(Some(best))
-}
-
-/// Tells times of launches from a few of their blocks, executed on the simulated device.
-pub struct Predictor {
-    gpu: &'static Gpu,
-    assembled: HashMap<String, Assembled>,
-}
-
-impl Predictor {
-    /// For that GPU.
-    ///
-    /// # Errors
-    /// If there is no ptxas.
-    pub fn new(gpu: &'static Gpu) -> Result<Predictor> {
-        let (major, minor) = gpu.compute_capability;
-        let assembled = assemble(&format!("sm_{major}{minor}"))?;
-        Ok(Predictor { gpu, assembled: assembled.into_iter().map(|a| (a.kernel.clone(), a)).collect() })
-    }
-
-    /// Seconds of a launch with a tile for batches of all [`BATCHES`]; None if the tile doesn't suit, or has more channels than
-    /// there are while a narrower one has enough: what it multiplies in vain may hide behind other work on paper only.
-    ///
-    /// # Errors
-    /// If a kernel fails.
-    pub fn predict(
-        &self,
-        backend: &mut GpuBackend<SimDriver>,
-        subject: &Subject,
-        tile: TileSize,
-    ) -> Result<Option<[f64; BATCHES.len()]>> {
-        let (precision, shared) = (backend.precision, backend.driver.shared_limit());
-        let fit = |batch| subject.fit(precision, shared, batch, tile);
-        let Some(Fit { images, .. }) = fit(1) else { return Ok(None) };
-        let [_, channels] = subject.problem(precision, 1).channels;
-        if sizes(precision).iter().any(|t| (channels..tile.channels).contains(&t.channels)) {
-            return Ok(None);
+/// The line that isn't as [`write()`] writes it.
+pub fn read(text: &str) -> Result<Vec<Line>, String> {
+    let (mut batches, mut lines) = (Vec::new(), Vec::new());
+    for line in text.lines().filter(|l| !l.starts_with('#') && !l.trim().is_empty()) {
+        let wrong = || format!("not a line of the table of tiles: {line}");
+        let mut fields = line.split_whitespace();
+        if line.starts_with("batch") {
+            batches = fields.skip(1).map(|n| n.parse::<usize>().map_err(|_| wrong())).collect::<Result<_, _>>()?;
+            continue;
         }
-        backend.tile = Some(tile);
-        // Blocks are alike: those of the images of one tile stand for all.
-        let program = subject.program(backend, images, 1)?;
-        let filters: usize = program.filters.iter().map(|f| gpu::filter_bytes(f, precision)).sum();
-        let recorded = backend.record(program)?;
-        let launch = recorded.commands.iter().find_map(|c| if let Command::Launch(l) = c { Some(l) } else { None });
-        let launch = launch.ok_or_else(|| Error::Op { op: "conv", what: format!("{subject:?}: nothing to launch") })?;
-        let sample = Work::from(&backend.driver.run(launch)?);
-        let assembled = self.assembled.get(launch.kernel.name).cloned().unwrap_or_default();
-        let threads: u32 = launch.block.iter().product();
-        let fits = occupancy(self.gpu, threads, assembled.registers, assembled.shared + launch.shared as u32);
-        let seconds = |batch| {
-            let blocks = fit(batch).map_or(0, |f| f.blocks) as u64;
-            let scaled = |n: u64| n * blocks / sample.blocks.max(1);
-            // Filters are read once, however many blocks there are.
-            let filters = sample.dram_bytes.min(filters as u64);
-            let work = Work {
-                blocks,
-                dram_bytes: filters + scaled(sample.dram_bytes - filters),
-                l2_sectors: scaled(sample.l2_sectors),
-                shared_wavefronts: scaled(sample.shared_wavefronts),
-                warp_instructions: scaled(sample.warp_instructions),
-                float_warp_instructions: scaled(sample.float_warp_instructions),
-                special_warp_instructions: scaled(sample.special_warp_instructions),
-                mma_flops: scaled(sample.mma_flops),
-            };
-            let Some(r) = roofline(&work, self.gpu, &fits) else { return f64::INFINITY };
-            let hidden = r.times.iter().map(|(_, seconds)| seconds).sum::<f64>() - r.seconds;
-            let alone = threads == 128 && (fits.blocks_per_sm == 1 || blocks <= u64::from(self.gpu.sms));
-            (r.seconds + HIDDEN * hidden) * if alone { ALONE } else { 1.0 }
-        };
-        Ok(Some(BATCHES.map(seconds)))
+        let first = [(); 5].map(|()| fields.next().unwrap_or_default());
+        let problem = problem(first).ok_or_else(wrong)?;
+        let tiles = fields.map(|f| f.parse().map_err(|()| wrong())).collect::<Result<Vec<TileSize>, _>>()?;
+        if tiles.len() != batches.len() || tiles.is_empty() {
+            return Err(wrong());
+        }
+        lines.push(
+            batches.iter().zip(tiles).map(|(batch, tile)| (Problem { batch: *batch, ..problem }, tile)).collect(),
+        );
     }
+    Ok(lines)
+}
+
+/// The text of a table, which says first what made it.
+pub fn write(made_by: &str, lines: &[Line]) -> String {
+    let mut text = format!("# {made_by}\n");
+    text += "# A line: precision, pass, filter/stride (and a shortcut in the sum), input>output channels, height and width of\n";
+    text += "# the output, and for each size of the batch the fastest tile, pixels x channels. src/ops/conv/gpu/tiles.rs says\n";
+    text += "# what others take.\n";
+    for (i, line) in lines.iter().enumerate() {
+        if i == 0 {
+            let sizes = line.iter().map(|(p, _)| format!(" {:<7}", p.batch)).collect::<String>();
+            let _ = writeln!(text, "{}", format!("{:<37}{sizes}", "batch").trim_end());
+        }
+        let tiles = line.iter().map(|(_, tile)| format!(" {:<7}", tile.to_string())).collect::<String>();
+        let _ = writeln!(text, "{}", format!("{:<37}{tiles}", line[0].0.to_string()).trim_end());
+    }
+    text
+}
+
+/// The table that the launcher goes by.
+pub static TABLE: LazyLock<Vec<Line>> =
+    LazyLock::new(|| read(include_str!("tiles.txt")).expect("a test reads the committed table"));
+
+/// How far apart two numbers are, by their ratio.
+fn apart(a: usize, b: usize) -> u64 {
+    (((a as f64).ln() - (b as f64).ln()).abs() * 1e6) as u64
+}
+
+/// Tiles that are worth a try, the best first.
+pub fn ranked(wanted: &Problem) -> Vec<TileSize> {
+    let pixels = |p: &Problem| p.size[0] * p.size[1] * p.batch;
+    let distance = |p: &Problem| {
+        (
+            [p.stride != wanted.stride, p.filter != wanted.filter],
+            [apart(p.channels[1], wanted.channels[1]), apart(pixels(p), pixels(wanted))],
+            p.shortcut != wanted.shortcut,
+            apart(p.channels[0], wanted.channels[0]),
+        )
+    };
+    let same = |p: &Problem| (p.precision, p.pass) == (wanted.precision, wanted.pass);
+    let mut entries: Vec<_> = TABLE.iter().flatten().filter(|(p, _)| same(p)).collect();
+    entries.sort_by_cached_key(|(p, _)| distance(p));
+    let mut tiles = Vec::new();
+    for (_, tile) in entries {
+        if !tiles.contains(tile) {
+            tiles.push(*tile);
+        }
+    }
+    tiles
 }

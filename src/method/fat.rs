@@ -3,7 +3,7 @@
 
 use super::{Plan, Settings, pgd_at};
 use crate::attack::{Check, Fate};
-use crate::ops::mine::formula::{crossed, kappa};
+use crate::ops::formula::{crossed, kappa};
 
 pub const NAME: &str = "fat";
 

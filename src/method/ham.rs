@@ -5,7 +5,7 @@
 
 use super::{Plan, Settings, pgd_at, trades};
 use crate::attack::{Check, Fate};
-use crate::ops::mine::formula::crossed;
+use crate::ops::formula::crossed;
 
 pub const NAME: &str = "ham";
 pub const ON_TRADES: &str = "ham-trades";

@@ -3,14 +3,14 @@
 
 use super::{Plan, SMALL_START, Settings, TrainLoss, pgd_at};
 use crate::attack::Pgd;
-use crate::ops::pair::PairLoss;
 use crate::ops::start::Noise;
+use crate::ops::two_pass::TwoPass;
 
 pub const NAME: &str = "mart";
 const BETA: f32 = 5.0;
 
 pub fn plan(s: &Settings) -> Plan {
     let start = s.attack.start.map(|_| Noise::Normal(SMALL_START));
-    let loss = TrainLoss::Pair(PairLoss::Mart, s.beta.unwrap_or(BETA));
+    let loss = TrainLoss::TwoPass(TwoPass::Mart, s.beta.unwrap_or(BETA));
     Plan { name: NAME, attack: Some(Pgd { start, ..s.attack }), loss, ..pgd_at::plan(s) }
 }

@@ -1,7 +1,7 @@
 //! Training methods: what a mini-batch does, a short file each.
 //!
 //! A method turns [`Settings`] and an epoch into a [`Plan`]. Dropping, freezing and weighting are formulas over the state of the
-//! live examples ([`formula`](crate::ops::mine::formula)), so a new method needs no kernel: it is a file here, and a line in
+//! live examples ([`formula`](crate::ops::formula)), so a new method needs no kernel: it is a file here, and a line in
 //! [`Method`] and in [`Method::plan`].
 
 mod fat;
@@ -18,8 +18,8 @@ pub use ham::drop_easy;
 pub use weights::Weights;
 
 use crate::attack::{Check, Fate, Pgd};
-use crate::ops::mine::formula::Formula;
-use crate::ops::pair::PairLoss;
+use crate::ops::formula::Formula;
+use crate::ops::two_pass::TwoPass;
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
@@ -74,7 +74,7 @@ pub enum TrainLoss {
     /// Cross-entropy of the attacked image.
     CrossEntropy,
     /// A loss of the clean and the attacked image, and its factor beta.
-    Pair(PairLoss, f32),
+    TwoPass(TwoPass, f32),
 }
 
 /// What a mini-batch does: all that methods differ in.

@@ -1,4 +1,4 @@
-use crate::ops::mine::formula::{Formula, kappa, step, tanh};
+use crate::ops::formula::{Formula, kappa, step, tanh};
 use serde::{Deserialize, Serialize};
 
 /// How a kept example's loss is weighted ("step size needed to cross the boundary").

@@ -5,12 +5,15 @@
 
 use super::{Block, Filtered, Net};
 use crate::batch::Batch;
+use crate::ops::Op;
+use crate::ops::Program;
 use crate::ops::conv::{Activation, ConvDgrad, ConvFprop, Epilogue};
-use crate::ops::head::{HeadDgrad, HeadFprop, Loss};
+use crate::ops::head::{HeadDgrad, HeadFprop, Loss, Measures};
 use crate::ops::norm::{Fold, Norm};
-use crate::ops::stem::{StemDgrad, StemFprop, StemSink};
+use crate::ops::prepare_filter::PrepareFilter;
+use crate::ops::stem::{StemDgrad, StemFprop};
 use crate::ops::update::Arenas;
-use crate::program::{Affine, Bits, Buf, Filter, FilterDecl, Map, Op, Pass, PrepareFilter, Program, Shape};
+use crate::program::{Affine, Bits, Buf, Filter, FilterDecl, Map, Pass, Shape};
 
 /// Maps of one resolution; forward and backward share them.
 #[derive(Clone, Copy)]
@@ -117,7 +120,7 @@ impl<'n> EvalPass<'n> {
     }
 
     /// Records the forward pass of `image` (by slot), head included.
-    pub fn forward(&self, p: &mut Program, batch: &Batch, image: Buf, count_kappa: bool, measure_step: bool) {
+    pub fn forward(&self, p: &mut Program, batch: &Batch, image: Buf, measures: Measures) {
         let (y, act) = self.block_input(0);
         p.push(Op::StemFprop(StemFprop {
             conv: self.net.stem.conv,
@@ -136,8 +139,7 @@ impl<'n> EvalPass<'n> {
             params: self.arenas.params,
             linear: self.net.linear,
             batch: *batch,
-            count_kappa,
-            measure_step,
+            measures,
         }));
     }
 
@@ -155,8 +157,8 @@ impl<'n> EvalPass<'n> {
         p.push(Op::ConvFprop(ConvFprop { conv: b.conv2.conv, x: to.h, filter: f.conv2[0], epilogue }));
     }
 
-    /// Records the backward pass to the image, from the state that the last forward pass left.
-    pub fn backward(&self, p: &mut Program, batch: &Batch, loss: Loss, sink: StemSink) {
+    /// Records the backward pass to the image, from the state that the last forward pass left: the gradient of `loss`, by slot.
+    pub fn backward(&self, p: &mut Program, batch: &Batch, loss: Loss, gradient: Buf) {
         let last = self.stages.last().expect("a net has a stage");
         p.push(Op::HeadDgrad(HeadDgrad {
             shape: last.shape,
@@ -187,7 +189,7 @@ impl<'n> EvalPass<'n> {
             dy: self.stages[0].res,
             filter: self.stem[1],
             normalisation: self.net.arch.normalisation.clone(),
-            sink,
+            gradient,
         }));
     }
 }

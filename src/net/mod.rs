@@ -14,12 +14,11 @@ pub mod onnx;
 pub mod state;
 pub mod train_pass;
 
-pub use arch::{Arch, Family};
-
-use crate::ops::conv::Conv;
 use crate::ops::head::Linear;
 use crate::ops::norm::Norm;
+use crate::program::Conv;
 use crate::program::{Shape, Span};
+pub use arch::{Arch, Family};
 
 /// Which arena a tensor of the state dict lives in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,12 +2,15 @@
 
 use super::{Filtered, Net};
 use crate::batch::Batch;
+use crate::ops::Op;
+use crate::ops::Program;
 use crate::ops::conv::{ConvDgrad, ConvFprop, ConvWgrad, Epilogue};
-use crate::ops::head::{HeadDgrad, HeadFprop, HeadWgrad, Loss};
+use crate::ops::head::{HeadDgrad, HeadFprop, HeadWgrad, Loss, Measures};
 use crate::ops::norm::{Norm, NormBprop, NormFprop};
+use crate::ops::prepare_filter::PrepareFilter;
 use crate::ops::stem::{StemFprop, StemWgrad};
 use crate::ops::update::Arenas;
-use crate::program::{Buf, Filter, FilterDecl, Map, Op, Pass, PrepareFilter, Program, Shape};
+use crate::program::{Buf, Filter, FilterDecl, Map, Pass, Shape};
 
 /// What a block keeps for its backward pass.
 struct Kept {
@@ -129,12 +132,11 @@ impl<'n> TrainPass<'n> {
             params: self.arenas.params,
             linear: self.net.linear,
             batch: *batch,
-            count_kappa: false,
-            measure_step: false,
+            measures: Measures::default(),
         }));
     }
 
-    /// Records the backward pass of `loss`, [`Loss::CrossEntropy`] or [`Loss::Pair`]: every parameter's gradient, none with
+    /// Records the backward pass of `loss`, [`Loss::CrossEntropy`] or [`Loss::TwoPass`]: every parameter's gradient, none with
     /// respect to the image.
     pub fn backward(&self, p: &mut Program, batch: &Batch, loss: Loss, image: Buf) {
         let Arenas { params, grads, batch_stats, .. } = self.arenas;
@@ -151,7 +153,7 @@ impl<'n> TrainPass<'n> {
         let mut stages = self.gradients.iter().rev();
         let [mut dy, mut free] = *stages.next().expect("a net has a stage");
         let shape = self.net.last();
-        let given = loss == Loss::Pair;
+        let given = loss == Loss::TwoPass;
         p.push(Op::HeadWgrad(HeadWgrad { channels: shape.c, grads, linear, batch, given }));
         p.push(Op::HeadDgrad(HeadDgrad {
             shape,

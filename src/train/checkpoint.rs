@@ -11,7 +11,7 @@ use crate::net::state::{
     StateDict, Weights, from_pytorch, infer_arch, put_normalisation, read_dict, take_normalisation, to_pytorch,
 };
 use crate::net::{Arch, Arena, Net};
-use crate::ops::account::Counts;
+use crate::ops::statistics::Counts;
 use crate::ops::stem::Normalisation;
 use crate::{Error, Result};
 use safetensors::Dtype;

@@ -13,7 +13,7 @@ use crate::data::Dataset;
 use crate::engine::{Engine, Images, TrainSpec};
 use crate::eval::{Budget, Examination, Examined, Threat};
 use crate::net::state::Weights;
-use crate::ops::account::Counts;
+use crate::ops::statistics::Counts;
 use crate::program::Phase;
 use crate::report::Report;
 use crate::report::fairness::Fairness;
@@ -73,7 +73,7 @@ pub struct Trainer<'a, B: Backend> {
     pool: Option<Vec<u32>>,
     seconds: [f64; 3],
     best: [f64; 2],
-    program: Option<(TrainSpec, B::Recorded)>,
+    program: Option<(TrainSpec, B::Compiled)>,
     /// Mini-batches of this process that a profiler records, from 0.
     profiled: std::ops::Range<usize>,
     /// Mini-batches that this process has trained.
@@ -227,7 +227,7 @@ impl<'a, B: Backend> Trainer<'a, B> {
         self.engine.set_learning_rates(&rates)?;
         if self.program.as_ref().is_none_or(|(s, _)| *s != spec) {
             self.program = None; // its memory goes before the next one's comes
-            let program = self.engine.record_train(&self.scene, &spec)?;
+            let program = self.engine.compile_train(&self.scene, &spec)?;
             self.memory = self.memory.max(Some(self.engine.backend.memory(&program)));
             self.program = Some((spec.clone(), program));
         }
@@ -265,7 +265,7 @@ impl<'a, B: Backend> Trainer<'a, B> {
                 self.save()?;
                 saved = Instant::now();
             }
-            let (_, program) = self.program.as_mut().expect("recorded above");
+            let (_, program) = self.program.as_mut().expect("compiled above");
             let backend = &mut self.engine.backend;
             if self.trained == self.profiled.start && !self.profiled.is_empty() {
                 backend.profile(true)?;

@@ -8,10 +8,10 @@ use ham_engine::cpu::simd::Level;
 use ham_engine::engine::Images;
 use ham_engine::method::drop_easy;
 use ham_engine::net::Arch;
-use ham_engine::ops::account::Counts;
 use ham_engine::ops::head::Loss;
 use ham_engine::ops::start::Noise;
-use ham_engine::program::Shape;
+use ham_engine::ops::statistics::Counts;
+use ham_engine::program::{Buffers, Shape};
 use ham_engine::report::metrics::sum_over_classes;
 use proptest::prelude::*;
 
@@ -49,9 +49,9 @@ fn attack(how: How, arch: &Arch, order: &[u32], pgd: &Pgd, k_drop: &[usize], kee
     let mut e = engine(arch, &random_dict(arch, 21), how.threads, how.level);
     let (images, labels) = examples(arch, N, 22);
     let scene = e.scene(Images::F32(&images), &labels, order.len() + how.spare, pgd.steps).unwrap();
-    let mut recorded = e.record_attack(&scene, pgd, &drop_easy(k_drop, keep_easy), 77).unwrap();
+    let mut compiled = e.compile_attack(&scene, pgd, &drop_easy(k_drop, keep_easy), 77).unwrap();
     e.begin(&scene, 3, order).unwrap();
-    e.backend.replay(&mut recorded).unwrap();
+    e.backend.replay(&mut compiled).unwrap();
     let b = scene.batch;
     let u32s = |buf| e.backend.read_all::<u32>(buf).unwrap();
     let f32s = |buf| e.backend.read_all::<f32>(buf).unwrap();
@@ -230,9 +230,9 @@ proptest! {
         images.iter_mut().step_by(3).for_each(|v| *v = v.round());
         let mut e = engine(&arch, &random_dict(&arch, seed), 2, level);
         let scene = e.scene(Images::F32(&images), &labels, N, steps).unwrap();
-        let mut recorded = e.record_attack(&scene, &pgd, &[], seed).unwrap();
+        let mut compiled = e.compile_attack(&scene, &pgd, &[], seed).unwrap();
         e.begin(&scene, 1, &order(N)).unwrap();
-        e.backend.replay(&mut recorded).unwrap();
+        e.backend.replay(&mut compiled).unwrap();
         let x_adv: Vec<f32> = e.backend.read_all(scene.batch.x_adv).unwrap();
         for (x, adv) in images.iter().zip(&x_adv) {
             prop_assert!((0.0..=1.0).contains(adv));

@@ -2,20 +2,18 @@
 
 use ham_engine::attack::Pgd;
 use ham_engine::backend::Backend;
-use ham_engine::batch::Batch;
-use ham_engine::cpu::CpuBackend;
-use ham_engine::cpu::record::Recorded;
+use ham_engine::backend::cpu::{Compiled, CpuBackend};
+use ham_engine::batch::{Batch, Resident, Stats, control};
 use ham_engine::cpu::simd::Level;
 use ham_engine::engine::Engine;
 use ham_engine::method::{Plan, TrainLoss, Weights as Weighting, drop_easy};
 use ham_engine::net::state::{StateDict, Weights};
 use ham_engine::net::{Arch, Family};
-use ham_engine::ops::account::Stats;
 use ham_engine::ops::head::Loss;
-use ham_engine::ops::load::{Resident, control};
 use ham_engine::ops::start::Noise;
 use ham_engine::ops::stem::Normalisation;
-use ham_engine::program::{Buf, DType, Op, Program, Shape};
+use ham_engine::ops::{Op, Program};
+use ham_engine::program::{Buf, Buffers, DType, Shape};
 use std::path::Path;
 
 /// Runs a test once per SIMD level of this machine.
@@ -120,16 +118,16 @@ impl Bench {
         Program::new(self.batch.capacity, self.batch.live)
     }
 
-    pub fn record(&mut self, p: Program) -> Recorded {
-        self.backend.record(p).unwrap()
+    pub fn compile(&mut self, p: Program) -> Compiled {
+        self.backend.compile(p).unwrap()
     }
 
     /// Runs ops that use no maps.
     pub fn run(&mut self, ops: impl IntoIterator<Item = Op>) {
         let mut p = self.program();
         ops.into_iter().for_each(|op| p.push(op));
-        let mut recorded = self.record(p);
-        self.backend.replay(&mut recorded).unwrap();
+        let mut compiled = self.compile(p);
+        self.backend.replay(&mut compiled).unwrap();
     }
 
     pub fn buffer(&mut self, values: &[f32]) -> Buf {

@@ -1,11 +1,11 @@
 //! FAB's projection against bisection in f64, and who is done, who goes back.
 
 use crate::common::*;
-use ham_engine::attack::Norm;
-use ham_engine::backend::Backend;
 use ham_engine::cpu::simd::Level;
+use ham_engine::ops::Op;
+use ham_engine::ops::ball::Norm;
 use ham_engine::ops::fab::{FabBack, FabStep};
-use ham_engine::program::{DType, Op, Shape};
+use ham_engine::program::{Buffers, DType, Shape};
 
 /// A projection onto `w.d = -gap` within the box, its norm, and how far f32 may be off in the multiplier.
 struct Projected {

@@ -4,12 +4,12 @@ use crate::common::*;
 use crate::naive::{Mode, Naive, cross_entropy};
 use ham_engine::attack::Pgd;
 use ham_engine::backend::Backend;
-use ham_engine::cpu::CpuBackend;
+use ham_engine::backend::cpu::CpuBackend;
 use ham_engine::engine::{Engine, Images, TrainSpec};
 use ham_engine::method::Weights as Weighting;
 use ham_engine::net::Arch;
 use ham_engine::net::state::{StateDict, to_pytorch};
-use ham_engine::program::{DType, Shape};
+use ham_engine::program::{Buffers, DType, Shape};
 use proptest::prelude::*;
 
 /// Step of the central differences: their own error (h^2 from the cubic term, 1e-16/h from rounding) stays near 1e-9.
@@ -49,7 +49,7 @@ fn input_gradients_are_central_differences() {
             let mut e = engine(&arch, &dict, 2, level);
             let scene = e.scene(Images::F32(&images), &labels, 4, 0).unwrap();
             let gradient = e.backend.alloc(DType::F32, images.len()).unwrap();
-            let mut clean = e.record_clean(&scene, Some(gradient)).unwrap();
+            let mut clean = e.compile_clean(&scene, Some(gradient)).unwrap();
             e.begin(&scene, 0, &order(4)).unwrap();
             e.backend.replay(&mut clean).unwrap();
             let got: Vec<f32> = e.backend.read_all(gradient).unwrap();
@@ -144,7 +144,7 @@ fn weight_gradients_of_a_standard_step_are_central_differences() {
             e.set_learning_rates(&[1.0]).unwrap();
             let scene = e.scene(Images::F32(&images), &labels, n, 0).unwrap();
             let spec = step_for_gradient(None, &[], Weighting::Uniform);
-            let mut train = e.record_train(&scene, &spec).unwrap();
+            let mut train = e.compile_train(&scene, &spec).unwrap();
             e.begin(&scene, 1, &order(n)).unwrap();
             e.backend.replay(&mut train).unwrap();
             let what = format!("{level} {}", arch.describe());
@@ -165,7 +165,7 @@ fn weight_gradients_of_a_mined_step_are_central_differences() {
         e.set_learning_rates(&[1.0]).unwrap();
         let scene = e.scene(Images::F32(&images), &labels, n, 4).unwrap();
         let spec = step_for_gradient(Some(pgd(0.1, 0.03, 4)), &[2], Weighting::StepSize);
-        let mut train = e.record_train(&scene, &spec).unwrap();
+        let mut train = e.compile_train(&scene, &spec).unwrap();
         e.begin(&scene, 1, &order(n)).unwrap();
         e.backend.replay(&mut train).unwrap();
         let live = e.backend.read_all::<u32>(scene.batch.live).unwrap()[0] as usize;
@@ -206,7 +206,7 @@ proptest! {
             }
             // More slots than examples: the rest of the batch stays unused.
             let scene = e.scene(Images::F32(&images), &labels, n + 2, 0).unwrap();
-            let mut clean = e.record_clean(&scene, None).unwrap();
+            let mut clean = e.compile_clean(&scene, None).unwrap();
             e.begin(&scene, 0, &order(n)).unwrap();
             e.backend.replay(&mut clean).unwrap();
             let what = format!("{level} {}", arch.describe());

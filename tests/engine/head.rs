@@ -4,10 +4,11 @@ use crate::common::*;
 use crate::naive::{cross_entropy, softmax};
 use ham_engine::backend::Backend;
 use ham_engine::cpu::simd::Level;
-use ham_engine::ops::head::{HeadDgrad, HeadFprop, HeadWgrad, Linear, Loss};
-use ham_engine::ops::mine::Compact;
+use ham_engine::ops::Op;
+use ham_engine::ops::compact::Compact;
+use ham_engine::ops::head::{HeadDgrad, HeadFprop, HeadWgrad, Linear, Loss, Measures};
 use ham_engine::ops::norm::{Fold, Norm, NormFprop};
-use ham_engine::program::{Op, Shape, Span};
+use ham_engine::program::{Buffers, Shape, Span};
 
 /// Live slots sit at these positions: slot and position must not be confused.
 const POSITIONS: [u32; 4] = [1, 2, 4, 7];
@@ -52,12 +53,12 @@ fn check_fprop(level: Level, shape: Shape, classes: usize) {
     let mut p = bench.program();
     let a = p.map(shape);
     let linear = linear(c, classes);
-    let head = HeadFprop { shape, a, params: arena, linear, batch, count_kappa: true, measure_step: true };
-    p.push(Op::HeadFprop(head));
-    let mut recorded = bench.record(p);
+    let head = HeadFprop { shape, a, params: arena, linear, batch, measures: Measures { kappa: true, step: true } };
+    p.push(head);
+    let mut compiled = bench.compile(p);
     let maps: Vec<Vec<f32>> = POSITIONS.iter().map(|_| rng.f32s(shape.len(), 0.0, 2.0)).collect();
-    maps.iter().enumerate().for_each(|(slot, v)| recorded.set_map_values(a, slot, v));
-    bench.backend.replay(&mut recorded).unwrap();
+    maps.iter().enumerate().for_each(|(slot, v)| compiled.set_map_values(a, slot, v));
+    bench.backend.replay(&mut compiled).unwrap();
 
     let (logits, probs, pooled) = (bench.f32s(batch.logits), bench.f32s(batch.probs), bench.f32s(batch.pooled));
     let (confidence, loss, step) = (bench.f32s(batch.confidence), bench.f32s(batch.loss), bench.f32s(batch.step));
@@ -108,10 +109,11 @@ fn ties_go_to_the_lowest_class() {
         bench.backend.write(batch.label, 0, &[0u32, 1, 2, 3]).unwrap();
         let mut p = bench.program();
         let a = p.map(shape);
-        let head = HeadFprop { shape, a, params: arena, linear, batch, count_kappa: false, measure_step: false };
-        p.push(Op::HeadFprop(head));
-        let mut recorded = bench.record(p);
-        bench.backend.replay(&mut recorded).unwrap();
+        let head =
+            HeadFprop { shape, a, params: arena, linear, batch, measures: Measures { kappa: false, step: false } };
+        p.push(head);
+        let mut compiled = bench.compile(p);
+        bench.backend.replay(&mut compiled).unwrap();
         assert_eq!(bench.u32s(batch.crossed), [1, 0, 1, 1], "{level}");
         assert_eq!(bench.u32s(batch.kappa), [0; 4], "{level}");
         assert_eq!(bench.f32s(batch.step), [0.0; 4], "{level}");
@@ -133,10 +135,10 @@ fn large_logits_stay_finite() {
         bench.backend.write(batch.label, 0, &[1u32]).unwrap();
         let mut p = bench.program();
         let a = p.map(shape);
-        let head = HeadFprop { shape, a, params: arena, linear, batch, count_kappa: true, measure_step: true };
-        p.push(Op::HeadFprop(head));
-        let mut recorded = bench.record(p);
-        bench.backend.replay(&mut recorded).unwrap();
+        let head = HeadFprop { shape, a, params: arena, linear, batch, measures: Measures { kappa: true, step: true } };
+        p.push(head);
+        let mut compiled = bench.compile(p);
+        bench.backend.replay(&mut compiled).unwrap();
         assert_eq!(bench.f32s(batch.loss), [1000.0], "{level}");
         assert_eq!(bench.f32s(batch.confidence), [0.0], "{level}");
     });
@@ -179,7 +181,7 @@ fn logit_gradients(bench: &mut Bench, classes: usize, loss: Loss, weighted: bool
             Loss::CrossEntropy => p[k] as f64 - one(k, label),
             Loss::Margin => one(k, other) - one(k, label),
             Loss::Divergence => p[k] as f64 - target[at * classes + k] as f64,
-            Loss::Pair => given[at * classes + k] as f64,
+            Loss::TwoPass => given[at * classes + k] as f64,
             Loss::Difference => one(k, targets[at] as usize) - one(k, label),
             Loss::TargetedDlr => {
                 // The slope of the formula itself, by central differences.
@@ -201,7 +203,7 @@ fn logit_gradients(bench: &mut Bench, classes: usize, loss: Loss, weighted: bool
 fn dgrad() {
     each_level(|level| {
         for (shape, classes) in CASES {
-            let losses = [Loss::CrossEntropy, Loss::Margin, Loss::Divergence, Loss::Pair, Loss::Difference];
+            let losses = [Loss::CrossEntropy, Loss::Margin, Loss::Divergence, Loss::TwoPass, Loss::Difference];
             for loss in losses.into_iter().chain((classes >= 4).then_some(Loss::TargetedDlr)) {
                 // Training weighs and has neither mask nor affine; the attack has both.
                 check_dgrad(level, shape, classes, loss, true, false);
@@ -230,28 +232,18 @@ fn check_dgrad(level: Level, shape: Shape, classes: usize, loss: Loss, weighted:
     let norm = Norm { gamma: first, beta: second, mean: first, var: second };
     let mut p = bench.program();
     let (dy, sink, mask, affine) = (p.map(shape), p.map(shape), p.mask(shape), p.affine(c));
-    p.push(Op::Fold(Fold { params: norms, running, norm, affine }));
+    p.push(Fold { params: norms, running, norm, affine });
     let (bits, scale) = (attack.then_some(mask), attack.then_some(affine));
     let (params_buf, batch_stats) = (arena, bench.buffer(&vec![0.0; 2 * c]));
-    p.push(Op::HeadDgrad(HeadDgrad {
-        shape,
-        params: params_buf,
-        linear,
-        batch,
-        loss,
-        weighted,
-        bits,
-        affine: scale,
-        dy,
-    }));
+    p.push(HeadDgrad { shape, params: params_buf, linear, batch, loss, weighted, bits, affine: scale, dy });
     // Ops of the whole batch make the map and the mask shared; they come too late to change the result.
-    p.push(Op::NormFprop(NormFprop { shape, x: dy, a: sink, params: norms, batch_stats, norm }));
-    p.push(Op::Compact(Compact { image: bench.image, batch, bits: vec![mask] }));
-    let mut recorded = bench.record(p);
+    p.push(NormFprop { shape, x: dy, a: sink, params: norms, batch_stats, norm });
+    p.push(Compact { image: bench.image, batch, bits: vec![mask] });
+    let mut compiled = bench.compile(p);
     let masks: Vec<Vec<bool>> =
         POSITIONS.iter().map(|_| (0..shape.len()).map(|_| rng.below(2) == 1).collect()).collect();
-    masks.iter().enumerate().for_each(|(slot, m)| recorded.set_bits_values(mask, slot, m));
-    bench.backend.replay(&mut recorded).unwrap();
+    masks.iter().enumerate().for_each(|(slot, m)| compiled.set_bits_values(mask, slot, m));
+    bench.backend.replay(&mut compiled).unwrap();
     for slot in 0..POSITIONS.len() {
         let value = |c: usize| {
             let weight = |k: usize| params[linear.weight.offset + k * shape.c + c] as f64;
@@ -263,7 +255,7 @@ fn check_dgrad(level: Level, shape: Shape, classes: usize, loss: Loss, weighted:
         // Central differences are good to 1e-9; the ratio's slopes exceed 1.
         let steepest = max_abs(dz[slot].iter().copied()).max(1.0);
         let tolerance = 2.0 * steepest * sum_tolerance(classes, 1.5 / (shape.h * shape.w) as f64);
-        close(&format!("{what} slot {slot}"), &recorded.map_values(dy, slot), &want, tolerance);
+        close(&format!("{what} slot {slot}"), &compiled.map_values(dy, slot), &want, tolerance);
     }
 }
 
@@ -275,7 +267,7 @@ fn wgrad() {
             let mut bench = Bench::of_state(level, CAPACITY, classes, c);
             let batch = bench.batch;
             bench.live(&POSITIONS, CAPACITY);
-            let (loss, given) = if c % 2 == 0 { (Loss::CrossEntropy, false) } else { (Loss::Pair, true) };
+            let (loss, given) = if c % 2 == 0 { (Loss::CrossEntropy, false) } else { (Loss::TwoPass, true) };
             let dz = logit_gradients(&mut bench, classes, loss, !given);
             // By slot; the rest of the buffer must not be read.
             let mut pooled = vec![f32::NAN; CAPACITY * c];

@@ -1,12 +1,12 @@
 //! Loading a mini-batch and starting an attack: both are copies and single roundings, so everything is exact.
 
 use crate::common::*;
-use ham_engine::backend::Backend;
+use ham_engine::batch::counter;
 use ham_engine::cpu::simd::Level;
-use ham_engine::ops::account::counter;
-use ham_engine::ops::load::LoadBatch;
+use ham_engine::ops::Op;
+use ham_engine::ops::load::Load;
 use ham_engine::ops::start::{Draw, Noise, Start};
-use ham_engine::program::{DType, Op, Shape};
+use ham_engine::program::{Buffers, DType, Shape};
 use ham_engine::rng::{Philox, Stream, uniform};
 
 const IMAGE: Shape = Shape { c: 3, h: 5, w: 6 };
@@ -38,7 +38,7 @@ fn bench(level: Level, dtype: DType) -> (Bench, Vec<f32>, Vec<u32>, Vec<u32>) {
 }
 
 fn load(b: &Bench, augment: bool, seed: u64) -> Op {
-    Op::Load(LoadBatch { data: b.data, image: IMAGE, batch: b.batch, stats: b.stats, augment, rng: Philox::new(seed) })
+    Op::Load(Load { data: b.data, image: IMAGE, batch: b.batch, stats: b.stats, augment, rng: Philox::new(seed) })
 }
 
 /// Pads by four zeros, crops, mirrors: step by step, as the description says it.

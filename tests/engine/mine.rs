@@ -4,9 +4,13 @@ use crate::common::*;
 use ham_engine::backend::Backend;
 use ham_engine::cpu::simd::Level;
 use ham_engine::method::Weights;
-use ham_engine::ops::mine::formula::{Formula, confidence, crossed, kappa, label, loss, position, step, tanh};
-use ham_engine::ops::mine::{Compact, Freeze, Select, Thaw, Weigh};
-use ham_engine::program::{DType, Op, Shape};
+use ham_engine::ops::Op;
+use ham_engine::ops::compact::Compact;
+use ham_engine::ops::formula::{Formula, confidence, crossed, kappa, label, loss, position, step, tanh};
+use ham_engine::ops::freeze::{Freeze, Thaw};
+use ham_engine::ops::select::Select;
+use ham_engine::ops::weigh::Weigh;
+use ham_engine::program::{Buffers, DType, Shape};
 
 const CAPACITY: usize = 11;
 
@@ -87,16 +91,16 @@ fn compact_moves_positions_images_and_masks() {
         b.backend.write(b.batch.x_adv, 0, &values(1000.0)).unwrap();
         let mut p = b.program();
         let masks = [p.mask(shape), p.mask(Shape { c: 3, h: 1, w: 1 })];
-        p.push(Op::Compact(Compact { image, batch: b.batch, bits: masks.to_vec() }));
-        let mut recorded = b.record(p);
+        p.push(Compact { image, batch: b.batch, bits: masks.to_vec() });
+        let mut compiled = b.compile(p);
         let mask = |which: usize, p: u32| -> Vec<bool> {
             let mut rng = Rng(p as u64 * 2 + which as u64);
             (0..[shape.len(), 3][which]).map(|_| rng.below(2) == 1).collect()
         };
         for (slot, p) in live.iter().enumerate() {
-            (0..2).for_each(|which| recorded.set_bits_values(masks[which], slot, &mask(which, *p)));
+            (0..2).for_each(|which| compiled.set_bits_values(masks[which], slot, &mask(which, *p)));
         }
-        b.backend.replay(&mut recorded).unwrap();
+        b.backend.replay(&mut compiled).unwrap();
         assert_eq!(b.u32s(b.batch.live), [stay.len() as u32, CAPACITY as u32], "{what}");
         assert_eq!(b.u32s(b.batch.position)[..stay.len()], *stay, "{what}");
         let (x, x_adv) = (b.f32s(b.batch.x), b.f32s(b.batch.x_adv));
@@ -110,7 +114,7 @@ fn compact_moves_positions_images_and_masks() {
                 );
             }
             for (which, bits) in masks.iter().enumerate() {
-                assert_eq!(recorded.bits_values(*bits, slot), mask(which, *p), "{what} mask {which}");
+                assert_eq!(compiled.bits_values(*bits, slot), mask(which, *p), "{what} mask {which}");
             }
         }
     }

@@ -3,10 +3,11 @@
 use crate::common::*;
 use ham_engine::backend::Backend;
 use ham_engine::cpu::simd::Level;
-use ham_engine::ops::conv::{Activation, Conv, Epilogue};
+use ham_engine::ops::conv::{Activation, Epilogue};
 use ham_engine::ops::norm::{Fold, Norm, NormBprop, NormFprop};
+use ham_engine::ops::prepare_filter::PrepareFilter;
 use ham_engine::ops::stem::StemFprop;
-use ham_engine::program::{FilterDecl, Op, Pass, PrepareFilter, Shape, Span};
+use ham_engine::program::{Conv, FilterDecl, Pass, Shape, Span};
 
 /// Live slots and shape of a case: one value per channel, odd sizes, whole and partial blocks of channels.
 const CASES: [(usize, Shape); 6] = [
@@ -79,22 +80,22 @@ fn check(level: Level, live: usize, shape: Shape, with_residual: bool) {
     let batch_stats = bench.buffer(&vec![9.0; arena_len(shape.c)]);
     let mut p = bench.program();
     let (x, a, grad, residual) = (p.map(shape), p.map(shape), p.map(shape), p.map(shape));
-    p.push(Op::NormFprop(NormFprop { shape, x, a, params, batch_stats, norm }));
+    p.push(NormFprop { shape, x, a, params, batch_stats, norm });
     let used = with_residual.then_some(residual);
-    p.push(Op::NormBprop(NormBprop { shape, x, a, grad, residual: used, params, grads, batch_stats, norm }));
-    let mut recorded = bench.record(p);
+    p.push(NormBprop { shape, x, a, grad, residual: used, params, grads, batch_stats, norm });
+    let mut compiled = bench.compile(p);
     let mut rng = Rng(99);
     let da: Vec<Vec<f32>> = (0..live).map(|_| rng.f32s(shape.len(), -1.0, 1.0)).collect();
     let res: Vec<Vec<f32>> = (0..live).map(|_| rng.f32s(shape.len(), -1.0, 1.0)).collect();
     for i in 0..live {
-        recorded.set_map_values(x, i, &case.x[i]);
-        recorded.set_map_values(grad, i, &da[i]);
+        compiled.set_map_values(x, i, &case.x[i]);
+        compiled.set_map_values(grad, i, &da[i]);
         if with_residual {
-            recorded.set_map_values(residual, i, &res[i]);
+            compiled.set_map_values(residual, i, &res[i]);
         }
     }
-    bench.backend.replay(&mut recorded).unwrap();
-    let read = |map| -> Vec<Vec<f32>> { (0..live).map(|i| recorded.map_values(map, i)).collect() };
+    bench.backend.replay(&mut compiled).unwrap();
+    let read = |map| -> Vec<Vec<f32>> { (0..live).map(|i| compiled.map_values(map, i)).collect() };
     let (got_a, got_dx) = (read(a), read(grad));
     let (stats, grads) = (bench.f32s(batch_stats), bench.f32s(grads));
     // f32 sums run over one example's plane; examples add up in f64.
@@ -162,10 +163,10 @@ fn nothing_live_touches_nothing() {
             (bench.buffer(&vec![9.0; arena_len(shape.c)]), bench.buffer(&vec![9.0; arena_len(shape.c)]));
         let mut p = bench.program();
         let (x, a, grad) = (p.map(shape), p.map(shape), p.map(shape));
-        p.push(Op::NormFprop(NormFprop { shape, x, a, params, batch_stats, norm }));
-        p.push(Op::NormBprop(NormBprop { shape, x, a, grad, residual: None, params, grads, batch_stats, norm }));
-        let mut recorded = bench.record(p);
-        bench.backend.replay(&mut recorded).unwrap();
+        p.push(NormFprop { shape, x, a, params, batch_stats, norm });
+        p.push(NormBprop { shape, x, a, grad, residual: None, params, grads, batch_stats, norm });
+        let mut compiled = bench.compile(p);
+        bench.backend.replay(&mut compiled).unwrap();
         assert!(bench.f32s(grads).iter().chain(&bench.f32s(batch_stats)).all(|v| *v == 9.0));
     });
 }
@@ -190,35 +191,28 @@ fn fold() {
         let affine = p.affine(c);
         let filter = p.filter(FilterDecl { conv, stem: true, pass: Pass::Fprop, exact: true });
         let (y, a, sink) = (p.map(shape), p.map(shape), p.map(shape));
-        p.push(Op::Fold(Fold { params, running, norm, affine }));
+        p.push(Fold { params, running, norm, affine });
         let weights = Span { offset: 0, len: c * 9 };
-        p.push(Op::PrepareFilter(PrepareFilter {
-            filter,
-            params: zeros,
-            weights,
-            scale_k: None,
-            scale_c: None,
-            normalisation: None,
-        }));
+        p.push(PrepareFilter { filter, params: zeros, weights, scale_k: None, scale_c: None, normalisation: None });
         let act = Some(Activation { affine: Some(affine), a, bits: None });
         let epilogue = Epilogue { bias: Some(affine), residual: None, y: Some(y), act };
-        p.push(Op::StemFprop(StemFprop { conv, image: bench.batch.x, normalisation: None, filter, epilogue }));
+        p.push(StemFprop { conv, image: bench.batch.x, normalisation: None, filter, epilogue });
         // Ops of the whole batch make the maps shared, so that they can be read.
         let other = bench.buffer(&vec![0.0; arena_len(c)]);
         for x in [y, a] {
-            p.push(Op::NormFprop(NormFprop { shape, x, a: sink, params, batch_stats: other, norm }));
+            p.push(NormFprop { shape, x, a: sink, params, batch_stats: other, norm });
         }
-        let mut recorded = bench.record(p);
-        bench.backend.replay(&mut recorded).unwrap();
+        let mut compiled = bench.compile(p);
+        bench.backend.replay(&mut compiled).unwrap();
         let at = |v: &[f32], s: Span, i: usize| v[s.offset + i] as f64;
         for i in 0..c {
             let scale = at(&values, norm.gamma, i) / (at(&stats, norm.var, i) + 1e-5).sqrt();
             let shift = at(&values, norm.beta, i) - at(&stats, norm.mean, i) * scale;
             // Scale: three roundings; shift and the product with it as many again, of values below 25.
             let tolerance = sum_tolerance(4, 25.0);
-            close(&format!("{level} shift {i}"), &recorded.map_values(y, 0)[i..=i], &[shift], tolerance);
+            close(&format!("{level} shift {i}"), &compiled.map_values(y, 0)[i..=i], &[shift], tolerance);
             let want = (scale * shift + shift).max(0.0);
-            close(&format!("{level} affine {i}"), &recorded.map_values(a, 0)[i..=i], &[want], 2.0 * tolerance);
+            close(&format!("{level} affine {i}"), &compiled.map_values(a, 0)[i..=i], &[want], 2.0 * tolerance);
         }
     });
 }

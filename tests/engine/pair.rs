@@ -1,9 +1,9 @@
 //! Losses of two passes, against their formulas in f64 and central differences of them.
 
 use crate::common::*;
-use ham_engine::backend::Backend;
-use ham_engine::ops::pair::{Pair, PairLoss};
-use ham_engine::program::Op;
+use ham_engine::ops::Op;
+use ham_engine::ops::two_pass::{TwoPass, TwoPassLoss};
+use ham_engine::program::Buffers;
 
 const CAPACITY: usize = 6;
 const POSITIONS: [u32; 4] = [0, 2, 3, 5];
@@ -14,12 +14,12 @@ fn log_softmax(z: &[f64]) -> Vec<f64> {
 }
 
 /// The loss of clean logits `z` and adversarial ones `za`, as METHOD writes it.
-fn value(loss: PairLoss, beta: f64, z: &[f64], za: &[f64], y: usize) -> f64 {
+fn value(loss: TwoPass, beta: f64, z: &[f64], za: &[f64], y: usize) -> f64 {
     let (lp, lq) = (log_softmax(z), log_softmax(za));
     let kl: f64 = lp.iter().zip(&lq).map(|(p, q)| p.exp() * (p - q)).sum();
     match loss {
-        PairLoss::Trades => -lp[y] + beta * kl,
-        PairLoss::Mart => {
+        TwoPass::Trades => -lp[y] + beta * kl,
+        TwoPass::Mart => {
             let others = (0..z.len()).filter(|j| *j != y).map(|j| lq[j].exp());
             let q = others.fold(0.0, f64::max);
             -lq[y] - (1.0001 - q).ln() + beta * kl * (1.0000001 - lp[y].exp())
@@ -31,7 +31,7 @@ fn value(loss: PairLoss, beta: f64, z: &[f64], za: &[f64], y: usize) -> f64 {
 fn losses_and_gradients() {
     each_level(|level| {
         for (loss, classes, beta) in
-            [PairLoss::Trades, PairLoss::Mart].into_iter().flat_map(|l| [(l, 2, 1.5), (l, 10, 6.0), (l, 40, 0.0)])
+            [TwoPass::Trades, TwoPass::Mart].into_iter().flat_map(|l| [(l, 2, 1.5), (l, 10, 6.0), (l, 40, 0.0)])
         {
             let what = format!("{level} {loss:?}, {classes} classes, beta {beta}");
             let mut b = Bench::of_state(level, CAPACITY, classes, 1);
@@ -48,7 +48,7 @@ fn losses_and_gradients() {
             let dead = vec![9.0f32; CAPACITY * classes];
             b.backend.write(batch.gradient, 0, &dead).unwrap();
             b.backend.write(clean.gradient, 0, &dead).unwrap();
-            b.run([Op::Pair(Pair { batch, loss, beta })]);
+            b.run([Op::TwoPassLoss(TwoPassLoss { batch, loss, beta })]);
             let (losses, dza, dz) = (b.f32s(batch.loss), b.f32s(batch.gradient), b.f32s(clean.gradient));
             for p in 0..CAPACITY {
                 let row = |v: &[f32]| v[p * classes..][..classes].iter().map(|v| *v as f64).collect::<Vec<_>>();
@@ -84,7 +84,7 @@ fn losses_and_gradients() {
 #[test]
 fn sure_outputs_stay_finite() {
     each_level(|level| {
-        for loss in [PairLoss::Trades, PairLoss::Mart] {
+        for loss in [TwoPass::Trades, TwoPass::Mart] {
             let mut b = Bench::of_state(level, 1, 3, 1);
             let (batch, clean) = (b.batch, b.batch.clean());
             b.live(&[0], 1);
@@ -92,7 +92,7 @@ fn sure_outputs_stay_finite() {
             b.backend.write(batch.logits, 0, &[-500.0f32, 500.0, 0.0]).unwrap();
             b.backend.write(batch.label, 0, &[0u32]).unwrap();
             b.backend.write(batch.weight, 0, &[1.0f32]).unwrap();
-            b.run([Op::Pair(Pair { batch, loss, beta: 6.0 })]);
+            b.run([Op::TwoPassLoss(TwoPassLoss { batch, loss, beta: 6.0 })]);
             let all = [b.f32s(batch.loss), b.f32s(batch.gradient), b.f32s(clean.gradient)].concat();
             assert!(all.iter().all(|v| v.is_finite()), "{level} {loss:?}: {all:?}");
         }

@@ -7,10 +7,10 @@ use ham_engine::cpu::simd::Level;
 use ham_engine::engine::{Images, TrainSpec};
 use ham_engine::method::{Plan, Weights as Weighting};
 use ham_engine::net::state::Weights;
-use ham_engine::ops::account::Counts;
-use ham_engine::ops::account::{Account, Part};
+use ham_engine::ops::Op;
 use ham_engine::ops::refill::{Pool, Refill, ring};
-use ham_engine::program::{DType, Op, Shape};
+use ham_engine::ops::statistics::{CountBatch, Counts, Part};
+use ham_engine::program::{Buffers, DType, Shape};
 use std::collections::VecDeque;
 
 #[test]
@@ -63,7 +63,7 @@ fn the_pool_is_a_queue() {
 fn the_parts_of_a_mini_batch_are_counted_where_they_are_known() {
     let mut b = Bench::of_state(Level::detect(), 4, 3, 1);
     let (batch, data, stats) = (b.batch, b.data, b.stats);
-    let account = |part| Op::Account(Account { part, batch, data, stats });
+    let account = |part| Op::CountBatch(CountBatch { part, batch, data, stats });
     let counts = |b: &Bench| {
         let loss: Vec<f64> = b.backend.read_all(stats.loss).unwrap();
         Counts::from_raw(&b.backend.read_all::<u64>(stats.counters).unwrap(), loss[0], 3)
@@ -128,7 +128,7 @@ fn epoch(level: Level, threads: usize, spec: &TrainSpec) -> (Weights, Vec<f32>, 
     e.add_pool(&mut scene).unwrap();
     let batches = N.div_ceil(BATCH) + usize::from(spec.plan.refills());
     e.set_learning_rates(&vec![0.05; batches]).unwrap();
-    let mut train = e.record_train(&scene, spec).unwrap();
+    let mut train = e.compile_train(&scene, spec).unwrap();
     e.begin(&scene, 1, &order(N)).unwrap();
     (0..batches).for_each(|_| e.backend.replay(&mut train).unwrap());
     (e.weights().unwrap(), e.momenta().unwrap(), e.counts(&scene).unwrap())
@@ -180,6 +180,6 @@ fn a_scene_without_a_pool_is_refused() {
     let mut e = engine(&arch, &random_dict(&arch, 32), 1, Level::detect());
     let (images, labels) = examples(&arch, N, 33);
     let scene = e.scene(Images::F32(&images), &labels, BATCH, 10).unwrap();
-    let error = e.record_train(&scene, &spec(true, false, Weighting::Uniform)).err().unwrap().to_string();
+    let error = e.compile_train(&scene, &spec(true, false, Weighting::Uniform)).err().unwrap().to_string();
     assert!(error.contains("no pool"), "{error}");
 }

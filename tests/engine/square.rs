@@ -1,14 +1,13 @@
 //! Square Attack: the schedule and the squares of the authors' code, what a query may change, and what is kept.
 
 use crate::common::*;
-use ham_engine::attack::Norm;
-use ham_engine::attack::stage::Iteration;
-use ham_engine::backend::Backend;
+use ham_engine::batch::{Iteration, control};
 use ham_engine::cpu::simd::Level;
-use ham_engine::ops::load::control;
+use ham_engine::ops::Op;
+use ham_engine::ops::ball::Norm;
 use ham_engine::ops::square::schedule::Schedule;
 use ham_engine::ops::square::{Square, SquareState};
-use ham_engine::program::{DType, Op, Shape};
+use ham_engine::program::{Buffers, DType, Shape};
 use ham_engine::rng::{Philox, Stream, uniform};
 
 const EPS: f32 = 0.2;

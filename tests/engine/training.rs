@@ -3,14 +3,14 @@
 use crate::common::*;
 use ham_engine::attack::Scene;
 use ham_engine::backend::Backend;
-use ham_engine::cpu::CpuBackend;
+use ham_engine::backend::cpu::CpuBackend;
 use ham_engine::cpu::simd::Level;
 use ham_engine::engine::{Engine, Images, TrainSpec};
 use ham_engine::method::Weights as Weighting;
 use ham_engine::net::Arch;
 use ham_engine::net::state::Weights;
-use ham_engine::ops::account::Counts;
-use ham_engine::program::Shape;
+use ham_engine::ops::statistics::Counts;
+use ham_engine::program::{Buffers, Shape};
 use std::path::Path;
 
 /// Three whole mini-batches and a partial one.
@@ -45,7 +45,7 @@ fn epoch(level: Level, threads: usize, spec: &TrainSpec) -> (Weights, Vec<f32>, 
     let mut e = engine(&arch, &random_dict(&arch, 32), threads, level);
     let scene = scene(&mut e, &arch, BATCH, 10);
     e.set_learning_rates(&[0.05; BATCHES]).unwrap();
-    let mut train = e.record_train(&scene, spec).unwrap();
+    let mut train = e.compile_train(&scene, spec).unwrap();
     e.begin(&scene, 1, &order(N)).unwrap();
     // One replay more than there are mini-batches: it must do nothing.
     (0..=BATCHES).for_each(|_| e.backend.replay(&mut train).unwrap());
@@ -97,7 +97,7 @@ fn unused_slots_change_nothing() {
             e.set_learning_rates(&[0.05; 2]).unwrap();
             let mut spec = spec(&[2], Weighting::Kappa);
             spec.plan.attack.as_mut().unwrap().steps = 4;
-            let mut train = e.record_train(&scene, &spec).unwrap();
+            let mut train = e.compile_train(&scene, &spec).unwrap();
             for epoch in 0..2 {
                 e.begin(&scene, epoch, &order(9)).unwrap();
                 e.backend.replay(&mut train).unwrap();
@@ -135,7 +135,7 @@ fn nothing_kept_is_nothing_learnt() {
             let mut e = engine(&arch, &random_dict(&arch, 36), 2, level);
             let (images, labels) = examples(&arch, N, 37);
             let clean = e.scene(Images::F32(&images), &labels, N, 0).unwrap();
-            let mut forward = e.record_clean(&clean, None).unwrap();
+            let mut forward = e.compile_clean(&clean, None).unwrap();
             e.begin(&clean, 0, &order(N)).unwrap();
             e.backend.replay(&mut forward).unwrap();
             let logits: Vec<f32> = e.backend.read_all(clean.batch.logits).unwrap();
@@ -149,7 +149,7 @@ fn nothing_kept_is_nothing_learnt() {
             let before = e.weights().unwrap();
             let plan = plan(Some(pgd(0.0, 0.01, 3)), &k_drop, 0.0, Weighting::StepSize);
             let spec = TrainSpec { plan, augment: false, ..spec(&[], Weighting::StepSize) };
-            let mut train = e.record_train(&scene, &spec).unwrap();
+            let mut train = e.compile_train(&scene, &spec).unwrap();
             e.begin(&scene, 1, &order(N)).unwrap();
             e.backend.replay(&mut train).unwrap();
             let counts = e.counts(&scene).unwrap();
@@ -173,7 +173,7 @@ fn a_diverged_run_halts_with_its_weights_unchanged() {
     e.set_weights(&weights).unwrap();
     let scene = scene(&mut e, &arch, BATCH, 10);
     e.set_learning_rates(&[0.1; BATCHES]).unwrap();
-    let mut train = e.record_train(&scene, &spec(&[], Weighting::Uniform)).unwrap();
+    let mut train = e.compile_train(&scene, &spec(&[], Weighting::Uniform)).unwrap();
     e.begin(&scene, 1, &order(N)).unwrap();
     (0..3).for_each(|_| e.backend.replay(&mut train).unwrap());
     let counts = e.counts(&scene).unwrap();
@@ -183,7 +183,7 @@ fn a_diverged_run_halts_with_its_weights_unchanged() {
     assert!(e.momenta().unwrap().iter().all(|v| *v == 0.0));
 }
 
-/// A program recorded once reads the learning rate of each mini-batch, and new weights, at replay.
+/// A program compiled once reads the learning rate of each mini-batch, and new weights, at replay.
 #[test]
 fn learning_rates_follow_the_mini_batches() {
     let arch = tiny();
@@ -191,7 +191,7 @@ fn learning_rates_follow_the_mini_batches() {
     let scene = scene(&mut e, &arch, BATCH, 10);
     e.set_learning_rates(&[0.0, 0.5]).unwrap();
     let spec = TrainSpec { momentum: 0.0, weight_decay: 0.0, ..standard() };
-    let mut train = e.record_train(&scene, &spec).unwrap();
+    let mut train = e.compile_train(&scene, &spec).unwrap();
     e.begin(&scene, 1, &order(2 * BATCH)).unwrap();
     let before = e.weights().unwrap().params;
     e.backend.replay(&mut train).unwrap();
@@ -207,8 +207,8 @@ fn image_channels_up_to_what_the_stem_takes() {
     let wide = arch(Shape { c: 256, h: 4, w: 4 }, &[4], 2);
     let mut e = engine(&wide, &random_dict(&wide, 40), 1, Level::detect());
     let scene = scene(&mut e, &wide, 2, 1);
-    let mut recorded = e.record_clean(&scene, None).unwrap();
-    e.backend.replay(&mut recorded).unwrap();
+    let mut compiled = e.compile_clean(&scene, None).unwrap();
+    e.backend.replay(&mut compiled).unwrap();
     let too_wide = Arch { image: Shape { c: 257, h: 4, w: 4 }, ..wide };
     assert!(too_wide.validate().unwrap_err().to_string().contains("channels must be 1 to 256"));
 }
@@ -224,7 +224,7 @@ fn the_average_starts_at_the_weights_and_follows_them() {
     let scene = scene(&mut e, &arch, BATCH, 10);
     e.set_learning_rates(&[0.05; BATCHES]).unwrap();
     let spec = TrainSpec { ema: Some(0.75), ..spec(&[], Weighting::Uniform) };
-    let mut train = e.record_train(&scene, &spec).unwrap();
+    let mut train = e.compile_train(&scene, &spec).unwrap();
     let mut want = weights.params.clone();
     assert_eq!(e.ema().unwrap().as_ref(), Some(&want));
     e.begin(&scene, 1, &order(N)).unwrap();
@@ -235,8 +235,8 @@ fn the_average_starts_at_the_weights_and_follows_them() {
         assert_eq!(bits(&e.ema().unwrap().unwrap()), bits(&want));
     }
     assert_ne!(want, weights.params);
-    // Recorded once more, it goes on; only new weights start it afresh.
-    e.record_train(&scene, &spec).unwrap();
+    // Compiled once more, it goes on; only new weights start it afresh.
+    e.compile_train(&scene, &spec).unwrap();
     assert_eq!(e.ema().unwrap().as_ref(), Some(&want));
     e.set_weights(&weights).unwrap();
     assert_eq!(e.ema().unwrap(), Some(weights.params));

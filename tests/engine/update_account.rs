@@ -1,12 +1,12 @@
 //! The parameter update and the counters.
 
 use crate::common::*;
-use ham_engine::backend::Backend;
+use ham_engine::batch::{BINS, counter};
 use ham_engine::cpu::simd::Level;
-use ham_engine::ops::account::Counts;
-use ham_engine::ops::account::{Account, BINS, NetPass, Part, Tally, counter};
+use ham_engine::ops::Op;
+use ham_engine::ops::statistics::{CountBatch, CountPass, Counts, NetPass, Part};
 use ham_engine::ops::update::{Arenas, CleanPass, Ema, Update};
-use ham_engine::program::{Buf, Op};
+use ham_engine::program::{Buf, Buffers};
 
 /// Longer than the part a thread takes, and no multiple of it.
 const PARAMS: usize = 5001;
@@ -131,9 +131,9 @@ pub fn bins(examples: &[(usize, usize)]) -> Vec<Vec<u64>> {
 fn account_counts() {
     let mut b = Bench::of_state(Level::detect(), 4, 3, 1);
     let (batch, data, stats) = (b.batch, b.data, b.stats);
-    let account = || Op::Account(Account { part: Part::Whole, batch, data, stats });
-    let tally = |pass| Op::Tally(Tally { pass, step: None, stats });
-    let step = |step| Op::Tally(Tally { pass: Dgrad, step: Some(step), stats });
+    let account = || Op::CountBatch(CountBatch { part: Part::Whole, batch, data, stats });
+    let tally = |pass| Op::CountPass(CountPass { pass, step: None, stats });
+    let step = |step| Op::CountPass(CountPass { pass: Dgrad, step: Some(step), stats });
     b.backend.write(data.control, 0, &[10u32, 100, 1]).unwrap();
     b.backend.write(batch.label, 0, &[0u32, 2, 2, 1]).unwrap();
     // Four bins: 9 counts in the last.
@@ -200,10 +200,10 @@ fn a_loss_that_is_not_finite_marks_its_batch() {
         b.backend.write(batch.weight, 0, &[0.5f32, 0.5]).unwrap();
         b.backend.write(batch.loss, 0, &[1.0f32, 1.0]).unwrap();
         b.live(&[0, 1], 2);
-        b.run([Op::Account(Account { part: Part::Whole, batch, data, stats })]);
+        b.run([Op::CountBatch(CountBatch { part: Part::Whole, batch, data, stats })]);
         assert_eq!(b.backend.read_all::<u64>(stats.counters).unwrap()[counter::HALTED], 0);
         b.backend.write(batch.loss, 0, &[1.0f32, bad]).unwrap();
-        b.run([Op::Account(Account { part: Part::Whole, batch, data, stats })]);
+        b.run([Op::CountBatch(CountBatch { part: Part::Whole, batch, data, stats })]);
         assert_eq!(b.backend.read_all::<u64>(stats.counters).unwrap()[counter::HALTED], 2);
     }
 }

@@ -2,15 +2,15 @@
 
 use crate::common::{Rng, bits, order, sum_tolerance};
 use crate::lab::{Lab, SEEDS, near};
-use ham_engine::attack::Norm;
-use ham_engine::attack::stage::Iteration;
-use ham_engine::backend::Backend;
+use ham_engine::batch::Iteration;
 use ham_engine::gpu::Precision;
-use ham_engine::ops::aim::Aim;
+use ham_engine::ops::Op;
 use ham_engine::ops::apgd::{Apgd, PROGRESS, State};
+use ham_engine::ops::ball::Norm;
 use ham_engine::ops::head::Loss;
 use ham_engine::ops::start::{Draw, Noise, Start};
-use ham_engine::program::{Buf, DType, Op, Shape};
+use ham_engine::ops::target_class::TargetClass;
+use ham_engine::program::{Buf, Buffers, DType, Shape};
 use ham_engine::rng::{Philox, Stream};
 
 const CAPACITY: usize = 9;
@@ -49,7 +49,7 @@ fn aims_equal_the_cpu() {
                     lab.write(batch.logits, 0, &z);
                     lab.write(batch.target, 0, &[77u32; CAPACITY]);
                     lab.write(data.control, 0, &[0u32, 0, epoch, 0]);
-                    lab.run([Op::Aim(Aim { batch, data, restarts })]);
+                    lab.run([Op::TargetClass(TargetClass { batch, data, restarts })]);
                     let [cpu, gpu] = lab.read::<u32>(batch.target);
                     assert_eq!(cpu, gpu, "{classes} classes, {live} live, epoch {epoch}");
                     let rank = 1 + (epoch / restarts) as usize;

@@ -3,16 +3,17 @@
 use crate::common::{Rng, bits, sum_tolerance};
 use crate::lab::{Lab, Pair, SEEDS, near};
 use ham_engine::backend::Backend;
+use ham_engine::backend::gpu::GpuBackend;
+use ham_engine::gpu::Precision;
 use ham_engine::gpu::driver::Command;
 use ham_engine::gpu::kernels::MODULES;
 use ham_engine::gpu::sim::{SimDriver, SimOptions};
 use ham_engine::gpu::tiles::sizes;
-use ham_engine::gpu::{GpuBackend, Precision};
+use ham_engine::ops::Program;
 use ham_engine::ops::conv::cases::{EDGES, LAYERS};
-use ham_engine::ops::conv::{Activation, Conv, ConvDgrad, ConvFprop, Epilogue};
-use ham_engine::program::{
-    Affine, Bits, DType, Filter, FilterDecl, Map, Op, Pass, PrepareFilter, Program, Shape, Span,
-};
+use ham_engine::ops::conv::{Activation, ConvDgrad, ConvFprop, Epilogue};
+use ham_engine::ops::prepare_filter::PrepareFilter;
+use ham_engine::program::{Affine, Bits, Buffers, Conv, DType, Filter, FilterDecl, Map, Pass, Shape, Span};
 use ptx_sim::gpu::RTX_4090;
 use std::collections::BTreeSet;
 
@@ -79,7 +80,7 @@ pub fn y_shape(c: &Conv) -> Shape {
 
 impl Values {
     pub fn new(lab: &Lab, case: &Case) -> Values {
-        let program = Program { capacity: case.capacity, ..lab.program() };
+        let program = Program::new(case.capacity, lab.batch.live);
         Values { program, maps: vec![], masks: vec![], affines: vec![] }
     }
 
@@ -111,14 +112,14 @@ impl Values {
             false => (None, None),
         };
         let prepare = PrepareFilter { filter, params, weights, scale_k, scale_c, normalisation: None };
-        self.program.push(Op::PrepareFilter(prepare));
+        self.program.push(prepare);
         filter
     }
 
     /// Records the program and fills what it starts from; slots that aren't live too.
     pub fn start(self, lab: &mut Lab, rng: &mut Rng, case: &Case) -> Pair {
         lab.live(&(0..case.live as u32).collect::<Vec<_>>(), case.capacity);
-        let mut pair = lab.record(self.program);
+        let mut pair = lab.compile(self.program);
         let slots = case.capacity.min(case.live + 1);
         for (map, shape) in &self.maps {
             for slot in 0..slots {
@@ -187,7 +188,7 @@ fn fprop(lab: &mut Lab, case: &Case, v: Variant) -> Result {
             // It passes its result on in y, or in a map of its own, which nobody else reads.
             let out = residual.unwrap_or(y);
             let epilogue = Epilogue { y: Some(out), ..Epilogue::default() };
-            p.program.push(Op::ConvFprop(ConvFprop { conv: s, x, filter, epilogue }));
+            p.program.push(ConvFprop { conv: s, x, filter, epilogue });
             Some(out)
         }
     };
@@ -201,7 +202,7 @@ fn fprop(lab: &mut Lab, case: &Case, v: Variant) -> Result {
     let bias = v.first.then(|| p.affine(c.k));
     let y_stored = v.store.then_some(y);
     let epilogue = Epilogue { bias, residual, y: y_stored, act };
-    p.program.push(Op::ConvFprop(ConvFprop { conv: c, x, filter, epilogue }));
+    p.program.push(ConvFprop { conv: c, x, filter, epilogue });
     let pair = p.start(lab, &mut rng, case);
     let names = kernels(&pair);
     assert!(!names[names.len() - 2].starts_with("conv_walk"), "a shortcut is part of the launch: {names:?}");
@@ -244,8 +245,8 @@ fn dgrad(lab: &mut Lab, case: &Case, v: Variant) -> Result {
         let (dy, filter) = (p.map(y_shape(&s)), p.filter(lab, &mut rng, s, Pass::Dgrad, v.scales));
         ConvDgrad { conv: s, dy, filter, bits: mask, residual: Some(dx), dx }
     });
-    p.program.push(Op::ConvDgrad(ConvDgrad { conv: c, dy, filter, bits: mask, residual, dx }));
-    p.program.ops.extend(second.map(Op::ConvDgrad));
+    p.program.push(ConvDgrad { conv: c, dy, filter, bits: mask, residual, dx });
+    second.into_iter().for_each(|second| p.program.push(second));
     let pair = p.start(lab, &mut rng, case);
     let names = kernels(&pair);
     assert!(!names[names.len() - 2].starts_with("conv_walk"), "a shortcut is part of the launch: {names:?}");
@@ -379,9 +380,9 @@ fn layers_fit_the_smallest_chip() {
                 [Pass::Fprop, Pass::Dgrad].map(|pass| p.filter(FilterDecl { conv: c, stem: false, pass, exact: true }));
             let (x, y) = (p.map(x_shape(&c)), p.map(y_shape(&c)));
             let epilogue = Epilogue { y: Some(y), ..Epilogue::default() };
-            p.push(Op::ConvFprop(ConvFprop { conv: c, x, filter: filters[0], epilogue }));
-            p.push(Op::ConvDgrad(ConvDgrad { conv: c, dy: y, filter: filters[1], bits: None, residual: None, dx: x }));
-            gpu.record(p).unwrap();
+            p.push(ConvFprop { conv: c, x, filter: filters[0], epilogue });
+            p.push(ConvDgrad { conv: c, dy: y, filter: filters[1], bits: None, residual: None, dx: x });
+            gpu.compile(p).unwrap();
         }
     }
 }

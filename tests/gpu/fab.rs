@@ -2,10 +2,11 @@
 
 use crate::common::{Rng, bits, order};
 use crate::lab::{Lab, SEEDS};
-use ham_engine::attack::Norm;
 use ham_engine::gpu::Precision;
+use ham_engine::ops::Op;
+use ham_engine::ops::ball::Norm;
 use ham_engine::ops::fab::{FabBack, FabStep};
-use ham_engine::program::{DType, Op, Shape};
+use ham_engine::program::{Buffers, DType, Shape};
 
 const CAPACITY: usize = 5;
 const CLASSES: usize = 4;

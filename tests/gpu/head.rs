@@ -5,11 +5,12 @@ use crate::lab::{Lab, SEEDS, near};
 use ham_engine::backend::Backend;
 use ham_engine::gpu::Precision;
 use ham_engine::gpu::driver::Command;
-use ham_engine::ops::head::{HeadDgrad, HeadFprop, HeadWgrad, Linear, Loss};
-use ham_engine::ops::mine::Select;
-use ham_engine::ops::mine::formula::crossed;
+use ham_engine::ops::Op;
+use ham_engine::ops::formula::crossed;
+use ham_engine::ops::head::{HeadDgrad, HeadFprop, HeadWgrad, Linear, Loss, Measures};
 use ham_engine::ops::norm::{Fold, Norm};
-use ham_engine::program::{Buf, DType, Op, Shape, Span};
+use ham_engine::ops::select::Select;
+use ham_engine::program::{Buf, Buffers, DType, Shape, Span};
 
 const CAPACITY: usize = 5;
 const PRECISIONS: [Precision; 2] = [Precision::Fp32, Precision::Bf16];
@@ -125,17 +126,17 @@ fn fprop(precision: Precision, seed: u64, (shape, classes): (Shape, usize), live
     let mut p = lab.program();
     let (a, dy, mask, folded) = (p.map(shape), p.map(shape), p.mask(shape), p.affine(shape.c));
     let norm = Norm { gamma: span(0), beta: span(1), mean: span(0), var: span(1) };
-    p.push(Op::Fold(Fold { params: norms[0], running: norms[1], norm, affine: folded }));
-    let Extras { mining: count_kappa, measure_step, .. } = extras;
-    p.push(Op::HeadFprop(HeadFprop { shape, a, params, linear, batch, count_kappa, measure_step }));
+    p.push(Fold { params: norms[0], running: norms[1], norm, affine: folded });
+    let measures = Measures { kappa: extras.mining, step: extras.measure_step };
+    p.push(HeadFprop { shape, a, params, linear, batch, measures });
     if extras.mining {
-        p.push(Op::Select(Select { batch, keep: crossed(), keep_easy: 0.0 }));
+        p.push(Select { batch, keep: crossed(), keep_easy: 0.0 });
     }
     if let Some(loss) = extras.gradient {
         let (bits, affine) = (extras.masked.then_some(mask), extras.masked.then_some(folded));
-        p.push(Op::HeadDgrad(HeadDgrad { shape, params, linear, batch, loss, weighted: false, bits, affine, dy }));
+        p.push(HeadDgrad { shape, params, linear, batch, loss, weighted: false, bits, affine, dy });
     }
-    let mut pair = lab.record(p);
+    let mut pair = lab.compile(p);
     let launches = pair.gpu.commands.iter().filter(|c| matches!(c, Command::Launch(_))).count();
     assert_eq!(launches, 2, "{what}: the folding, and the head with all that rides in it");
     lab.fill_map(&mut pair, a, shape, &mut rng, (0.0, 1.0));
@@ -203,8 +204,8 @@ fn with_logits(bias: &[f32], label: u32) -> (Lab, Vec<u32>) {
     lab.write(batch.label, 0, &[label; CAPACITY]);
     let mut p = lab.program();
     let a = p.map(shape);
-    p.push(Op::HeadFprop(HeadFprop { shape, a, params, linear, batch, count_kappa: true, measure_step: true }));
-    let mut pair = lab.record(p);
+    p.push(HeadFprop { shape, a, params, linear, batch, measures: Measures { kappa: true, step: true } });
+    let mut pair = lab.compile(p);
     lab.replay(&mut pair);
     let [cpu, gpu] = lab.read::<u32>(batch.crossed);
     assert_eq!(cpu, gpu, "{bias:?} label {label}");
@@ -255,18 +256,8 @@ fn dgrad(
     let mut p = lab.program();
     let (dy, mask) = (p.map(shape), p.mask(shape));
     let bits_or_none = weighted.then_some(mask);
-    p.push(Op::HeadDgrad(HeadDgrad {
-        shape,
-        params,
-        linear,
-        batch,
-        loss,
-        weighted,
-        bits: bits_or_none,
-        affine: None,
-        dy,
-    }));
-    let mut pair = lab.record(p);
+    p.push(HeadDgrad { shape, params, linear, batch, loss, weighted, bits: bits_or_none, affine: None, dy });
+    let mut pair = lab.compile(p);
     lab.fill_map(&mut pair, dy, shape, &mut rng, (-1.0, 1.0));
     for slot in 0..CAPACITY {
         let values: Vec<bool> = (0..shape.len()).map(|_| rng.below(2) == 1).collect();
@@ -302,7 +293,7 @@ fn dgrad_equals_the_cpu() {
     for precision in PRECISIONS {
         for (i, case) in CASES.into_iter().enumerate() {
             let plain = [(Loss::CrossEntropy, true), (Loss::CrossEntropy, false), (Loss::Margin, true)];
-            let given = [(Loss::Divergence, false), (Loss::Pair, false)];
+            let given = [(Loss::Divergence, false), (Loss::TwoPass, false)];
             let kinds = plain.into_iter().chain(given).chain([(Loss::Difference, false), (Loss::TargetedDlr, true)]);
             for (j, (loss, weighted)) in kinds.enumerate() {
                 let least = [(Loss::Margin, 2), (Loss::TargetedDlr, 4)];
@@ -358,18 +349,8 @@ fn a_head_beyond_the_limits_is_refused() {
         let (linear, batch) = (linear(c, classes), lab.batch);
         let mut p = lab.program();
         let dy = p.map(shape);
-        p.push(Op::HeadDgrad(HeadDgrad {
-            shape,
-            params,
-            linear,
-            batch,
-            loss,
-            weighted: true,
-            bits: None,
-            affine: None,
-            dy,
-        }));
-        lab.gpu.record(p).err().map(|e| e.to_string())
+        p.push(HeadDgrad { shape, params, linear, batch, loss, weighted: true, bits: None, affine: None, dy });
+        lab.gpu.compile(p).err().map(|e| e.to_string())
     };
     assert_eq!(refused(4096, 1000, Loss::Margin), None);
     let wide = refused(12296, 1, Loss::CrossEntropy).unwrap();

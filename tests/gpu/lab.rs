@@ -2,15 +2,13 @@
 
 use crate::common::Rng;
 use ham_engine::backend::Backend;
-use ham_engine::batch::Batch;
-use ham_engine::cpu::CpuBackend;
-use ham_engine::cpu::record::Recorded as CpuRecorded;
-use ham_engine::gpu::record::Recorded as GpuRecorded;
+use ham_engine::backend::cpu::{Compiled as CpuCompiled, CpuBackend};
+use ham_engine::backend::gpu::{Compiled as GpuCompiled, GpuBackend};
+use ham_engine::batch::{Batch, Resident, Stats, control};
+use ham_engine::gpu::Precision;
 use ham_engine::gpu::sim::{SimDriver, SimOptions};
-use ham_engine::gpu::{GpuBackend, Precision};
-use ham_engine::ops::account::Stats;
-use ham_engine::ops::load::{Resident, control};
-use ham_engine::program::{Affine, Bits, Buf, DType, Map, Op, Program, Shape};
+use ham_engine::ops::{Op, Program};
+use ham_engine::program::{Affine, Bits, Buf, Buffers, DType, Map, Shape};
 
 /// Orders of blocks and warps that every case runs in.
 pub const SEEDS: [u64; 3] = [0, 1, 2];
@@ -29,8 +27,8 @@ pub struct Lab {
 
 /// A program on both.
 pub struct Pair {
-    pub cpu: CpuRecorded,
-    pub gpu: GpuRecorded<SimDriver>,
+    pub cpu: CpuCompiled,
+    pub gpu: GpuCompiled<SimDriver>,
 }
 
 fn furnish<B: Backend>(
@@ -104,16 +102,16 @@ impl Lab {
         [self.cpu.read_all(buf).unwrap(), self.gpu.read_all(buf).unwrap()]
     }
 
-    pub fn record(&mut self, program: Program) -> Pair {
-        let cpu = self.cpu.record_inspectable(program.clone()).unwrap();
-        Pair { cpu, gpu: self.gpu.record(program).unwrap() }
+    pub fn compile(&mut self, program: Program) -> Pair {
+        let cpu = self.cpu.compile_inspectable(program.clone()).unwrap();
+        Pair { cpu, gpu: self.gpu.compile(program).unwrap() }
     }
 
     /// Runs ops that use no maps.
     pub fn run(&mut self, ops: impl IntoIterator<Item = Op>) {
         let mut p = self.program();
         ops.into_iter().for_each(|op| p.push(op));
-        let mut pair = self.record(p);
+        let mut pair = self.compile(p);
         self.replay(&mut pair);
     }
 

@@ -2,10 +2,11 @@
 
 use crate::common::{Rng, bits};
 use crate::lab::{Lab, SEEDS};
+use ham_engine::batch::counter;
 use ham_engine::gpu::Precision;
-use ham_engine::ops::account::counter;
-use ham_engine::ops::load::LoadBatch;
-use ham_engine::program::{DType, Op, Shape};
+use ham_engine::ops::Op;
+use ham_engine::ops::load::Load;
+use ham_engine::program::{Buffers, DType, Shape};
 use ham_engine::rng::Philox;
 
 const CAPACITY: usize = 5;
@@ -61,7 +62,7 @@ fn load_equals_the_cpu_bit_by_bit() {
                         let mut lab = lab(seed, image, dtype);
                         lab.write(lab.data.control, 0, &[cursor, end, 3]);
                         let (data, batch, stats, rng) = (lab.data, lab.batch, lab.stats, Philox::new(seed << 40 | 5));
-                        lab.run([Op::Load(LoadBatch { data, image, batch, stats, augment, rng })]);
+                        lab.run([Op::Load(Load { data, image, batch, stats, augment, rng })]);
                         same(&lab, &format!("{image:?} {dtype:?}, {cursor} of {end}, augmented {augment}"));
                         let want = (end as usize).saturating_sub(cursor as usize).min(CAPACITY) as u32;
                         assert_eq!(lab.read::<u32>(batch.live)[1], [want, want]);
@@ -80,7 +81,7 @@ fn nothing_is_loaded_once_halted() {
         lab.write(lab.data.control, 0, &[0u32, 9, 1]);
         lab.write(lab.stats.counters, counter::HALTED, &[1u64 << 32]);
         let (data, batch, stats, rng) = (lab.data, lab.batch, lab.stats, Philox::new(1));
-        lab.run([Op::Load(LoadBatch { data, image, batch, stats, augment: true, rng })]);
+        lab.run([Op::Load(Load { data, image, batch, stats, augment: true, rng })]);
         same(&lab, "halted");
         assert_eq!(lab.read::<u32>(batch.live)[1], [0, 0]);
     }
@@ -93,8 +94,8 @@ fn a_sequence_of_mini_batches_equals_the_cpu() {
     let mut lab = lab(0, image, DType::U8);
     let (data, batch, stats, rng) = (lab.data, lab.batch, lab.stats, Philox::new(11));
     let mut program = lab.program();
-    program.push(Op::Load(LoadBatch { data, image, batch, stats, augment: true, rng }));
-    let mut pair = lab.record(program);
+    program.push(Load { data, image, batch, stats, augment: true, rng });
+    let mut pair = lab.compile(program);
     for epoch in 0..20u32 {
         lab.write(data.control, 0, &[epoch % 7, 9, epoch]);
         lab.replay(&mut pair);

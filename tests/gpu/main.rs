@@ -13,6 +13,7 @@ mod mine;
 mod moments;
 mod norm;
 mod pair;
+mod pgd_step;
 mod refill;
 mod run;
 mod square;

@@ -5,9 +5,13 @@ use crate::lab::{Lab, SEEDS, near};
 use ham_engine::gpu::Precision;
 use ham_engine::gpu::driver::Command;
 use ham_engine::method::Weights;
-use ham_engine::ops::mine::formula::{Formula, confidence, crossed, kappa, label, loss, position, step, tanh};
-use ham_engine::ops::mine::{Compact, Freeze, Select, Thaw, Weigh};
-use ham_engine::program::{DType, Op, Shape};
+use ham_engine::ops::Op;
+use ham_engine::ops::compact::Compact;
+use ham_engine::ops::formula::{Formula, confidence, crossed, kappa, label, loss, position, step, tanh};
+use ham_engine::ops::freeze::{Freeze, Thaw};
+use ham_engine::ops::select::Select;
+use ham_engine::ops::weigh::Weigh;
+use ham_engine::program::{Buffers, DType, Shape};
 
 fn lab(seed: u64, capacity: usize, image: Shape) -> Lab {
     Lab::new(Precision::Fp32, seed, capacity, image, 2, 1, (DType::F32, 1))
@@ -75,8 +79,8 @@ fn compact(seed: u64, capacity: usize, image: Shape, masks: &[Shape], live: &[u3
     lab.write(lab.batch.x_adv, 0, &x_adv);
     let mut p = lab.program();
     let all: Vec<_> = masks.iter().map(|s| (p.mask(*s), *s)).collect();
-    p.push(Op::Compact(Compact { image, batch: lab.batch, bits: all.iter().map(|m| m.0).collect() }));
-    let mut pair = lab.record(p);
+    p.push(Compact { image, batch: lab.batch, bits: all.iter().map(|m| m.0).collect() });
+    let mut pair = lab.compile(p);
     for (mask, shape) in &all {
         for slot in 0..capacity {
             let values: Vec<bool> = (0..shape.len()).map(|_| rng.below(2) == 1).collect();
@@ -154,9 +158,9 @@ fn compact_of_many_masks_takes_several_launches() {
     for (masks, launches) in [(126, 1), (127, 2), (0, 1)] {
         let mut p = lab.program();
         let bits = (0..masks).map(|_| p.mask(PIXEL)).collect();
-        p.push(Op::Compact(Compact { image: PIXEL, batch: lab.batch, bits }));
+        p.push(Compact { image: PIXEL, batch: lab.batch, bits });
         let gathers = |c: &&Command| matches!(c, Command::Launch(l) if l.kernel.name == "mine_compact");
-        assert_eq!(lab.record(p).gpu.commands.iter().filter(gathers).count(), launches, "{masks} masks");
+        assert_eq!(lab.compile(p).gpu.commands.iter().filter(gathers).count(), launches, "{masks} masks");
     }
 }
 

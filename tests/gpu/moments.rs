@@ -7,10 +7,11 @@ use crate::stem;
 use ham_engine::gpu::Precision;
 use ham_engine::gpu::kernels::MODULES;
 use ham_engine::gpu::tiles::{TileSize, sizes};
-use ham_engine::ops::conv::{Activation, Conv, ConvFprop, Epilogue};
+use ham_engine::ops::Program;
+use ham_engine::ops::conv::{Activation, ConvFprop, Epilogue};
 use ham_engine::ops::norm::{Norm, NormFprop};
 use ham_engine::ops::stem::{StemFprop, stem as geometry};
-use ham_engine::program::{Map, Op, Pass, Program, Shape, Span};
+use ham_engine::program::{Buffers, Conv, Map, Pass, Shape, Span};
 use std::collections::BTreeSet;
 
 /// What the statistics hold before.
@@ -45,7 +46,7 @@ fn run(
     let shortcut = case.shortcut.map(|s| {
         let (x, filter) = (p.map(x_shape(&s)), p.filter(&mut lab, &mut rng, s, Pass::Fprop, false));
         let epilogue = Epilogue { y: Some(y), ..Epilogue::default() };
-        p.program.push(Op::ConvFprop(ConvFprop { conv: s, x, filter, epilogue }));
+        p.program.push(ConvFprop { conv: s, x, filter, epilogue });
         y
     });
     let residual = shortcut.or_else(|| (extra == Extra::Residual).then(|| p.map(shape)));
@@ -53,7 +54,7 @@ fn run(
     let bias = (extra == Extra::Mean).then(|| p.program.affine(c.k));
     let act = (extra == Extra::Act).then(|| Activation { affine: None, a: p.map(shape), bits: None });
     let epilogue = Epilogue { bias, residual, y: Some(y), act };
-    p.program.push(Op::ConvFprop(ConvFprop { conv: c, x, filter, epilogue }));
+    p.program.push(ConvFprop { conv: c, x, filter, epilogue });
     let norm = norm(&mut lab, &mut p.program, &mut rng, shape, [y, a]);
     let mut pair = p.start(&mut lab, &mut rng, case);
     if let Some(bias) = bias {
@@ -78,9 +79,9 @@ fn run_stem(precision: Precision, seed: u64, c: Conv, live: usize) -> Vec<u32> {
     let (y, a) = (p.map(y_shape(&c)), p.map(y_shape(&c)));
     let epilogue = Epilogue { y: Some(y), ..Epilogue::default() };
     let stem = StemFprop { conv: c, image: lab.batch.x, normalisation: None, filter, epilogue };
-    p.push(Op::StemFprop(stem));
+    p.push(stem);
     let norm = norm(&mut lab, &mut p, &mut rng, y_shape(&c), [y, a]);
-    let mut pair = lab.record(p);
+    let mut pair = lab.compile(p);
     for map in [y, a] {
         lab.fill_map(&mut pair, map, y_shape(&c), &mut rng, (-1.0, 1.0));
     }
@@ -101,7 +102,7 @@ fn norm(lab: &mut Lab, p: &mut Program, rng: &mut Rng, shape: Shape, [x, a]: [Ma
     let batch_stats = lab.buffer(&vec![UNTOUCHED; values.len()]);
     let params = lab.buffer(&values);
     let op = NormFprop { shape, x, a, params, batch_stats, norm };
-    p.push(Op::NormFprop(op.clone()));
+    p.push(op.clone());
     op
 }
 

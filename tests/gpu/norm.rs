@@ -6,7 +6,7 @@ use ham_engine::backend::Backend;
 use ham_engine::gpu::Precision;
 use ham_engine::gpu::driver::{Arg, Command, Driver};
 use ham_engine::ops::norm::{Fold, NORM_EPS, Norm, NormBprop, NormFprop};
-use ham_engine::program::{Map, Op, Shape, Span};
+use ham_engine::program::{Buffers, Map, Shape, Span};
 
 /// Spans that don't start at 0, so that a wrong offset shows.
 fn norm(c: usize) -> Norm {
@@ -83,8 +83,8 @@ fn fprop(precision: Precision, seed: u64, case: Case) -> Vec<u32> {
     let batch_stats = lab.buffer(&vec![9.0; arena_len(shape.c)]);
     let mut p = lab.program();
     let (x, a) = (p.map(shape), p.map(shape));
-    p.push(Op::NormFprop(NormFprop { shape, x, a, params, batch_stats, norm }));
-    let mut pair = lab.record(p);
+    p.push(NormFprop { shape, x, a, params, batch_stats, norm });
+    let mut pair = lab.compile(p);
     // A mean that is large against the deviation, as deep layers have it.
     lab.fill_map(&mut pair, x, shape, &mut rng, (2.0, 5.0));
     lab.fill_map(&mut pair, a, shape, &mut rng, (-1.0, 1.0));
@@ -123,8 +123,8 @@ fn a_large_mean_leaves_the_variance() {
     let batch_stats = lab.buffer(&vec![9.0; arena_len(shape.c)]);
     let mut p = lab.program();
     let (x, a) = (p.map(shape), p.map(shape));
-    p.push(Op::NormFprop(NormFprop { shape, x, a, params, batch_stats, norm }));
-    let mut pair = lab.record(p);
+    p.push(NormFprop { shape, x, a, params, batch_stats, norm });
+    let mut pair = lab.compile(p);
     let mut all = vec![Vec::new(); shape.c];
     for slot in 0..5 {
         let values = rng.f32s(shape.len(), 999.0, 1001.0);
@@ -158,8 +158,8 @@ fn bprop(precision: Precision, seed: u64, case: Case, with_residual: bool) -> Ve
     let mut p = lab.program();
     let [x, a, grad, other] = [(); 4].map(|()| p.map(shape));
     let residual = with_residual.then_some(other);
-    p.push(Op::NormBprop(NormBprop { shape, x, a, grad, residual, params, grads, batch_stats, norm }));
-    let mut pair = lab.record(p);
+    p.push(NormBprop { shape, x, a, grad, residual, params, grads, batch_stats, norm });
+    let mut pair = lab.compile(p);
     lab.fill_map(&mut pair, x, shape, &mut rng, (2.0, 5.0));
     lab.fill_map(&mut pair, grad, shape, &mut rng, (-1.0, 1.0));
     lab.fill_map(&mut pair, other, shape, &mut rng, (-1.0, 1.0));
@@ -215,7 +215,7 @@ fn foldings_equal_the_formula_bit_by_bit() {
             let values = [rng.f32s(arena_len(c), -2.0, 2.0), rng.f32s(arena_len(c), 0.0, 3.0)];
             let [params, running] = values.each_ref().map(|v| lab.buffer(v));
             let affine = program.affine(c);
-            program.push(Op::Fold(Fold { params, running, norm, affine }));
+            program.push(Fold { params, running, norm, affine });
             let mut folded = vec![0.0f32; 2 * c.next_multiple_of(8)];
             for i in 0..c {
                 let scale = values[0][norm.gamma.offset + i] / (values[1][norm.var.offset + i] + NORM_EPS).sqrt();
@@ -225,15 +225,15 @@ fn foldings_equal_the_formula_bit_by_bit() {
             }
             want.push(folded);
         }
-        let mut recorded = lab.gpu.record(program).unwrap();
-        assert_eq!(recorded.commands.len(), 2);
-        let places: Vec<u64> = recorded.commands.iter().flat_map(affines).collect();
+        let mut compiled = lab.gpu.compile(program).unwrap();
+        assert_eq!(compiled.commands.len(), 2);
+        let places: Vec<u64> = compiled.commands.iter().flat_map(affines).collect();
         assert_eq!(places.len(), want.len());
         for (place, want) in places.iter().zip(&want) {
             // What was there before does not show, not in the padding either.
             lab.gpu.driver.write(*place, &vec![0x55; want.len() * 4]).unwrap();
         }
-        lab.gpu.replay(&mut recorded).unwrap();
+        lab.gpu.replay(&mut compiled).unwrap();
         for ((place, want), c) in places.iter().zip(&want).zip(&channels) {
             let mut got = vec![0.0f32; want.len()];
             lab.gpu.driver.read(*place, bytemuck::cast_slice_mut(&mut got)).unwrap();

@@ -4,15 +4,16 @@ use crate::common::{Rng, bits, sum_tolerance};
 use crate::lab::{Lab, SEEDS, near};
 use ham_engine::backend::Backend;
 use ham_engine::gpu::Precision;
-use ham_engine::ops::pair::{Pair, PairLoss};
-use ham_engine::program::{DType, Op, Shape};
+use ham_engine::ops::Op;
+use ham_engine::ops::two_pass::{TwoPass, TwoPassLoss};
+use ham_engine::program::{Buffers, DType, Shape};
 
 const PIXEL: Shape = Shape { c: 1, h: 1, w: 1 };
 /// A block has four examples.
 const CAPACITY: usize = 9;
 const LIVE: [&[u32]; 4] = [&[], &[3], &[0, 2, 4, 5, 8], &[0, 1, 2, 3, 4, 5, 6, 7, 8]];
 
-fn pair(seed: u64, loss: PairLoss, classes: usize, live: &[u32], beta: f32) -> Vec<u32> {
+fn pair(seed: u64, loss: TwoPass, classes: usize, live: &[u32], beta: f32) -> Vec<u32> {
     let mut lab = Lab::new(Precision::Fp32, seed, CAPACITY, PIXEL, classes, 1, (DType::F32, 1));
     let mut rng = Rng(classes as u64);
     let (batch, clean) = (lab.batch, lab.batch.clean());
@@ -26,7 +27,7 @@ fn pair(seed: u64, loss: PairLoss, classes: usize, live: &[u32], beta: f32) -> V
     for buf in [batch.gradient, clean.gradient] {
         lab.write(buf, 0, &vec![9.0f32; CAPACITY * classes]);
     }
-    lab.run([Op::Pair(Pair { batch, loss, beta })]);
+    lab.run([Op::TwoPassLoss(TwoPassLoss { batch, loss, beta })]);
     let what = format!("{loss:?}, {classes} classes, {live:?} live");
     let mut all = Vec::new();
     for (name, buf) in [("loss", batch.loss), ("dz'", batch.gradient), ("dz", clean.gradient)] {
@@ -40,7 +41,7 @@ fn pair(seed: u64, loss: PairLoss, classes: usize, live: &[u32], beta: f32) -> V
 
 #[test]
 fn pair_equals_the_cpu() {
-    for loss in [PairLoss::Trades, PairLoss::Mart] {
+    for loss in [TwoPass::Trades, TwoPass::Mart] {
         for classes in [2, 3, 10, 32, 33, 100] {
             for live in LIVE {
                 let runs = SEEDS.map(|seed| pair(seed, loss, classes, live, 6.0));
@@ -54,7 +55,7 @@ fn pair_equals_the_cpu() {
 fn one_class_is_refused() {
     let mut lab = Lab::new(Precision::Fp32, 0, 1, PIXEL, 1, 1, (DType::F32, 1));
     let mut p = lab.program();
-    p.push(Op::Pair(Pair { batch: lab.batch, loss: PairLoss::Mart, beta: 5.0 }));
-    let refused = lab.gpu.record(p).err().map(|e| e.to_string());
+    p.push(TwoPassLoss { batch: lab.batch, loss: TwoPass::Mart, beta: 5.0 });
+    let refused = lab.gpu.compile(p).err().map(|e| e.to_string());
     assert!(refused.as_ref().is_some_and(|e| e.contains("one class")), "{refused:?}");
 }

@@ -4,7 +4,7 @@ use crate::common::{Rng, bits, order};
 use crate::lab::{Lab, SEEDS};
 use ham_engine::gpu::Precision;
 use ham_engine::ops::refill::{Pool, Refill};
-use ham_engine::program::{DType, Op, Shape};
+use ham_engine::program::{Buffers, DType, Shape};
 
 #[test]
 fn refill_equals_the_cpu() {
@@ -20,8 +20,8 @@ fn refill_equals_the_cpu() {
             lab.write(pool.x, 0, &vec![7.0f32; 2 * capacity * len]);
             lab.write(pool.x_adv, 0, &vec![8.0f32; 2 * capacity * len]);
             let mut p = lab.program();
-            p.push(Op::Refill(Refill { image, batch, pool }));
-            let mut pair = lab.record(p);
+            p.push(Refill { image, batch, pool });
+            let mut pair = lab.compile(p);
             // Live of so many loaded: the ring fills, wraps around, and is emptied where nothing is loaded.
             let fifth = capacity.min(3);
             for (round, (live, loaded)) in

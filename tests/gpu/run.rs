@@ -2,21 +2,23 @@
 //! of the way there.
 
 use crate::common::*;
-use ham_engine::attack::stage::Iteration;
-use ham_engine::attack::{Norm, Scene};
+use ham_engine::attack::Scene;
 use ham_engine::backend::Backend;
-use ham_engine::cpu::CpuBackend;
+use ham_engine::backend::cpu::CpuBackend;
+use ham_engine::backend::gpu::GpuBackend;
+use ham_engine::batch::Iteration;
 use ham_engine::engine::{Engine, Images, TrainSpec};
 use ham_engine::eval::{Budget, Threat};
+use ham_engine::gpu::Precision;
 use ham_engine::gpu::driver::Command;
 use ham_engine::gpu::kernels::MODULES;
 use ham_engine::gpu::sim::{Calls, SimDriver, SimOptions};
-use ham_engine::gpu::{GpuBackend, Precision};
 use ham_engine::method::{Method, Plan, Settings, Weights as Weighting, drop_easy};
 use ham_engine::net::state::{StateDict, Weights};
 use ham_engine::net::{Arch, Family};
-use ham_engine::ops::account::Counts;
-use ham_engine::program::{DType, Shape};
+use ham_engine::ops::ball::Norm;
+use ham_engine::ops::statistics::Counts;
+use ham_engine::program::{Buffers, DType, Shape};
 use std::collections::BTreeSet;
 use std::path::Path;
 
@@ -51,7 +53,7 @@ fn half_easy(dict: &StateDict) -> (Vec<f32>, Vec<u32>) {
     let mut e = engine_on(CpuBackend::new(1).unwrap(), dict);
     let (images, mut labels) = examples(&net(), N, 33);
     let scene = e.scene(Images::F32(&images), &labels, N, 0).unwrap();
-    let mut clean = e.record_clean(&scene, None).unwrap();
+    let mut clean = e.compile_clean(&scene, None).unwrap();
     e.begin(&scene, 0, &order(N)).unwrap();
     e.backend.replay(&mut clean).unwrap();
     let logits: Vec<f32> = e.backend.read_all(scene.batch.logits).unwrap();
@@ -88,7 +90,7 @@ struct Outcome {
 
 fn epoch<B: Backend>(backend: B, spec: &TrainSpec) -> Outcome {
     let (mut e, scene) = on(backend, &random_dict(&net(), 32));
-    let mut train = e.record_train(&scene, spec).unwrap();
+    let mut train = e.compile_train(&scene, spec).unwrap();
     e.begin(&scene, 1, &order(N)).unwrap();
     let (mut kept, mut x_adv) = (Vec::new(), Vec::new());
     for batch in 0..BATCHES {
@@ -176,14 +178,14 @@ fn a_run_that_stops_in_an_epoch_goes_on_to_the_same_bits() {
     let whole = epoch(sim(Precision::Fp32, 0), &spec());
     let dict = random_dict(&net(), 32);
     let (mut e, scene) = on(sim(Precision::Fp32, 0), &dict);
-    let mut train = e.record_train(&scene, &spec()).unwrap();
+    let mut train = e.compile_train(&scene, &spec()).unwrap();
     e.begin(&scene, 1, &order(N)).unwrap();
     e.backend.replay(&mut train).unwrap();
     let (weights, momenta, counts) = (e.weights().unwrap(), e.momenta().unwrap(), e.counts(&scene).unwrap());
     let (mut e, scene) = on(sim(Precision::Fp32, 5), &dict);
     e.set_weights(&weights).unwrap();
     e.set_momenta(&momenta).unwrap();
-    let mut train = e.record_train(&scene, &spec()).unwrap();
+    let mut train = e.compile_train(&scene, &spec()).unwrap();
     e.begin(&scene, 1, &order(N)).unwrap();
     e.set_counts(&scene, &counts).unwrap();
     (1..BATCHES).for_each(|_| e.backend.replay(&mut train).unwrap());
@@ -195,7 +197,7 @@ fn a_run_that_stops_in_an_epoch_goes_on_to_the_same_bits() {
 #[test]
 fn an_epoch_is_a_row_of_replays() {
     let (mut e, scene) = on(sim(Precision::Fp32, 0), &random_dict(&net(), 32));
-    let mut train = e.record_train(&scene, &spec()).unwrap();
+    let mut train = e.compile_train(&scene, &spec()).unwrap();
     e.begin(&scene, 1, &order(N)).unwrap();
     let before = e.backend.driver.calls();
     (0..BATCHES).for_each(|_| e.backend.replay(&mut train).unwrap());
@@ -221,7 +223,7 @@ fn a_step_of_pgd_on_preact_resnet_18_takes_36_launches_at_most() {
     let (images, labels) = examples(&arch, 2, 1);
     let scene = e.scene(Images::F32(&images), &labels, 2, 4).unwrap();
     e.set_learning_rates(&[0.1]).unwrap();
-    let train = e.record_train(&scene, &TrainSpec { plan: Plan { checks: vec![], ..spec().plan }, ..spec() }).unwrap();
+    let train = e.compile_train(&scene, &TrainSpec { plan: Plan { checks: vec![], ..spec().plan }, ..spec() }).unwrap();
     let from = train.commands.iter().position(|c| *c == Command::Push("attack step 2".into())).unwrap();
     let launches = train.commands[from..].iter().take_while(|c| !matches!(c, Command::Pop));
     let launches = launches.filter(|c| matches!(c, Command::Launch(_))).count();
@@ -235,11 +237,11 @@ fn a_batch_too_large_for_the_memory_is_told_what_would_fit() {
     let (images, labels) = (vec![0u8; 3 * 256 * 256], [0]);
     let scene = e.scene(Images::U8(&images), &labels, 64, 4).unwrap();
     e.set_learning_rates(&[0.1]).unwrap();
-    let error = e.record_train(&scene, &spec()).err().expect("too large").to_string();
+    let error = e.compile_train(&scene, &spec()).err().expect("too large").to_string();
     assert!(error.starts_with("a batch of 64 takes ") && error.contains("--batch "), "{error}");
 }
 
-/// Names of the kernels of a recorded program.
+/// Names of the kernels of a compiled program.
 fn kernels(commands: &[Command]) -> impl Iterator<Item = &'static str> {
     commands.iter().filter_map(|c| if let Command::Launch(l) = c { Some(l.kernel.name) } else { None })
 }
@@ -270,9 +272,9 @@ fn every_kernel_has_a_launcher_that_a_program_reaches() {
                 let gradient = e.backend.alloc(DType::F32, capacity * arch.image.len()).unwrap();
                 let refill = TrainSpec { plan: Plan { refill: true, ..spec.plan.clone() }, ..spec.clone() };
                 for spec in [&spec, &refill, &of(Method::HamTrades), &of(Method::Fat)] {
-                    reached.extend(kernels(&e.record_train(&scene, spec).unwrap().commands));
+                    reached.extend(kernels(&e.compile_train(&scene, spec).unwrap().commands));
                 }
-                reached.extend(kernels(&e.record_clean(&scene, Some(gradient)).unwrap().commands));
+                reached.extend(kernels(&e.compile_clean(&scene, Some(gradient)).unwrap().commands));
             }
         }
     }
@@ -285,18 +287,20 @@ fn every_kernel_has_a_launcher_that_a_program_reaches() {
         for threat in Threat::AutoAttack.parts() {
             let budget = Budget { norm, ..Budget::new(0.1, 0) };
             let Some(attack) = threat.attack(&mut e.backend, &scene, &budget).unwrap() else { continue };
-            let recorded = e.record_stage(&scene, |p, stage| {
+            let compiled = e.compile_stage(&scene, |p, stage| {
                 attack.begin(p, stage);
                 attack.iterate(p, stage, Iteration { control: scene.data.control, offset: 0 });
                 attack.finish(p, stage);
             });
-            reached.extend(kernels(&recorded.unwrap().commands));
+            reached.extend(kernels(&compiled.unwrap().commands));
         }
     }
     let all: BTreeSet<_> = MODULES.iter().flat_map(|m| m.entries.iter().copied()).collect();
     // The tiles of convolutions depend on the problem; the tests of conv and of moments hold that each is chosen and right. In a
-    // network a convolution precedes each batch norm and makes its statistics; norm's tests have one by itself.
-    let others = |name: &&&str| !(name.starts_with("conv_walk_") || name.starts_with("norm_fprop_stats"));
+    // network a convolution precedes each batch norm and makes its statistics, and the stem's gradient takes the PGD step; the tests
+    // of norm and of pgd_step have each by itself.
+    let alone = ["norm_fprop_stats", "pgd_step"];
+    let others = |name: &&&str| !(name.starts_with("conv_walk_") || alone.iter().any(|a| name.starts_with(a)));
     let missed: Vec<_> = all.difference(&reached).filter(others).collect();
     assert!(missed.is_empty(), "no program launches {missed:?}");
 }

@@ -2,13 +2,14 @@
 
 use crate::common::{Rng, bits, order};
 use crate::lab::{Lab, SEEDS};
-use ham_engine::attack::Norm;
-use ham_engine::attack::stage::Iteration;
+use ham_engine::backend::Backend;
+use ham_engine::batch::{Iteration, control};
 use ham_engine::gpu::Precision;
-use ham_engine::ops::load::control;
+use ham_engine::ops::Op;
+use ham_engine::ops::ball::Norm;
 use ham_engine::ops::square::schedule::Schedule;
 use ham_engine::ops::square::{Square, SquareState};
-use ham_engine::program::{DType, Op, Shape};
+use ham_engine::program::{Buffers, DType, Shape};
 use ham_engine::rng::Philox;
 
 const CAPACITY: usize = 3;
@@ -90,7 +91,7 @@ fn one_class_is_refused() {
     let (batch, data, rng) = (lab.batch, lab.data, Philox::new(0));
     let square = Square { image, batch, data, state, norm: Norm::Linf, eps: 0.1, schedule, rng, query: None };
     let mut p = lab.program();
-    p.push(Op::Square(square));
-    let refused = ham_engine::backend::Backend::record(&mut lab.gpu, p).err().map(|e| e.to_string());
+    p.push(square);
+    let refused = lab.gpu.compile(p).err().map(|e| e.to_string());
     assert!(refused.as_ref().is_some_and(|e| e.contains("one class")), "{refused:?}");
 }

@@ -3,8 +3,9 @@
 use crate::common::{Rng, bits, order};
 use crate::lab::{Lab, SEEDS, near};
 use ham_engine::gpu::Precision;
+use ham_engine::ops::Op;
 use ham_engine::ops::start::{Draw, Noise, Start};
-use ham_engine::program::{DType, Op, Shape};
+use ham_engine::program::{Buffers, DType, Shape};
 use ham_engine::rng::{Philox, Stream};
 
 const CAPACITY: usize = 5;

@@ -4,11 +4,12 @@ use crate::common::{Rng, bits, max_abs, order, sum_tolerance};
 use crate::lab::{Lab, Pair, SEEDS, near};
 use ham_engine::backend::Backend;
 use ham_engine::gpu::Precision;
-use ham_engine::ops::conv::{Activation, Conv, Epilogue};
-use ham_engine::ops::stem::{Normalisation, StemDgrad, StemFprop, StemSink, StemWgrad, stem};
-use ham_engine::program::{
-    Affine, Bits, Buf, DType, Filter, FilterDecl, Map, Op, Pass, PrepareFilter, Program, Shape, Span,
-};
+use ham_engine::ops::Program;
+use ham_engine::ops::conv::{Activation, Epilogue};
+use ham_engine::ops::pgd_step::PgdStep;
+use ham_engine::ops::prepare_filter::PrepareFilter;
+use ham_engine::ops::stem::{Normalisation, StemDgrad, StemFprop, StemWgrad, stem};
+use ham_engine::program::{Affine, Bits, Buf, Buffers, Conv, DType, Filter, FilterDecl, Map, Pass, Shape, Span};
 
 const CAPACITY: usize = 4;
 const LIVE: [usize; 4] = [0, 1, 3, CAPACITY];
@@ -62,7 +63,7 @@ pub fn prepare(
 ) -> Filter {
     let filter = p.filter(FilterDecl { conv, stem: true, pass, exact: true });
     let (scale_k, scale_c) = (None, None);
-    p.push(Op::PrepareFilter(PrepareFilter { filter, params, weights, scale_k, scale_c, normalisation: norm }));
+    p.push(PrepareFilter { filter, params, weights, scale_k, scale_c, normalisation: norm });
     filter
 }
 
@@ -119,10 +120,10 @@ fn fprops(precision: Precision, seed: u64, conv: Conv, live: usize, what: &str) 
         };
         let act = out.a.map(|a| Activation { affine: out.affine, a, bits: out.bits });
         let epilogue = Epilogue { bias: out.bias, residual: None, y: out.y, act };
-        p.push(Op::StemFprop(StemFprop { conv, image: lab.batch.x, normalisation: norm, filter, epilogue }));
+        p.push(StemFprop { conv, image: lab.batch.x, normalisation: norm, filter, epilogue });
         variants.push(out);
     }
-    let mut pair = lab.record(p);
+    let mut pair = lab.compile(p);
     for out in &variants {
         for affine in [out.bias, out.affine].into_iter().flatten() {
             let (scale, shift) = (rng.f32s(conv.k, -1.5, 1.5), rng.f32s(conv.k, -1.0, 1.0));
@@ -164,14 +165,16 @@ fn dgrad(
     conv: Conv,
     weights: (Buf, Span),
     norm: Option<Normalisation>,
-    sink: StemSink,
+    gradient: Buf,
+    step: Option<PgdStep>,
     mut dy: impl FnMut() -> f32,
 ) -> Pair {
     let mut p = lab.program();
     let map = p.map(output(&conv));
     let filter = prepare(&mut p, conv, Pass::Dgrad, weights, norm.clone());
-    p.push(Op::StemDgrad(StemDgrad { conv, dy: map, filter, normalisation: norm, sink }));
-    let mut pair = lab.record(p);
+    p.push(StemDgrad { conv, dy: map, filter, normalisation: norm, gradient });
+    step.into_iter().for_each(|step| p.push(step));
+    let mut pair = lab.compile(p);
     for slot in 0..CAPACITY {
         let values: Vec<f32> = (0..output(&conv).len()).map(|_| dy()).collect();
         lab.set_map(&mut pair, map, slot, &values);
@@ -185,8 +188,8 @@ fn dgrad_matches_the_cpu() {
         let mut rng = Rng((conv.k * 31 + conv.w) as u64);
         let (mut lab, params, span) = lab(precision, seed, &conv, live, &rng.f32s(conv.filter_len(), -1.0, 1.0));
         let gradient = lab.buffer(&vec![0.5; CAPACITY * conv.input_len()]);
-        let (norm, sink) = (Some(normalisation(conv.c)), StemSink::Gradient(gradient));
-        let mut pair = dgrad(&mut lab, conv, (params, span), norm, sink, || rng.f32(-1.0, 1.0));
+        let norm = Some(normalisation(conv.c));
+        let mut pair = dgrad(&mut lab, conv, (params, span), norm, gradient, None, || rng.f32(-1.0, 1.0));
         lab.replay(&mut pair);
         let both = lab.read::<f32>(gradient);
         // The filter is in f32 in both precisions.
@@ -213,11 +216,13 @@ fn a_step_of_pgd_equals_the_cpu_bit_by_bit() {
             lab.write(x, 0, &clean);
             lab.write(x_adv, 0, &start);
             let norm = Normalisation { mean: vec![0.5; conv.c], std: vec![0.25; conv.c] };
-            let sink = StemSink::Pgd { x, x_adv, eps, alpha };
+            let (batch, gradient) = (lab.batch, lab.batch.x_gradient);
+            let image = Shape { c: conv.c, h: conv.h, w: conv.w };
+            let step = Some(PgdStep { image, batch, gradient, eps, alpha });
             let norm = normalised.then_some(norm);
             // Few are not zero, so that some gradients cancel.
             let dy = || if rng.below(4) == 0 { rng.below(3) as f32 - 1.0 } else { 0.0 };
-            let mut pair = dgrad(&mut lab, conv, (params, span), norm, sink, dy);
+            let mut pair = dgrad(&mut lab, conv, (params, span), norm, gradient, step, dy);
             for step in 0..2 {
                 lab.replay(&mut pair);
                 let [cpu, gpu] = lab.read::<f32>(x_adv);
@@ -235,8 +240,8 @@ fn wgrads(precision: Precision, seed: u64, conv: Conv, live: usize, what: &str) 
     let mut p = lab.program();
     let dy = p.map(output(&conv));
     let (image, normalisation) = (lab.batch.x, Some(normalisation(conv.c)));
-    p.push(Op::StemWgrad(StemWgrad { conv, image, normalisation, dy, grads, weights }));
-    let mut pair = lab.record(p);
+    p.push(StemWgrad { conv, image, normalisation, dy, grads, weights });
+    let mut pair = lab.compile(p);
     lab.fill_map(&mut pair, dy, output(&conv), &mut rng, (-1.0, 1.0));
     if live == 1 {
         // Sums of an earlier replay count for nothing.
@@ -271,7 +276,7 @@ fn what_the_kernels_cannot_do_is_refused_in_a_line() {
     let grads = lab.buffer(&vec![0.0; conv.filter_len()]);
     let mut p = lab.program();
     let (dy, weights) = (p.map(output(&conv)), Span { offset: 0, len: conv.filter_len() });
-    p.push(Op::StemWgrad(StemWgrad { conv, image, normalisation: None, dy, grads, weights }));
-    let error = lab.gpu.record(p).err().expect("more channels than the kernels take").to_string();
+    p.push(StemWgrad { conv, image, normalisation: None, dy, grads, weights });
+    let error = lab.gpu.compile(p).err().expect("more channels than the kernels take").to_string();
     assert!(error.contains("257 channels") && error.lines().count() == 1, "{error}");
 }

@@ -1,16 +1,18 @@
 //! The table of tiles, and how it is made.
 
 use ham_engine::backend::Backend;
+use ham_engine::backend::gpu::GpuBackend;
+use ham_engine::gpu::Precision;
 use ham_engine::gpu::driver::Command;
 use ham_engine::gpu::kernels::Kernel;
 use ham_engine::gpu::sim::{SimDriver, SimOptions};
-use ham_engine::gpu::tiles::{
+use ham_engine::ops::Program;
+use ham_engine::ops::conv::cases::EDGES;
+use ham_engine::ops::conv::{ConvDgrad, ConvFprop, Epilogue};
+use ham_engine::perf::tiles::{
     BATCHES, Problem, Subject, TABLE, TileSize, measure, ranked, read, sizes, subjects, write,
 };
-use ham_engine::gpu::{GpuBackend, Precision};
-use ham_engine::ops::conv::cases::EDGES;
-use ham_engine::ops::conv::{Conv, ConvDgrad, ConvFprop, Epilogue};
-use ham_engine::program::{DType, FilterDecl, Op, Pass, Program, Shape};
+use ham_engine::program::{Buffers, Conv, DType, FilterDecl, Pass, Shape};
 use ptx_sim::gpu::{GPUS, H100_SXM};
 
 const PRECISIONS: [Precision; 2] = [Precision::Fp32, Precision::Bf16];
@@ -115,18 +117,11 @@ fn odd_convolutions_get_a_tile_that_fits() {
                 let x = p.map(Shape { c: c.c, h: c.h, w: c.w });
                 let y = p.map(Shape { c: c.k, h: c.p(), w: c.q() });
                 let epilogue = Epilogue { y: Some(y), ..Epilogue::default() };
-                p.push(Op::ConvFprop(ConvFprop { conv: *c, x, filter: filters[0], epilogue }));
-                p.push(Op::ConvDgrad(ConvDgrad {
-                    conv: *c,
-                    dy: y,
-                    filter: filters[1],
-                    bits: None,
-                    residual: None,
-                    dx: x,
-                }));
-                let recorded = backend.record(p).unwrap();
+                p.push(ConvFprop { conv: *c, x, filter: filters[0], epilogue });
+                p.push(ConvDgrad { conv: *c, dy: y, filter: filters[1], bits: None, residual: None, dx: x });
+                let compiled = backend.compile(p).unwrap();
                 let name = |c: &Command| if let Command::Launch(l) = c { Some(l.kernel.name) } else { None };
-                let names: Vec<_> = recorded.commands.iter().filter_map(name).collect();
+                let names: Vec<_> = compiled.commands.iter().filter_map(name).collect();
                 assert_eq!(names.len(), 2, "{c}");
                 for name in names {
                     let size = name.strip_prefix("conv_walk_").and_then(|n| n.split('_').next()).unwrap();

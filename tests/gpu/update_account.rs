@@ -4,13 +4,15 @@ use crate::common::{Rng, bits, order};
 use crate::lab::{KAPPAS, Lab, SEEDS};
 use bytemuck::{bytes_of, cast_slice_mut};
 use ham_engine::backend::Backend;
+use ham_engine::batch::counter;
 use ham_engine::gpu::Precision;
 use ham_engine::gpu::driver::{Arg, Command, Driver, Launch};
 use ham_engine::gpu::kernels::Kernel;
 use ham_engine::gpu::sim::SimDriver;
-use ham_engine::ops::account::{Account, NetPass, Part, Tally, counter};
+use ham_engine::ops::statistics::{CountBatch, CountPass, NetPass, Part};
 use ham_engine::ops::update::{Arenas, CleanPass, Ema, Update};
-use ham_engine::program::{DType, Op, Phase, Shape};
+use ham_engine::ops::{Op, Program};
+use ham_engine::program::{Buffers, DType, Node, Phase, Shape};
 
 const CLASSES: usize = 3;
 /// Without a moving average, and with one.
@@ -105,8 +107,8 @@ fn account_equals_the_cpu_bit_by_bit() {
                 lab.write(lab.stats.loss, 0, &[0.1f64]);
                 let live: Vec<u32> = (0..loaded as u32).step_by(every).filter(|_| !none_live).collect();
                 lab.live(&live, loaded);
-                let account = Account { part: Part::Whole, batch: lab.batch, data: lab.data, stats: lab.stats };
-                lab.run([Op::Account(account)]);
+                let account = CountBatch { part: Part::Whole, batch: lab.batch, data: lab.data, stats: lab.stats };
+                lab.run([Op::CountBatch(account)]);
                 assert_equal_accounts(&lab, &format!("{} live of {loaded} of {capacity}", live.len()));
             }
         }
@@ -121,8 +123,8 @@ fn a_loss_that_is_not_finite_marks_its_batch() {
         lab.write(lab.batch.loss, 0, &[1.0f32, bad]);
         lab.write(lab.stats.counters, counter::BATCHES, &[6u64]);
         lab.live(&[0, 1], 2);
-        let account = Account { part: Part::Whole, batch: lab.batch, data: lab.data, stats: lab.stats };
-        lab.run([Op::Account(account)]);
+        let account = CountBatch { part: Part::Whole, batch: lab.batch, data: lab.data, stats: lab.stats };
+        lab.run([Op::CountBatch(account)]);
         let [cpu, gpu] = lab.read::<u64>(lab.stats.counters);
         assert_eq!(cpu, gpu, "{bad}");
         assert_eq!(gpu[counter::HALTED], if bad.is_finite() { 0 } else { 7 }, "{bad}");
@@ -139,10 +141,10 @@ fn tallies_add_passes_times_live() {
         lab.write(lab.stats.counters, counter::FPROP, &start);
         let stats = lab.stats;
         // Steps 1 and 2 of three; the fourth has no counter.
-        let step = |step| Op::Tally(Tally { pass: Dgrad, step: Some(step), stats });
-        let tallies = [Fprop, Dgrad, Fprop].map(|pass| Op::Tally(Tally { pass, step: None, stats }));
+        let step = |step| Op::CountPass(CountPass { pass: Dgrad, step: Some(step), stats });
+        let tallies = [Fprop, Dgrad, Fprop].map(|pass| Op::CountPass(CountPass { pass, step: None, stats }));
         lab.run(tallies.into_iter().chain([step(1), step(2), step(3)]));
-        lab.run([Wgrad, Fprop].map(|pass| Op::Tally(Tally { pass, step: None, stats })));
+        lab.run([Wgrad, Fprop].map(|pass| Op::CountPass(CountPass { pass, step: None, stats })));
         let [cpu, gpu] = lab.read::<u64>(stats.counters);
         assert_eq!(cpu, gpu, "{live} live");
         let n = live as u64;
@@ -152,10 +154,9 @@ fn tallies_add_passes_times_live() {
 }
 
 /// The phases that a program's marks end: 3 for none.
-fn ended(lab: &mut Lab, ops: &[Op]) -> Vec<u32> {
-    let mut p = lab.program();
-    ops.iter().for_each(|op| p.push(op.clone()));
-    let recorded = lab.gpu.record(p).unwrap();
+fn ended(lab: &mut Lab, nodes: &[Node<Op>]) -> Vec<u32> {
+    let program = Program { nodes: nodes.to_vec(), ..lab.program() };
+    let compiled = lab.gpu.compile(program).unwrap();
     let ended = |c: &Command| match c {
         Command::Launch(l) if l.kernel.name == "mark" => match &l.args[1] {
             Arg::Bytes(dims) => Some(bytemuck::pod_read_unaligned(dims)),
@@ -163,17 +164,17 @@ fn ended(lab: &mut Lab, ops: &[Op]) -> Vec<u32> {
         },
         _ => None,
     };
-    recorded.commands.iter().filter_map(ended).collect()
+    compiled.commands.iter().filter_map(ended).collect()
 }
 
 #[test]
 fn marks_end_the_phase_before_them_and_the_end_of_the_program_the_last() {
     let mut lab = lab(0, 4);
-    let tally = Op::Tally(Tally { pass: NetPass::Fprop, step: None, stats: lab.stats });
-    let (attack, update) = (Op::Mark(Phase::Attack), Op::Mark(Phase::Update));
-    assert_eq!(ended(&mut lab, &[attack.clone(), tally.clone(), update, tally.clone()]), [3, 1, 2]);
-    assert_eq!(ended(&mut lab, &[attack, tally.clone()]), [3, 1]);
-    assert_eq!(ended(&mut lab, &[tally]), [0u32; 0]);
+    let count = Node::Op(Op::CountPass(CountPass { pass: NetPass::Fprop, step: None, stats: lab.stats }));
+    let (attack, update) = (Node::Mark(Phase::Attack), Node::Mark(Phase::Update));
+    assert_eq!(ended(&mut lab, &[attack.clone(), count.clone(), update, count.clone()]), [3, 1, 2]);
+    assert_eq!(ended(&mut lab, &[attack, count.clone()]), [3, 1]);
+    assert_eq!(ended(&mut lab, &[count]), [0u32; 0]);
 }
 
 #[test]

@@ -4,8 +4,8 @@ use crate::common::{Rng, bits, max_abs, order, sum_tolerance};
 use crate::lab::{Lab, SEEDS, near};
 use ham_engine::backend::Backend;
 use ham_engine::gpu::Precision;
-use ham_engine::ops::conv::{Conv, ConvWgrad};
-use ham_engine::program::{Op, Shape, Span};
+use ham_engine::ops::conv::ConvWgrad;
+use ham_engine::program::{Buffers, Conv, Shape, Span};
 
 const CAPACITY: usize = 4;
 const LIVE: [usize; 4] = [0, 1, 3, CAPACITY];
@@ -43,8 +43,8 @@ fn run(precision: Precision, seed: u64, capacity: usize, conv: Conv, live: usize
     // An arena with something before and after, and gradients that are overwritten.
     let grads = lab.buffer(&vec![0.5; conv.filter_len() + 5]);
     let weights = Span { offset: 3, len: conv.filter_len() };
-    p.push(Op::ConvWgrad(ConvWgrad { conv, x, dy, grads, weights }));
-    let mut pair = lab.record(p);
+    p.push(ConvWgrad { conv, x, dy, grads, weights });
+    let mut pair = lab.compile(p);
     let mut rng = Rng((conv.k * 31 + conv.w) as u64);
     lab.fill_map(&mut pair, x, x_shape, &mut rng, (-1.0, 1.0));
     lab.fill_map(&mut pair, dy, dy_shape, &mut rng, (-1.0, 1.0));
@@ -97,7 +97,7 @@ fn rows_that_are_too_wide_are_refused_in_a_line() {
     let shape = Shape { c: 1, h: 1, w: 1 << 19 };
     let (x, dy) = (p.map(shape), p.map(shape));
     let grads = lab.buffer(&[0.0; 9]);
-    p.push(Op::ConvWgrad(ConvWgrad { conv, x, dy, grads, weights: Span { offset: 0, len: 9 } }));
-    let error = lab.gpu.record(p).err().expect("a row that no table can count").to_string();
+    p.push(ConvWgrad { conv, x, dy, grads, weights: Span { offset: 0, len: 9 } });
+    let error = lab.gpu.compile(p).err().expect("a row that no table can count").to_string();
     assert!(error.contains("too wide") && error.lines().count() == 1, "{error}");
 }

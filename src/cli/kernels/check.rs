@@ -1,7 +1,7 @@
 use super::{SubjectArgs, dram, wavefronts};
 use crate::cli::say;
-use crate::gpu::profile::{Profile, Profiled};
-use crate::gpu::ptxas::{ARCHITECTURES, assemble};
+use crate::perf::profile::{Profile, Profiled};
+use crate::perf::ptxas::{ARCHITECTURES, assemble};
 use crate::{Error, Result};
 use serde::Serialize;
 
@@ -28,26 +28,26 @@ impl SubjectArgs {
 
 /// What good kernels reach, and what these do.
 #[derive(Serialize)]
-struct Aim {
+struct TargetClass {
     aim: &'static str,
     found: String,
     reached: bool,
 }
 
 /// That no kernel spills, on any architecture.
-fn spills() -> Result<Aim> {
+fn spills() -> Result<TargetClass> {
     let mut spilled = Vec::new();
     for arch in ARCHITECTURES {
         let kernels = assemble(arch)?.into_iter().filter(|a| a.stack + a.spills > 0);
         spilled.extend(kernels.map(|a| format!("{} on {arch}", a.kernel)));
     }
     let found = if spilled.is_empty() { format!("none on {}", ARCHITECTURES.join(", ")) } else { spilled.join(", ") };
-    Ok(Aim { aim: "no spills and no stack", found, reached: spilled.is_empty() })
+    Ok(TargetClass { aim: "no spills and no stack", found, reached: spilled.is_empty() })
 }
 
-fn aims(pgd_at: &Profile, ham: &Profile, [pgd_epoch, ham_epoch]: [f64; 2]) -> Vec<Aim> {
+fn aims(pgd_at: &Profile, ham: &Profile, [pgd_epoch, ham_epoch]: [f64; 2]) -> Vec<TargetClass> {
     let all = || pgd_at.launches.iter().chain(&ham.launches);
-    let aim = |aim, found: String, reached| Aim { aim, found, reached };
+    let aim = |aim, found: String, reached| TargetClass { aim, found, reached };
     // The worst of all launches by a ratio, of those that matter: a thousandth of the mini-batch's time or more.
     let whole: f64 = pgd_at.seconds().iter().sum();
     let worst = |ratio: &dyn Fn(&Profiled) -> Option<f64>| {

@@ -1,11 +1,12 @@
+use crate::backend::gpu::GpuBackend;
 use crate::cli::device::Device;
 use crate::cli::say;
+use crate::gpu::Precision;
 use crate::gpu::cuda::CudaDriver;
 use crate::gpu::devices::Cuda;
 use crate::gpu::driver::Driver;
 use crate::gpu::sim::{SimDriver, SimOptions};
-use crate::gpu::tiles::{BATCHES, Line, Predictor, Subject, TileSize, measure, sizes, subjects, write};
-use crate::gpu::{GpuBackend, Precision};
+use crate::perf::tiles::{BATCHES, Line, Predictor, Subject, TileSize, measure, sizes, subjects, write};
 use crate::{Error, Result, fsio};
 use indicatif::{ProgressBar, ProgressStyle};
 use ptx_sim::gpu::Gpu;

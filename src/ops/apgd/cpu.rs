@@ -1,16 +1,19 @@
 use super::{Apgd, NEW, PROGRESS, RHO, TINY};
-use crate::attack::Norm;
 use crate::cpu::context::{Context, CpuOp};
+use crate::ops::ball::Norm;
 use crate::ops::head::{Loss, dlr};
 
 impl CpuOp for Apgd {
     fn run(&self, cx: &Context) {
         let (b, len, s) = (&self.batch, self.image.len(), &self.state);
-        let number = self.at.number(cx.read(self.at.control));
+        // SAFETY: no op that tiles go through writes it, or only the thread that has the example.
+        let number = self.at.number(unsafe { cx.read(self.at.control) });
         let first = number == 0 || self.fixed.is_some();
-        let period = cx.read::<u32>(self.schedule)[number as usize];
+        // SAFETY: no op that tiles go through writes it, or only the thread that has the example.
+        let period = unsafe { cx.read::<u32>(self.schedule) }[number as usize];
         for slot in cx.first..cx.first + cx.n {
-            let position = cx.position(b, slot);
+            // SAFETY: no op that tiles go through writes it, or only the thread that has the example.
+            let position = unsafe { cx.position(b, slot) };
             // SAFETY: only this thread has the example; these are different buffers.
             let (x, x_adv, gradient, best, best_gradient, previous, progress) = unsafe {
                 (
@@ -53,7 +56,8 @@ impl Apgd {
         let z = unsafe { cx.row::<f32>(b.logits, position, b.classes) };
         match self.loss {
             Loss::TargetedDlr => {
-                let [target, label] = [b.target, b.label].map(|buf| cx.read::<u32>(buf)[position] as usize);
+                // SAFETY: no op that tiles go through writes it, or only the thread that has the example.
+                let [target, label] = [b.target, b.label].map(|buf| unsafe { cx.read::<u32>(buf) }[position] as usize);
                 (z[target] - z[label]) / dlr(z).0
             }
             // SAFETY: as above.

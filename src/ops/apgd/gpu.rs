@@ -3,7 +3,7 @@
 use super::Apgd;
 use crate::Result;
 use crate::gpu::driver::Arg;
-use crate::gpu::record::{GpuOp, Recorder, bytes};
+use crate::gpu::launches::{GpuOp, Launches, bytes};
 use crate::gpu::unsupported;
 use crate::ops::head::Loss;
 use bytemuck::{Pod, Zeroable};
@@ -23,7 +23,7 @@ struct ApgdDims {
 }
 
 impl GpuOp for Apgd {
-    fn launch(&self, cx: &mut Recorder) -> Result<()> {
+    fn launch(&self, cx: &mut Launches) -> Result<()> {
         let (b, s, len) = (&self.batch, &self.state, self.image.len());
         let aim = match self.loss {
             _ if self.fixed.is_some() => 0,

@@ -18,12 +18,12 @@ mod cpu;
 mod gpu;
 
 use crate::Result;
-use crate::attack::Norm;
-use crate::attack::stage::Iteration;
 use crate::backend::Backend;
 use crate::batch::Batch;
+use crate::batch::Iteration;
+use crate::ops::ball::Norm;
 use crate::ops::head::Loss;
-use crate::program::{Buf, DType, Shape};
+use crate::program::{Buf, DType, Extent, Operation, Shape, Uses, Values};
 
 /// Share of a period's steps that must raise the loss, or the step is halved.
 const RHO: f32 = 0.75;
@@ -100,6 +100,24 @@ pub fn schedule(n: usize) -> Vec<u32> {
         let Some(checkpoint) = schedule.get_mut(at) else { return schedule };
         *checkpoint = period as u32;
         period = period.saturating_sub(shrink).max(least);
+    }
+}
+
+impl Operation for Apgd {
+    fn name(&self) -> &'static str {
+        "apgd"
+    }
+
+    fn extent(&self) -> Extent {
+        Extent::Example
+    }
+
+    fn uses(&self) -> Uses {
+        Uses::none()
+    }
+
+    fn describe(&self, _: &Values) -> String {
+        format!("x_adv = the next iterate, {} of at most {}", self.norm.suffix(), self.eps)
     }
 }
 

@@ -1,6 +1,6 @@
 //! Named shapes, shared by the tests and the benchmark.
 
-use super::Conv;
+use crate::program::Conv;
 
 /// A convolution with a name and the number of images it is usually called with.
 #[derive(Clone, Copy, Debug)]

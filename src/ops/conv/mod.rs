@@ -10,77 +10,8 @@
 pub mod cases;
 pub mod cpu;
 pub(crate) mod gpu;
-pub mod run;
 
-use crate::cpu::layout::MapShape;
-use crate::program::{Affine, Bits, Buf, Filter, Map, Span};
-
-/// The geometry of a convolution: a square filter, `pad = filter / 2`, the same stride in both directions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Conv {
-    /// Input channels C.
-    pub c: usize,
-    /// Output channels K.
-    pub k: usize,
-    /// Input height H.
-    pub h: usize,
-    /// Input width W.
-    pub w: usize,
-    /// Filter height and width R = S: 1 or 3.
-    pub filter: usize,
-    /// Stride: 1 or 2.
-    pub stride: usize,
-}
-
-impl std::fmt::Display for Conv {
-    /// Input and output channels, the input's size, the filter and its stride, as in `64>128 at 32x32, 3x3/2`.
-    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
-        let Conv { c, k, h, w, filter, stride } = self;
-        write!(f, "{c}>{k} at {h}x{w}, {filter}x{filter}/{stride}")
-    }
-}
-
-impl Conv {
-    /// Output height P.
-    pub fn p(&self) -> usize {
-        (self.h - 1) / self.stride + 1
-    }
-
-    /// Output width Q.
-    pub fn q(&self) -> usize {
-        (self.w - 1) / self.stride + 1
-    }
-
-    /// Zero padding on each side.
-    pub fn pad(&self) -> usize {
-        self.filter / 2
-    }
-
-    /// Elements of one input: C x H x W.
-    pub fn input_len(&self) -> usize {
-        self.c * self.h * self.w
-    }
-
-    /// Length of the KRSC filter.
-    pub fn filter_len(&self) -> usize {
-        self.k * self.filter * self.filter * self.c
-    }
-
-    /// The shape of the input map x (and of dx).
-    pub fn x_map(&self) -> MapShape {
-        MapShape { c: self.c, h: self.h, w: self.w }
-    }
-
-    /// The shape of the output map y (and of dy).
-    pub fn y_map(&self) -> MapShape {
-        MapShape { c: self.k, h: self.p(), w: self.q() }
-    }
-
-    /// Multiply-accumulates of one pass over one example (dgrad and wgrad need as many as fprop, but for borders).
-    pub fn macs(&self) -> usize {
-        self.p() * self.q() * self.filter_len()
-    }
-}
+use crate::program::{Affine, Bits, Buf, Conv, Extent, Filter, Map, Operation, Span, Uses, Values};
 
 /// What follows the sum of an fprop, per element: `y = sum + shift[k] + residual`, then perhaps an activation.
 #[derive(Clone, Debug, Default)]
@@ -104,6 +35,24 @@ pub struct Activation {
     pub a: Map,
     /// Where the bits are written.
     pub bits: Option<Bits>,
+}
+
+impl Epilogue {
+    /// These, and what the epilogue reads and writes.
+    pub fn uses(&self, uses: Uses) -> Uses {
+        let act = self.act.as_ref();
+        uses.reads(self.residual).writes(self.y).writes(act.map(|act| act.a)).writes(act.and_then(|act| act.bits))
+    }
+
+    /// What follows the sum, for a printed program.
+    pub fn describe(&self) -> &'static str {
+        match (self.residual.is_some(), self.act.is_some()) {
+            (false, false) => "",
+            (false, true) => ", relu",
+            (true, false) => ", + residual",
+            (true, true) => ", + residual, relu",
+        }
+    }
 }
 
 /// `y = conv(x, filter)` with an [`Epilogue`], for every live slot.
@@ -149,4 +98,58 @@ pub struct ConvWgrad {
     pub grads: Buf,
     /// The filter's place in it, KRSC.
     pub weights: Span,
+}
+
+impl Operation for ConvFprop {
+    fn name(&self) -> &'static str {
+        "conv fprop"
+    }
+
+    fn extent(&self) -> Extent {
+        Extent::Example
+    }
+
+    fn uses(&self) -> Uses {
+        self.epilogue.uses(Uses::none().reads([self.x]).filter(self.filter))
+    }
+
+    fn describe(&self, _: &Values) -> String {
+        format!("{}{}", self.conv, self.epilogue.describe())
+    }
+}
+
+impl Operation for ConvDgrad {
+    fn name(&self) -> &'static str {
+        "conv dgrad"
+    }
+
+    fn extent(&self) -> Extent {
+        Extent::Example
+    }
+
+    fn uses(&self) -> Uses {
+        Uses::none().reads([self.dy]).reads(self.bits).reads(self.residual).writes([self.dx]).filter(self.filter)
+    }
+
+    fn describe(&self, _: &Values) -> String {
+        format!("{}{}", self.conv, if self.residual.is_some() { ", + residual" } else { "" })
+    }
+}
+
+impl Operation for ConvWgrad {
+    fn name(&self) -> &'static str {
+        "conv wgrad"
+    }
+
+    fn extent(&self) -> Extent {
+        Extent::Batch
+    }
+
+    fn uses(&self) -> Uses {
+        Uses::none().reads([self.x, self.dy])
+    }
+
+    fn describe(&self, _: &Values) -> String {
+        self.conv.to_string()
+    }
 }

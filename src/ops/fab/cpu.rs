@@ -1,8 +1,8 @@
 use super::{ALPHA_MAX, BETA, ETA, FabBack, FabStep, ITERATES, LEAST};
-use crate::attack::Norm;
 use crate::cpu::context::{Context, CpuOp};
 use crate::cpu::lanes::{lane_sum, pair_sum};
 use crate::cpu::simd::{Kernel, Simd};
+use crate::ops::ball::Norm;
 
 /// Threads of a block of the GPU's kernels, whose order of summation this one has.
 const THREADS: usize = 256;
@@ -104,7 +104,8 @@ impl CpuOp for FabStep {
     fn run(&self, cx: &Context) {
         let (b, len) = (&self.batch, self.image.len());
         for slot in cx.first..cx.first + cx.n {
-            let position = cx.position(b, slot);
+            // SAFETY: no op that tiles go through writes it, or only the thread that has the example.
+            let position = unsafe { cx.position(b, slot) };
             // SAFETY: only this thread has the slot and its position.
             let (w, x, adv, z) = unsafe {
                 (
@@ -114,7 +115,8 @@ impl CpuOp for FabStep {
                     cx.row::<f32>(b.logits, position, b.classes),
                 )
             };
-            let class = |buf| cx.read::<u32>(buf)[position] as usize;
+            // SAFETY: no op that tiles go through writes it, or only the thread that has the example.
+            let class = |buf| unsafe { cx.read::<u32>(buf) }[position] as usize;
             cx.level.run(Step { norm: self.norm, gap: z[class(b.target)] - z[class(b.label)], w, x, adv });
         }
     }
@@ -124,7 +126,8 @@ impl CpuOp for FabBack {
     fn run(&self, cx: &Context) {
         let (b, len) = (&self.batch, self.image.len());
         for slot in cx.first..cx.first + cx.n {
-            let position = cx.position(b, slot);
+            // SAFETY: no op that tiles go through writes it, or only the thread that has the example.
+            let position = unsafe { cx.position(b, slot) };
             // SAFETY: only this thread has the slot and its position.
             let (x, adv, crossed, keep) = unsafe {
                 (

@@ -3,7 +3,7 @@
 use super::{ALPHA_MAX, BETA, ETA, FabBack, FabStep, ITERATES, LEAST};
 use crate::Result;
 use crate::gpu::driver::Arg;
-use crate::gpu::record::{GpuOp, Recorder, bytes};
+use crate::gpu::launches::{GpuOp, Launches, bytes};
 use bytemuck::{Pod, Zeroable};
 
 /// Threads of a block, which has an example.
@@ -29,7 +29,7 @@ struct FabBackDims {
 }
 
 impl GpuOp for FabStep {
-    fn launch(&self, cx: &mut Recorder) -> Result<()> {
+    fn launch(&self, cx: &mut Launches) -> Result<()> {
         let b = &self.batch;
         let dims = FabDims {
             len: self.image.len() as u32,
@@ -56,7 +56,7 @@ impl GpuOp for FabStep {
 }
 
 impl GpuOp for FabBack {
-    fn launch(&self, cx: &mut Recorder) -> Result<()> {
+    fn launch(&self, cx: &mut Launches) -> Result<()> {
         let b = &self.batch;
         let dims = FabBackDims { len: self.image.len() as u32, eps: self.eps, beta: BETA };
         let args = [

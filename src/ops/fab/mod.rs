@@ -18,9 +18,9 @@
 mod cpu;
 mod gpu;
 
-use crate::attack::Norm;
 use crate::batch::Batch;
-use crate::program::{Buf, Shape};
+use crate::ops::ball::Norm;
+use crate::program::{Buf, Extent, Operation, Shape, Uses, Values};
 
 /// Share of the way towards the projection of the image itself, at most.
 const ALPHA_MAX: f32 = 0.1;
@@ -57,4 +57,40 @@ pub struct FabBack {
     pub norm: Norm,
     /// The bound, pixels in [0, 1].
     pub eps: f32,
+}
+
+impl Operation for FabStep {
+    fn name(&self) -> &'static str {
+        "fab step"
+    }
+
+    fn extent(&self) -> Extent {
+        Extent::Example
+    }
+
+    fn uses(&self) -> Uses {
+        Uses::none()
+    }
+
+    fn describe(&self, _: &Values) -> String {
+        format!("x_adv = to and across the boundary, {}", self.norm.suffix())
+    }
+}
+
+impl Operation for FabBack {
+    fn name(&self) -> &'static str {
+        "fab back"
+    }
+
+    fn extent(&self) -> Extent {
+        Extent::Example
+    }
+
+    fn uses(&self) -> Uses {
+        Uses::none()
+    }
+
+    fn describe(&self, _: &Values) -> String {
+        format!("done where crossed within {} in {}, else x_adv back towards x", self.eps, self.norm.suffix())
+    }
 }

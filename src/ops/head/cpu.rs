@@ -2,8 +2,8 @@ use super::{HeadDgrad, HeadFprop, HeadWgrad, Loss, dlr, top};
 use crate::batch::Batch;
 use crate::cpu::context::{Context, CpuOp};
 use crate::cpu::layout::{LANES, MapShape};
-use crate::cpu::record::Values;
 use crate::cpu::simd::{Kernel, Simd};
+use crate::program::Values;
 use rayon::prelude::*;
 
 /// `pooled[c] = mean of a[.., c]`, zero-padded to whole blocks.
@@ -64,17 +64,19 @@ impl Kernel for Logits<'_> {
 
 impl CpuOp for HeadFprop {
     fn scratch(&self, _: usize, values: &Values) -> usize {
-        values.shape(self.a).blocks() * LANES
+        MapShape::from(values.map(self.a)).blocks() * LANES
     }
 
     fn run(&self, cx: &Context) {
         let (b, shape) = (&self.batch, cx.shape(self.a));
-        let params = cx.read::<f32>(self.params);
+        // SAFETY: no op that tiles go through writes it, or only the thread that has the example.
+        let params = unsafe { cx.read::<f32>(self.params) };
         let (weight, bias) = (&params[self.linear.weight.range()], &params[self.linear.bias.range()]);
         // SAFETY: the only use of the scratch.
         let pooled = unsafe { cx.scratch() };
         for (i, slot) in (cx.first..cx.first + cx.n).enumerate() {
-            let position = cx.position(b, slot);
+            // SAFETY: no op that tiles go through writes it, or only the thread that has the example.
+            let position = unsafe { cx.position(b, slot) };
             // SAFETY: slot `i` of this range.
             let a = unsafe { cx.map(self.a).add(i * shape.example()) };
             cx.level.run(Pool { shape, a, pooled: pooled.as_mut_ptr() });
@@ -84,7 +86,8 @@ impl CpuOp for HeadFprop {
                 (cx.row::<f32>(b.logits, position, b.classes), cx.row::<f32>(b.probs, position, b.classes))
             };
             cx.level.run(Logits { weight, bias, pooled, z });
-            let label = cx.read::<u32>(b.label)[position] as usize;
+            // SAFETY: no op that tiles go through writes it, or only the thread that has the example.
+            let label = unsafe { cx.read::<u32>(b.label) }[position] as usize;
             let top = top(z);
             let sum: f32 = z.iter().map(|v| (v - z[top]).exp()).sum();
             let mut moved = 0.0;
@@ -99,10 +102,10 @@ impl CpuOp for HeadFprop {
                 *cx.at::<u32>(b.crossed, position) = crossed as u32;
                 *cx.at::<f32>(b.confidence, position) = p[label];
                 *cx.at::<f32>(b.loss, position) = sum.ln() - (z[label] - z[top]);
-                if self.count_kappa {
+                if self.measures.kappa {
                     *cx.at::<u32>(b.kappa, position) += !crossed as u32;
                 }
-                if self.measure_step {
+                if self.measures.step {
                     let step = cx.at::<f32>(b.step, position);
                     *step = step.max(moved);
                 }
@@ -117,7 +120,8 @@ fn logit_gradient(cx: &Context, b: &Batch, position: usize, loss: Loss, weighted
     // SAFETY: only the thread that has the example touches its rows.
     let (probs, z) =
         unsafe { (cx.row::<f32>(b.probs, position, b.classes), cx.row::<f32>(b.logits, position, b.classes)) };
-    let label = cx.read::<u32>(b.label)[position] as usize;
+    // SAFETY: no op that tiles go through writes it, or only the thread that has the example.
+    let label = unsafe { cx.read::<u32>(b.label) }[position] as usize;
     // SAFETY: as above.
     let row = |buf| unsafe { cx.row::<f32>(buf, position, b.classes) };
     match loss {
@@ -126,7 +130,7 @@ fn logit_gradient(cx: &Context, b: &Batch, position: usize, loss: Loss, weighted
             let target = row(b.clean().probs);
             dz.iter_mut().zip(probs).zip(target).for_each(|((d, p), t)| *d = *p - *t);
         }
-        Loss::Pair => dz.copy_from_slice(row(b.gradient)),
+        Loss::TwoPass => dz.copy_from_slice(row(b.gradient)),
         Loss::Margin => {
             let mut other = usize::from(label == 0);
             for k in 0..b.classes {
@@ -139,10 +143,12 @@ fn logit_gradient(cx: &Context, b: &Batch, position: usize, loss: Loss, weighted
         }
         Loss::Difference => {
             dz.fill(0.0);
-            dz[cx.read::<u32>(b.target)[position] as usize] = 1.0;
+            // SAFETY: no op that tiles go through writes it, or only the thread that has the example.
+            dz[unsafe { cx.read::<u32>(b.target) }[position] as usize] = 1.0;
         }
         Loss::TargetedDlr => {
-            let target = cx.read::<u32>(b.target)[position] as usize;
+            // SAFETY: no op that tiles go through writes it, or only the thread that has the example.
+            let target = unsafe { cx.read::<u32>(b.target) }[position] as usize;
             let (scale, [first, _, third, fourth]) = dlr(z);
             let inverse = 1.0 / scale;
             let bend = (z[target] - z[label]) * inverse * inverse;
@@ -158,7 +164,8 @@ fn logit_gradient(cx: &Context, b: &Batch, position: usize, loss: Loss, weighted
         dz[label] -= 1.0;
     }
     if weighted {
-        let weight = cx.read::<f32>(b.weight)[position];
+        // SAFETY: no op that tiles go through writes it, or only the thread that has the example.
+        let weight = unsafe { cx.read::<f32>(b.weight) }[position];
         dz.iter_mut().for_each(|d| *d *= weight);
     }
 }
@@ -197,17 +204,19 @@ impl Kernel for Spread {
 
 impl CpuOp for HeadDgrad {
     fn scratch(&self, _: usize, values: &Values) -> usize {
-        values.shape(self.dy).blocks() * LANES + self.batch.classes
+        MapShape::from(values.map(self.dy)).blocks() * LANES + self.batch.classes
     }
 
     fn run(&self, cx: &Context) {
         let (b, shape) = (&self.batch, cx.shape(self.dy));
-        let weight = &cx.read::<f32>(self.params)[self.linear.weight.range()];
+        // SAFETY: no op that tiles go through writes it, or only the thread that has the example.
+        let weight = &unsafe { cx.read::<f32>(self.params) }[self.linear.weight.range()];
         // SAFETY: the only use of the scratch.
         let (value, dz) = unsafe { cx.scratch() }.split_at_mut(shape.blocks() * LANES);
         let dz = &mut dz[..b.classes];
         for (i, slot) in (cx.first..cx.first + cx.n).enumerate() {
-            logit_gradient(cx, b, cx.position(b, slot), self.loss, self.weighted, dz);
+            // SAFETY: no op that tiles go through writes it, or only the thread that has the example.
+            logit_gradient(cx, b, unsafe { cx.position(b, slot) }, self.loss, self.weighted, dz);
             value.fill(0.0);
             for (dz, row) in dz.iter().zip(weight.chunks(shape.c)) {
                 value.iter_mut().zip(row).for_each(|(v, w)| *v += dz * w);
@@ -236,10 +245,12 @@ impl CpuOp for HeadWgrad {
         // SAFETY: the only use of the scratch.
         let dz = &mut unsafe { cx.scratch() }[..cx.n * classes];
         dz.par_chunks_mut(classes).enumerate().for_each(|(slot, dz)| {
-            let loss = if self.given { Loss::Pair } else { Loss::CrossEntropy };
-            logit_gradient(cx, b, cx.position(b, slot), loss, !self.given, dz);
+            let loss = if self.given { Loss::TwoPass } else { Loss::CrossEntropy };
+            // SAFETY: no op that tiles go through writes it, or only the thread that has the example.
+            logit_gradient(cx, b, unsafe { cx.position(b, slot) }, loss, !self.given, dz);
         });
-        let (dz, pooled) = (&dz[..], cx.read::<f32>(b.pooled));
+        // SAFETY: no op that tiles go through writes it, or only the thread that has the example.
+        let (dz, pooled) = (&dz[..], unsafe { cx.read::<f32>(b.pooled) });
         // SAFETY: this op runs alone, and the layer's weights and bias don't overlap.
         let (dw, db) = unsafe {
             let grads = cx.buf::<f32>(self.grads).as_mut_ptr();

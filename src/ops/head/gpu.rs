@@ -4,8 +4,9 @@ use super::{HeadDgrad, HeadFprop, HeadWgrad, Loss};
 use crate::Result;
 use crate::batch::Batch;
 use crate::gpu::driver::{Arg, Ptr};
-use crate::gpu::record::{GpuOp, Recorder, bytes, padded};
+use crate::gpu::launches::{GpuOp, Launches, bytes, padded};
 use crate::gpu::unsupported;
+use crate::ops::select::Select;
 use crate::program::Shape;
 use bytemuck::{Pod, Zeroable};
 
@@ -36,7 +37,7 @@ struct WgradDims {
 }
 
 /// The kernel's view of a head, and its bytes of shared memory.
-fn dims(cx: &Recorder, shape: Shape, classes: usize, loss: Loss) -> Result<(HeadDims, usize)> {
+fn dims(cx: &Launches, shape: Shape, classes: usize, loss: Loss) -> Result<(HeadDims, usize)> {
     let (cp, pixels) = (padded(shape.c), shape.h * shape.w);
     let lanes = 16 / cx.precision.size();
     let parts = (THREADS * lanes / cp).clamp(1, pixels);
@@ -63,7 +64,7 @@ fn dims(cx: &Recorder, shape: Shape, classes: usize, loss: Loss) -> Result<(Head
             Loss::CrossEntropy => 0,
             Loss::Margin => 1,
             Loss::Divergence => 2,
-            Loss::Pair => 3,
+            Loss::TwoPass => 3,
             Loss::Difference => 4,
             Loss::TargetedDlr => 5,
         },
@@ -72,26 +73,26 @@ fn dims(cx: &Recorder, shape: Shape, classes: usize, loss: Loss) -> Result<(Head
 }
 
 /// What the loss compares with, or the gradient that is given; null for none.
-fn target(cx: &Recorder, b: &Batch, loss: Loss) -> Ptr {
+fn target(cx: &Launches, b: &Batch, loss: Loss) -> Ptr {
     match loss {
         Loss::CrossEntropy | Loss::Margin | Loss::Difference | Loss::TargetedDlr => 0,
         Loss::Divergence => cx.buf(b.clean().probs),
-        Loss::Pair => cx.buf(b.gradient),
+        Loss::TwoPass => cx.buf(b.gradient),
     }
 }
 
 /// The class that the loss leads to; null for none.
-fn aim(cx: &Recorder, b: &Batch, loss: Loss) -> Ptr {
+fn target_class(cx: &Launches, b: &Batch, loss: Loss) -> Ptr {
     if matches!(loss, Loss::Difference | Loss::TargetedDlr) { cx.buf(b.target) } else { 0 }
 }
 
 /// The gradient's mask and scale, or null.
-fn mask_and_scale(cx: &Recorder, d: &HeadDgrad) -> [Ptr; 2] {
+fn mask_and_scale(cx: &Launches, d: &HeadDgrad) -> [Ptr; 2] {
     [d.bits.map_or(0, |b| cx.bits(b)), d.affine.map_or(0, |a| cx.affine(a)[0])]
 }
 
 impl GpuOp for HeadDgrad {
-    fn launch(&self, cx: &mut Recorder) -> Result<()> {
+    fn launch(&self, cx: &mut Launches) -> Result<()> {
         let b = &self.batch;
         let (dims, shared) = dims(cx, self.shape, b.classes, self.loss)?;
         let [bits, scale] = mask_and_scale(cx, self);
@@ -102,7 +103,7 @@ impl GpuOp for HeadDgrad {
             Arg::In(cx.span(self.params, self.linear.weight)),
             Arg::In(cx.buf(b.label)),
             Arg::In(target(cx, b, self.loss)),
-            Arg::In(aim(cx, b, self.loss)),
+            Arg::In(target_class(cx, b, self.loss)),
             Arg::In(if self.weighted { cx.buf(b.weight) } else { 0 }),
             Arg::In(scale),
             Arg::In(bits),
@@ -116,7 +117,7 @@ impl GpuOp for HeadDgrad {
 }
 
 impl GpuOp for HeadWgrad {
-    fn launch(&self, cx: &mut Recorder) -> Result<()> {
+    fn launch(&self, cx: &mut Launches) -> Result<()> {
         let (b, channels) = (&self.batch, self.channels);
         let dims = WgradDims { classes: b.classes as u32, channels: channels as u32 };
         let args = [
@@ -136,21 +137,26 @@ impl GpuOp for HeadWgrad {
     }
 }
 
-/// The forward half; `keep` marks the examples that crossed to be kept, the others not; `dgrad` is the backward half.
-pub fn fprop(cx: &mut Recorder, fprop: &HeadFprop, keep: bool, dgrad: Option<&HeadDgrad>) -> Result<()> {
+impl GpuOp for HeadFprop {
+    fn launch(&self, cx: &mut Launches) -> Result<()> {
+        fprop(cx, self, None, None)
+    }
+}
+
+/// The forward half; then the check that keeps who has crossed, and the backward half.
+pub fn fprop(cx: &mut Launches, fprop: &HeadFprop, check: Option<&Select>, dgrad: Option<&HeadDgrad>) -> Result<()> {
     let b = &fprop.batch;
     let loss = dgrad.map_or(Loss::CrossEntropy, |d| d.loss);
     let (dims, shared) = dims(cx, fprop.shape, b.classes, loss)?;
-    let given = |buf, when: bool| Arg::Out(if when { cx.buf(buf) } else { 0 });
     let [bits, scale] = dgrad.map_or([0; 2], |d| mask_and_scale(cx, d));
     let args = [
         Arg::Out(cx.buf(b.pooled)),
         Arg::Out(cx.buf(b.logits)),
         Arg::Out(cx.buf(b.probs)),
         Arg::Out(cx.buf(b.crossed)),
-        given(b.keep, keep),
-        given(b.kappa, fprop.count_kappa),
-        given(b.step, fprop.measure_step),
+        Arg::Out(check.map_or(0, |check| cx.buf(check.batch.keep))),
+        Arg::Out(if fprop.measures.kappa { cx.buf(b.kappa) } else { 0 }),
+        Arg::Out(if fprop.measures.step { cx.buf(b.step) } else { 0 }),
         Arg::Out(cx.buf(b.confidence)),
         Arg::Out(cx.buf(b.loss)),
         Arg::Out(dgrad.map_or(0, |d| cx.map(d.dy))),
@@ -159,7 +165,7 @@ pub fn fprop(cx: &mut Recorder, fprop: &HeadFprop, keep: bool, dgrad: Option<&He
         Arg::In(cx.span(fprop.params, fprop.linear.bias)),
         Arg::In(cx.buf(b.label)),
         Arg::In(dgrad.map_or(0, |d| target(cx, b, d.loss))),
-        Arg::In(dgrad.map_or(0, |d| aim(cx, b, d.loss))),
+        Arg::In(dgrad.map_or(0, |d| target_class(cx, b, d.loss))),
         Arg::In(scale),
         Arg::In(bits),
         Arg::In(cx.buf(b.position)),

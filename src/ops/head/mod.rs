@@ -12,7 +12,7 @@ mod cpu;
 pub(crate) mod gpu;
 
 use crate::batch::Batch;
-use crate::program::{Affine, Bits, Buf, Map, Shape, Span};
+use crate::program::{Affine, Bits, Buf, Extent, Map, Operation, Shape, Span, Uses, Values};
 
 /// The linear layer in the parameter arena: weights `[classes, C]`, bias `[classes]`.
 #[derive(Clone, Copy, Debug)]
@@ -37,8 +37,8 @@ pub enum Loss {
     /// The targeted difference of logits ratio (Croce and Hein, 2020), of four classes at least:
     /// `(z_target - z_y) / (z_1st - (z_3rd + z_4th)/2 + 1e-12)`, the largest logits below.
     TargetedDlr,
-    /// A loss of two passes, whose weighted gradient [`Pair`](crate::ops::pair::Pair) has left in the batch's `gradient`.
-    Pair,
+    /// A loss of two passes, whose weighted gradient an op has left in the batch's `gradient`.
+    TwoPass,
 }
 
 /// The class with the largest logit; of equal ones the lowest.
@@ -73,10 +73,17 @@ pub struct HeadFprop {
     pub linear: Linear,
     /// The batch and its state.
     pub batch: Batch,
+    /// What else is measured.
+    pub measures: Measures,
+}
+
+/// What a forward pass measures besides what it always leaves.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Measures {
     /// This input is one of the attack's iterates x_0 .. x_{K-1} (or the check): count it in `kappa` if it has not crossed.
-    pub count_kappa: bool,
+    pub kappa: bool,
     /// Take the move from the probabilities of the previous forward pass into `step`.
-    pub measure_step: bool,
+    pub step: bool,
 }
 
 /// The gradient of the last feature map: `dy = scale[c] * (W^T dz)[c] / (H*W)` where `bits` is 1.
@@ -92,7 +99,7 @@ pub struct HeadDgrad {
     pub batch: Batch,
     /// What is differentiated.
     pub loss: Loss,
-    /// Multiply each example's gradient by its weight (training; [`Loss::Pair`]'s is weighted already).
+    /// Multiply each example's gradient by its weight (training; [`Loss::TwoPass`]'s is weighted already).
     pub weighted: bool,
     /// Mask of the last ReLU.
     pub bits: Option<Bits>,
@@ -113,6 +120,60 @@ pub struct HeadWgrad {
     pub linear: Linear,
     /// The batch and its state.
     pub batch: Batch,
-    /// Take dz, weighted, from the batch's `gradient` ([`Loss::Pair`]) instead of the cross-entropy's.
+    /// Take dz, weighted, from the batch's `gradient` ([`Loss::TwoPass`]) instead of the cross-entropy's.
     pub given: bool,
+}
+
+impl Operation for HeadFprop {
+    fn name(&self) -> &'static str {
+        "head fprop"
+    }
+
+    fn extent(&self) -> Extent {
+        Extent::Example
+    }
+
+    fn uses(&self) -> Uses {
+        Uses::none().reads([self.a])
+    }
+
+    fn describe(&self, _: &Values) -> String {
+        format!("{}, {} classes: logits, crossed, confidence, loss", self.shape, self.batch.classes)
+    }
+}
+
+impl Operation for HeadDgrad {
+    fn name(&self) -> &'static str {
+        "head dgrad"
+    }
+
+    fn extent(&self) -> Extent {
+        Extent::Example
+    }
+
+    fn uses(&self) -> Uses {
+        Uses::none().reads(self.bits).writes([self.dy])
+    }
+
+    fn describe(&self, _: &Values) -> String {
+        format!("{:?}, {} classes > {}", self.loss, self.batch.classes, self.shape)
+    }
+}
+
+impl Operation for HeadWgrad {
+    fn name(&self) -> &'static str {
+        "head wgrad"
+    }
+
+    fn extent(&self) -> Extent {
+        Extent::Batch
+    }
+
+    fn uses(&self) -> Uses {
+        Uses::none()
+    }
+
+    fn describe(&self, _: &Values) -> String {
+        format!("{} channels, {} classes", self.channels, self.batch.classes)
+    }
 }

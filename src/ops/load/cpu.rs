@@ -1,21 +1,26 @@
-use super::{LoadBatch, PAD, control};
+use super::{Load, PAD};
+use crate::batch::control;
+use crate::batch::counter;
 use crate::cpu::context::{Context, CpuOp};
-use crate::ops::account::counter;
 use crate::program::DType;
 use crate::rng::Stream;
 use rayon::prelude::*;
 
-impl CpuOp for LoadBatch {
+impl CpuOp for Load {
     fn run(&self, cx: &Context) {
         let (b, image) = (&self.batch, self.image);
-        let control = cx.read::<u32>(self.data.control);
+        // SAFETY: this op runs alone, and does not write it.
+        let control = unsafe { cx.read::<u32>(self.data.control) };
         let (cursor, end) = (control[control::CURSOR] as usize, control[control::END] as usize);
-        let halted = cx.read::<u64>(self.stats.counters)[counter::HALTED] != 0;
+        // SAFETY: this op runs alone, and does not write it.
+        let halted = unsafe { cx.read::<u64>(self.stats.counters) }[counter::HALTED] != 0;
         let n = if halted { 0 } else { end.saturating_sub(cursor).min(b.capacity) };
         // SAFETY: this op runs alone.
         unsafe { cx.buf::<u32>(b.live) }.copy_from_slice(&[n as u32, n as u32]);
-        let order = &cx.read::<u32>(self.data.order)[cursor.min(end)..];
-        let labels = cx.read::<u32>(self.data.labels);
+        // SAFETY: this op runs alone, and does not write it.
+        let order = &unsafe { cx.read::<u32>(self.data.order) }[cursor.min(end)..];
+        // SAFETY: this op runs alone, and does not write it.
+        let labels = unsafe { cx.read::<u32>(self.data.labels) };
         let epoch = control[control::EPOCH];
         (0..n).into_par_iter().for_each(|slot| {
             let sample = order[slot] as usize;
@@ -42,11 +47,13 @@ impl CpuOp for LoadBatch {
             let range = sample * image.len()..(sample + 1) * image.len();
             match self.data.images.dtype {
                 DType::U8 => {
-                    let pixels = &cx.read::<u8>(self.data.images)[range];
+                    // SAFETY: this op runs alone, and does not write it.
+                    let pixels = &unsafe { cx.read::<u8>(self.data.images) }[range];
                     crop(out, image, dy, dx, flip, |i| pixels[i] as f32 / 255.0)
                 }
                 _ => {
-                    let pixels = &cx.read::<f32>(self.data.images)[range];
+                    // SAFETY: this op runs alone, and does not write it.
+                    let pixels = &unsafe { cx.read::<f32>(self.data.images) }[range];
                     crop(out, image, dy, dx, flip, |i| pixels[i])
                 }
             }

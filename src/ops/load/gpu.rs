@@ -1,10 +1,10 @@
 //! Launchers of the kernels in `kernels/load.cu`.
 
-use super::{LoadBatch, PAD};
+use super::{Load, PAD};
 use crate::Result;
+use crate::batch::counter;
 use crate::gpu::driver::Arg;
-use crate::gpu::record::{GpuOp, Recorder, bytes};
-use crate::ops::account::counter;
+use crate::gpu::launches::{GpuOp, Launches, bytes};
 use crate::program::{DType, Span};
 use crate::rng::Stream;
 use bytemuck::{Pod, Zeroable};
@@ -26,8 +26,8 @@ struct LoadDims {
     stream: u32,
 }
 
-impl GpuOp for LoadBatch {
-    fn launch(&self, cx: &mut Recorder) -> Result<()> {
+impl GpuOp for Load {
+    fn launch(&self, cx: &mut Launches) -> Result<()> {
         let (b, data, image) = (&self.batch, &self.data, self.image);
         let (capacity, len) = (cx.capacity(), image.len());
         let order = Arg::In(cx.buf(data.order));

@@ -7,43 +7,16 @@ mod cpu;
 mod gpu;
 
 use crate::batch::Batch;
-use crate::ops::account::Stats;
-use crate::program::{Buf, Shape};
+use crate::batch::{Resident, Stats};
+use crate::program::{Extent, Operation, Shape, Uses, Values};
 use crate::rng::Philox;
 
 /// Zero padding of the augmentation, in pixels.
 const PAD: usize = 4;
 
-/// Indices into the `control` buffer (u32).
-pub mod control {
-    /// Position in `order` of the next batch's first example.
-    pub const CURSOR: usize = 0;
-    /// Number of positions in the epoch.
-    pub const END: usize = 1;
-    /// Epoch, a counter of the random numbers; in an evaluation the run of the attack.
-    pub const EPOCH: usize = 2;
-    /// Iteration of an evaluation's attack with which the next program starts.
-    pub const ITERATION: usize = 3;
-    /// Length of the buffer.
-    pub const LEN: usize = 4;
-}
-
-/// A data set in backend memory.
-#[derive(Clone, Copy, Debug)]
-pub struct Resident {
-    /// Pixels `[N, C, H, W]`: u8, or f32 in [0, 1].
-    pub images: Buf,
-    /// Labels `[N]`, u32.
-    pub labels: Buf,
-    /// Sample ids in the order of the epoch, u32.
-    pub order: Buf,
-    /// See [`control`].
-    pub control: Buf,
-}
-
 /// Fills the batch: `live`, images, labels, ids and fresh state. Loads nothing once the run has halted.
 #[derive(Clone, Debug)]
-pub struct LoadBatch {
+pub struct Load {
     /// The data.
     pub data: Resident,
     /// Shape of an image.
@@ -56,4 +29,23 @@ pub struct LoadBatch {
     pub augment: bool,
     /// Random numbers.
     pub rng: Philox,
+}
+
+impl Operation for Load {
+    fn name(&self) -> &'static str {
+        "load"
+    }
+
+    fn extent(&self) -> Extent {
+        Extent::Live
+    }
+
+    fn uses(&self) -> Uses {
+        Uses::none()
+    }
+
+    fn describe(&self, _: &Values) -> String {
+        let augmented = if self.augment { ", augmented" } else { "" };
+        format!("x, labels and ids of the next examples {}{augmented}; live = loaded", self.image)
+    }
 }

@@ -1,14 +1,15 @@
 use super::{Fold, NORM_EPS, NormBprop, NormFprop};
 use crate::cpu::context::{Context, CpuOp};
 use crate::cpu::layout::{LANES, MapShape};
-use crate::cpu::record::Values;
 use crate::cpu::simd::{Kernel, Simd};
 use crate::program::Map;
+use crate::program::Values;
 use rayon::prelude::*;
 
 impl CpuOp for Fold {
     fn run(&self, cx: &Context) {
-        let (params, running) = (cx.read::<f32>(self.params), cx.read::<f32>(self.running));
+        // SAFETY: this op runs alone, and does not write it.
+        let (params, running) = (unsafe { cx.read::<f32>(self.params) }, unsafe { cx.read::<f32>(self.running) });
         // SAFETY: foldings run one after another, before what uses them.
         let (scale, shift) = unsafe { cx.affine_mut(self.affine) };
         for i in 0..self.norm.gamma.len {
@@ -209,7 +210,7 @@ impl Examples {
 }
 
 fn scratch_len(map: Map, n: usize, values: &Values) -> usize {
-    (2 * n + 5) * values.shape(map).blocks() * LANES
+    (2 * n + 5) * MapShape::from(values.map(map)).blocks() * LANES
 }
 
 impl CpuOp for NormFprop {
@@ -229,7 +230,8 @@ impl CpuOp for NormFprop {
         partial.par_chunks_mut(2 * blocks * LANES).enumerate().for_each(|(i, out)| {
             cx.level.run(Moments { walk, x: x.get(i), out: out.as_mut_ptr() });
         });
-        let params = cx.read::<f32>(self.params);
+        // SAFETY: this op runs alone, and does not write it.
+        let params = unsafe { cx.read::<f32>(self.params) };
         // SAFETY: this op runs alone.
         let stats = unsafe { cx.buf::<f32>(self.batch_stats) };
         let per_example = (walk.shape.h * walk.shape.w) as f64;
@@ -272,7 +274,8 @@ impl CpuOp for NormBprop {
         let (stats, terms) = rest.split_at_mut(2 * blocks * LANES);
         stats.fill(0.0);
         terms.fill(0.0);
-        let batch = cx.read::<f32>(self.batch_stats);
+        // SAFETY: this op runs alone, and does not write it.
+        let batch = unsafe { cx.read::<f32>(self.batch_stats) };
         for c in 0..norm.gamma.len {
             let (block, lane) = (c / LANES, c % LANES);
             let biased = batch[norm.var.offset + c] as f64 * (count - 1.0).max(1.0) / count;
@@ -286,7 +289,8 @@ impl CpuOp for NormBprop {
             let (x, a, grad) = (x.get(i), a.get(i), grad.get(i));
             cx.level.run(GradSums { walk, x, a, grad, stats: stats.as_ptr(), out: out.as_mut_ptr() });
         });
-        let params = cx.read::<f32>(self.params);
+        // SAFETY: this op runs alone, and does not write it.
+        let params = unsafe { cx.read::<f32>(self.params) };
         // SAFETY: this op runs alone.
         let grads = unsafe { cx.buf::<f32>(self.grads) };
         for c in 0..norm.gamma.len {

@@ -3,7 +3,7 @@
 use super::{Fold, NormBprop, NormFprop};
 use crate::Result;
 use crate::gpu::driver::{Arg, Ptr};
-use crate::gpu::record::{GpuOp, Recorder, bytes, padded};
+use crate::gpu::launches::{GpuOp, Launches, bytes, padded};
 use crate::gpu::{Precision, unsupported};
 use crate::program::Shape;
 use bytemuck::{Pod, Zeroable};
@@ -55,13 +55,13 @@ struct NormDims {
 }
 
 /// How a map is dealt out to blocks.
-struct Plan {
+struct Tiling {
     dims: NormDims,
     grid: [usize; 3],
 }
 
-impl Plan {
-    fn new(cx: &Recorder, shape: Shape) -> Result<Plan> {
+impl Tiling {
+    fn new(cx: &Launches, shape: Shape) -> Result<Tiling> {
         let (cp, pixels) = (padded(shape.c), shape.h * shape.w);
         let (groups, all) = (cp * cx.precision.size() / VECTOR, cx.capacity() * pixels);
         if all >= 1 << 31 {
@@ -81,11 +81,11 @@ impl Plan {
             group: 0,
             tiles: 0,
         };
-        Ok(Plan { dims, grid: [all.div_ceil(rows), columns, 1] })
+        Ok(Tiling { dims, grid: [all.div_ceil(rows), columns, 1] })
     }
 
     /// Workspace: the parts' sums, then `vectors` values of each channel.
-    fn workspace(&self, cx: &mut Recorder, vectors: usize) -> [Ptr; 2] {
+    fn workspace(&self, cx: &mut Launches, vectors: usize) -> [Ptr; 2] {
         let (cp, parts) = (self.dims.cp as usize, self.grid[0]);
         let start = cx.workspace((2 * parts + vectors) * cp * 4);
         [start, start + (2 * parts * cp * 4) as Ptr]
@@ -111,7 +111,7 @@ pub struct Moments {
 
 impl Moments {
     /// Room for those of a map of `cp` channels, of which every `group` slots have `tiles`.
-    pub fn new(cx: &mut Recorder, cp: usize, group: usize, tiles: usize) -> Moments {
+    pub fn new(cx: &mut Launches, cp: usize, group: usize, tiles: usize) -> Moments {
         let count = cx.capacity().div_ceil(group) * tiles;
         let [parts, vectors] = [2 * count * cp * 4, 2 * cp * 4];
         let start = cx.workspace(parts + vectors + count * 4);
@@ -132,8 +132,8 @@ impl Moments {
 }
 
 impl GpuOp for NormFprop {
-    fn launch(&self, cx: &mut Recorder) -> Result<()> {
-        let plan = Plan::new(cx, self.shape)?;
+    fn launch(&self, cx: &mut Launches) -> Result<()> {
+        let plan = Tiling::new(cx, self.shape)?;
         let [parts, affine] = plan.workspace(cx, 2);
         let args = [Arg::Out(parts), Arg::In(cx.map(self.x)), cx.live(), bytes(&plan.dims)];
         cx.launch_typed("norm_fprop_stats", plan.grid, THREADS, 0, args, format!("{:?}", self.shape))?;
@@ -143,13 +143,13 @@ impl GpuOp for NormFprop {
 
 impl NormFprop {
     /// The launches after a kernel that left the moments of x.
-    pub fn launch_after(&self, cx: &mut Recorder, moments: &Moments) -> Result<()> {
-        let mut plan = Plan::new(cx, self.shape)?;
+    pub fn launch_after(&self, cx: &mut Launches, moments: &Moments) -> Result<()> {
+        let mut plan = Tiling::new(cx, self.shape)?;
         (plan.dims.group, plan.dims.tiles) = (moments.group as u32, moments.tiles as u32);
         self.finish(cx, &plan, moments.parts, moments.counts, moments.affine)
     }
 
-    fn finish(&self, cx: &mut Recorder, plan: &Plan, parts: Ptr, counts: Ptr, affine: Ptr) -> Result<()> {
+    fn finish(&self, cx: &mut Launches, plan: &Tiling, parts: Ptr, counts: Ptr, affine: Ptr) -> Result<()> {
         let (dims, shape) = (bytes(&plan.dims), format!("{:?}", self.shape));
         let (x, live) = (cx.map(self.x), cx.live());
         let args = [
@@ -171,8 +171,8 @@ impl NormFprop {
 }
 
 impl GpuOp for NormBprop {
-    fn launch(&self, cx: &mut Recorder) -> Result<()> {
-        let plan = Plan::new(cx, self.shape)?;
+    fn launch(&self, cx: &mut Launches) -> Result<()> {
+        let plan = Tiling::new(cx, self.shape)?;
         let [parts, terms] = plan.workspace(cx, 4);
         let (dims, shape) = (bytes(&plan.dims), format!("{:?}", self.shape));
         let (x, a, grad, live) = (cx.map(self.x), cx.map(self.a), cx.map(self.grad), cx.live());
@@ -197,8 +197,14 @@ impl GpuOp for NormBprop {
     }
 }
 
+impl GpuOp for Fold {
+    fn launch(&self, cx: &mut Launches) -> Result<()> {
+        fold(cx, &[self])
+    }
+}
+
 /// Launches independent foldings together.
-pub fn fold(cx: &mut Recorder, folds: &[&Fold]) -> Result<()> {
+pub fn fold(cx: &mut Launches, folds: &[&Fold]) -> Result<()> {
     for folds in folds.chunks(FOLDS) {
         let mut jobs = [FoldJob::zeroed(); FOLDS];
         for (job, f) in jobs.iter_mut().zip(folds) {

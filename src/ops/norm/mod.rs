@@ -13,7 +13,7 @@
 mod cpu;
 pub(crate) mod gpu;
 
-use crate::program::{Affine, Buf, Map, Shape, Span};
+use crate::program::{Affine, Buf, Extent, Map, Operation, Shape, Span, Uses, Values};
 
 /// PyTorch's `eps` of batch norm.
 pub const NORM_EPS: f32 = 1e-5;
@@ -82,4 +82,58 @@ pub struct NormBprop {
     pub batch_stats: Buf,
     /// Where in them.
     pub norm: Norm,
+}
+
+impl Operation for Fold {
+    fn name(&self) -> &'static str {
+        "fold"
+    }
+
+    fn extent(&self) -> Extent {
+        Extent::Fold
+    }
+
+    fn uses(&self) -> Uses {
+        Uses::none()
+    }
+
+    fn describe(&self, _: &Values) -> String {
+        format!("batch norm of {} channels", self.norm.gamma.len)
+    }
+}
+
+impl Operation for NormFprop {
+    fn name(&self) -> &'static str {
+        "norm fprop"
+    }
+
+    fn extent(&self) -> Extent {
+        Extent::Batch
+    }
+
+    fn uses(&self) -> Uses {
+        Uses::none().reads([self.x]).writes([self.a])
+    }
+
+    fn describe(&self, _: &Values) -> String {
+        format!("{}, relu", self.shape)
+    }
+}
+
+impl Operation for NormBprop {
+    fn name(&self) -> &'static str {
+        "norm bprop"
+    }
+
+    fn extent(&self) -> Extent {
+        Extent::Batch
+    }
+
+    fn uses(&self) -> Uses {
+        Uses::none().reads([self.x, self.a, self.grad]).reads(self.residual).writes([self.grad])
+    }
+
+    fn describe(&self, _: &Values) -> String {
+        format!("{}", self.shape)
+    }
 }

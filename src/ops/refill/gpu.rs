@@ -3,7 +3,7 @@
 use super::Refill;
 use crate::Result;
 use crate::gpu::driver::Arg;
-use crate::gpu::record::{GpuOp, Recorder, bytes};
+use crate::gpu::launches::{GpuOp, Launches, bytes};
 use bytemuck::{Pod, Zeroable};
 
 /// Threads of a block, and elements of an image that it moves.
@@ -18,7 +18,7 @@ struct RefillDims {
 }
 
 impl GpuOp for Refill {
-    fn launch(&self, cx: &mut Recorder) -> Result<()> {
+    fn launch(&self, cx: &mut Launches) -> Result<()> {
         let (b, pool, len) = (&self.batch, &self.pool, self.image.len());
         let dims = bytes(&RefillDims { len: len as u32, capacity: cx.capacity() as u32 });
         let grid = [len.div_ceil(PART), cx.capacity(), 1];

@@ -12,7 +12,7 @@ mod gpu;
 use crate::Result;
 use crate::backend::Backend;
 use crate::batch::Batch;
-use crate::program::{Buf, DType, Shape};
+use crate::program::{Buf, DType, Extent, Operation, Shape, Uses, Values};
 
 /// Indices into the pool's `ring` (u32).
 pub mod ring {
@@ -83,4 +83,22 @@ pub struct Refill {
     pub batch: Batch,
     /// The pool.
     pub pool: Pool,
+}
+
+impl Operation for Refill {
+    fn name(&self) -> &'static str {
+        "refill"
+    }
+
+    fn extent(&self) -> Extent {
+        Extent::Live
+    }
+
+    fn uses(&self) -> Uses {
+        Uses::none()
+    }
+
+    fn describe(&self, _: &Values) -> String {
+        format!("live = the pool's first, a full batch of {} or none", self.batch.capacity)
+    }
 }

@@ -1,9 +1,10 @@
 use super::schedule::Level;
 use super::{BLOCK_BITS, Square};
-use crate::attack::Norm;
+use crate::batch::control;
 use crate::cpu::context::{Context, CpuOp};
 use crate::cpu::lanes::{WARP, lane_sum};
-use crate::ops::load::control;
+use crate::ops::ball::Norm;
+use crate::program::Values;
 use crate::rng::{Stream, uniform};
 
 /// Kept from divisions by zero.
@@ -57,14 +58,15 @@ fn inside([y, x]: [usize; 2], corner: [usize; 2], side: usize) -> bool {
 impl Square {
     fn eta<'a>(&self, cx: &'a Context, level: Level, across: bool) -> Eta<'a> {
         let (side, at) = (level.side as usize, level.table as usize);
-        Eta { table: &cx.read::<f32>(self.state.eta)[at..at + side * side], side, across }
+        // SAFETY: no op that tiles go through writes it, or only the thread that has the example.
+        Eta { table: &unsafe { cx.read::<f32>(self.state.eta) }[at..at + side * side], side, across }
     }
 
-    /// `x + eps*r[c, w]`.
-    fn stripes(&self, dice: &Dice, x: &[f32], adv: &mut [f32]) {
+    /// `x + eps*r[c, w]`; `signs` has room for those of a row.
+    fn stripes(&self, dice: &Dice, x: &[f32], adv: &mut [f32], signs: &mut [f32]) {
         let w = self.image.w;
         for (c, (adv, x)) in adv.chunks_mut(self.plane()).zip(x.chunks(self.plane())).enumerate() {
-            let signs: Vec<f32> = (0..w).map(|col| dice.sign(c * w + col)).collect();
+            signs.iter_mut().enumerate().for_each(|(col, sign)| *sign = dice.sign(c * w + col));
             for (i, (adv, x)) in adv.iter_mut().zip(x).enumerate() {
                 *adv = (x + signs[i % w] * self.eps).clamp(0.0, 1.0);
             }
@@ -150,12 +152,18 @@ fn margin(z: &[f32], label: usize) -> f32 {
 }
 
 impl CpuOp for Square {
+    fn scratch(&self, _: usize, _: &Values) -> usize {
+        self.image.w
+    }
+
     fn run(&self, cx: &Context) {
         let (b, len, state) = (&self.batch, self.image.len(), &self.state);
-        let control = cx.read::<u32>(self.data.control);
+        // SAFETY: no op that tiles go through writes it, or only the thread that has the example.
+        let control = unsafe { cx.read::<u32>(self.data.control) };
         let (run, query) = (control[control::EPOCH], self.query.map(|at| at.number(control)));
         for slot in cx.first..cx.first + cx.n {
-            let position = cx.position(b, slot);
+            // SAFETY: no op that tiles go through writes it, or only the thread that has the example.
+            let position = unsafe { cx.position(b, slot) };
             // SAFETY: only this thread has the slot and its position.
             let (x, adv, z, best, least) = unsafe {
                 (
@@ -167,16 +175,22 @@ impl CpuOp for Square {
                 )
             };
             let first = query.map_or(0, |query| query + 1).wrapping_mul(self.blocks() as u32);
-            let dice = Dice { op: self, run, sample: cx.read::<u32>(b.sample)[position], first };
+            // SAFETY: no op that tiles go through writes it, or only the thread that has the example.
+            let dice = Dice { op: self, run, sample: unsafe { cx.read::<u32>(b.sample) }[position], first };
             let Some(query) = query else {
                 *least = f32::INFINITY;
                 match self.norm {
-                    Norm::Linf => self.stripes(&dice, x, adv),
+                    Norm::Linf => {
+                        // SAFETY: the only use of the scratch.
+                        let scratch = unsafe { cx.scratch() };
+                        self.stripes(&dice, x, adv, &mut scratch[..self.image.w]);
+                    }
                     Norm::L2 => self.tiles(cx, &dice, x, adv),
                 }
                 continue;
             };
-            let margin = margin(z, cx.read::<u32>(b.label)[position] as usize);
+            // SAFETY: no op that tiles go through writes it, or only the thread that has the example.
+            let margin = margin(z, unsafe { cx.read::<u32>(b.label) }[position] as usize);
             if margin < *least {
                 *least = margin;
                 best.copy_from_slice(adv);

@@ -4,7 +4,7 @@ use super::schedule::{LEVELS, Level};
 use super::{BLOCK_BITS, Square};
 use crate::Result;
 use crate::gpu::driver::Arg;
-use crate::gpu::record::{GpuOp, Recorder, bytes};
+use crate::gpu::launches::{GpuOp, Launches, bytes};
 use crate::gpu::unsupported;
 use crate::ops::stem::MAX_CHANNELS;
 use crate::rng::Stream;
@@ -46,7 +46,7 @@ struct SquareDims {
 }
 
 impl GpuOp for Square {
-    fn launch(&self, cx: &mut Recorder) -> Result<()> {
+    fn launch(&self, cx: &mut Launches) -> Result<()> {
         let (b, image, state, schedule) = (&self.batch, self.image, &self.state, &self.schedule);
         // A bit of a block's word, and a shared value, for each channel.
         const { assert!(MAX_CHANNELS <= THREADS && BLOCK_BITS == 128) };

@@ -20,11 +20,11 @@ mod cpu;
 mod gpu;
 pub mod schedule;
 
-use crate::attack::Norm;
-use crate::attack::stage::Iteration;
 use crate::batch::Batch;
-use crate::ops::load::Resident;
-use crate::program::{Buf, Shape};
+use crate::batch::Iteration;
+use crate::batch::Resident;
+use crate::ops::ball::Norm;
+use crate::program::{Buf, Extent, Operation, Shape, Uses, Values};
 use crate::rng::Philox;
 use schedule::Schedule;
 
@@ -81,5 +81,24 @@ impl Square {
             Norm::L2 => self.grid().iter().product::<usize>() * (1 + c),
         };
         1 + start.max(1 + c).div_ceil(BLOCK_BITS)
+    }
+}
+
+impl Operation for Square {
+    fn name(&self) -> &'static str {
+        "square"
+    }
+
+    fn extent(&self) -> Extent {
+        Extent::Example
+    }
+
+    fn uses(&self) -> Uses {
+        Uses::none()
+    }
+
+    fn describe(&self, _: &Values) -> String {
+        let query = self.query.map_or("start".into(), |at| format!("query {} of this program", at.offset));
+        format!("{query}, {} of at most {}", self.norm.suffix(), self.eps)
     }
 }

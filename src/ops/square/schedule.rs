@@ -1,6 +1,6 @@
 //! How large the squares of Square Attack are, and what is in them under L2.
 
-use crate::attack::Norm;
+use crate::ops::ball::Norm;
 use crate::program::Shape;
 
 /// Share of the image that the first squares take.

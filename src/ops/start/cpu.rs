@@ -1,13 +1,14 @@
 use super::{Noise, Start};
-use crate::attack::Norm;
+use crate::batch::control;
 use crate::cpu::context::{Context, CpuOp};
-use crate::ops::load::control;
+use crate::ops::ball::Norm;
 use crate::rng::{normal_pair, uniform};
 
 impl CpuOp for Start {
     fn run(&self, cx: &Context) {
         let (b, len) = (&self.batch, self.image.len());
-        let epoch = cx.read::<u32>(self.data.control)[control::EPOCH];
+        // SAFETY: no op that tiles go through writes it, or only the thread that has the example.
+        let epoch = unsafe { cx.read::<u32>(self.data.control) }[control::EPOCH];
         for slot in cx.first..cx.first + cx.n {
             // SAFETY: only this thread has the slot.
             let (x, x_adv) = unsafe { (cx.row::<f32>(b.x, slot, len), cx.row::<f32>(b.x_adv, slot, len)) };
@@ -15,7 +16,8 @@ impl CpuOp for Start {
                 x_adv.copy_from_slice(x);
                 continue;
             };
-            let sample = cx.read::<u32>(b.sample)[cx.position(b, slot)];
+            // SAFETY: no op that tiles go through writes it, or only the thread that has the example.
+            let sample = unsafe { cx.read::<u32>(b.sample) }[unsafe { cx.position(b, slot) }];
             if let Noise::Surface { norm, length, clean } = draw.noise {
                 if clean > 0 && epoch.is_multiple_of(clean) {
                     x_adv.copy_from_slice(x);

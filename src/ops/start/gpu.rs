@@ -2,9 +2,9 @@
 
 use super::{Noise, Start};
 use crate::Result;
-use crate::attack::Norm;
 use crate::gpu::driver::Arg;
-use crate::gpu::record::{GpuOp, Recorder, bytes};
+use crate::gpu::launches::{GpuOp, Launches, bytes};
+use crate::ops::ball::Norm;
 use crate::rng::Stream;
 use bytemuck::{Pod, Zeroable};
 
@@ -24,7 +24,7 @@ struct StartDims {
 }
 
 impl GpuOp for Start {
-    fn launch(&self, cx: &mut Recorder) -> Result<()> {
+    fn launch(&self, cx: &mut Launches) -> Result<()> {
         let (b, len) = (&self.batch, self.image.len());
         // The numbers of `kernels/start.cu`.
         let (noise, scale, clean) = match self.noise.map(|d| d.noise) {

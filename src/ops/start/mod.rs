@@ -4,10 +4,10 @@
 mod cpu;
 mod gpu;
 
-use crate::attack::Norm;
 use crate::batch::Batch;
-use crate::ops::load::Resident;
-use crate::program::Shape;
+use crate::batch::Resident;
+use crate::ops::ball::Norm;
+use crate::program::{Extent, Operation, Shape, Uses, Values};
 use crate::rng::{Philox, Stream};
 
 /// What is added to an image.
@@ -50,4 +50,29 @@ pub struct Start {
     pub data: Resident,
     /// The noise, or none to start from the clean image.
     pub noise: Option<Draw>,
+}
+
+impl Operation for Start {
+    fn name(&self) -> &'static str {
+        "start"
+    }
+
+    fn extent(&self) -> Extent {
+        Extent::Example
+    }
+
+    fn uses(&self) -> Uses {
+        Uses::none()
+    }
+
+    fn describe(&self, _: &Values) -> String {
+        match self.noise.map(|draw| draw.noise) {
+            None => "x_adv = x".into(),
+            Some(Noise::Uniform(bound)) => format!("x_adv = clamp(x + U(-{bound}, {bound}), 0, 1)"),
+            Some(Noise::Normal(sigma)) => format!("x_adv = x + {sigma} N(0, 1)"),
+            Some(Noise::Surface { norm, length, .. }) => {
+                format!("x_adv = clamp(x + t, 0, 1), |t| = {length} in {}", norm.suffix())
+            }
+        }
+    }
 }

@@ -1,14 +1,14 @@
 //! Launchers of the kernels in `kernels/stem.cu`.
 
-use super::{MAX_CHANNELS, Normalisation, StemDgrad, StemFprop, StemSink, StemWgrad};
+use super::{MAX_CHANNELS, Normalisation, StemDgrad, StemFprop, StemWgrad};
 use crate::Result;
 use crate::gpu::driver::Arg;
-use crate::gpu::record::{GpuOp, Recorder, bytes, padded};
+use crate::gpu::launches::{GpuOp, Launches, bytes, padded};
 use crate::gpu::unsupported;
-use crate::ops::conv::Conv;
 use crate::ops::norm::NormFprop;
 use crate::ops::norm::gpu::Moments;
-use crate::program::{FilterDecl, Pass, PrepareFilter};
+use crate::ops::pgd_step::PgdStep;
+use crate::program::{Buf, Conv, Filter, FilterDecl, Pass, Span};
 use bytemuck::{Pod, Zeroable};
 
 const THREADS: usize = 256;
@@ -114,25 +114,28 @@ pub fn filter_bytes(f: &FilterDecl) -> usize {
     4 * filter_len(&f.conv, f.pass)
 }
 
-/// Launches preparations of stems' filters.
-pub fn prepare(cx: &mut Recorder, filters: &[&PrepareFilter]) -> Result<()> {
-    for f in filters {
-        let FilterDecl { conv, pass, .. } = *cx.decl(f.filter);
-        let StemDims { c, k, kp, .. } = StemDims::new(&conv, None, [1, 1])?;
-        let (len, block) = (filter_len(&conv, pass), if pass == Pass::Dgrad { dgrad_block(&conv).0 } else { 0 });
-        let mut dims = PrepareDims { c, k, kp, block: block as u32, len: len as u32, std: [1.0; MAX_CHANNELS] };
-        if let Some(norm) = &f.normalisation {
-            dims.std[..conv.c].copy_from_slice(&norm.std[..conv.c]);
-        }
-        let args = [Arg::Out(cx.filter(f.filter)), Arg::In(cx.span(f.params, f.weights)), bytes(&dims)];
-        let grid = [len.div_ceil(THREADS), 1, 1];
-        cx.launch("stem_prepare", grid, THREADS, 0, args, format!("{pass:?} {conv}"))?;
+/// Launches the preparation of a stem's filter from these weights.
+pub fn prepare(
+    cx: &mut Launches,
+    filter: Filter,
+    params: Buf,
+    weights: Span,
+    norm: Option<&Normalisation>,
+) -> Result<()> {
+    let FilterDecl { conv, pass, .. } = *cx.decl(filter);
+    let StemDims { c, k, kp, .. } = StemDims::new(&conv, None, [1, 1])?;
+    let (len, block) = (filter_len(&conv, pass), if pass == Pass::Dgrad { dgrad_block(&conv).0 } else { 0 });
+    let mut dims = PrepareDims { c, k, kp, block: block as u32, len: len as u32, std: [1.0; MAX_CHANNELS] };
+    if let Some(norm) = norm {
+        dims.std[..conv.c].copy_from_slice(&norm.std[..conv.c]);
     }
-    Ok(())
+    let args = [Arg::Out(cx.filter(filter)), Arg::In(cx.span(params, weights)), bytes(&dims)];
+    let grid = [len.div_ceil(THREADS), 1, 1];
+    cx.launch("stem_prepare", grid, THREADS, 0, args, format!("{pass:?} {conv}"))
 }
 
 /// The stem; then the batch norm of the result, whose statistics come from it.
-pub fn fprop(cx: &mut Recorder, stem: &StemFprop, norm: Option<&NormFprop>) -> Result<()> {
+pub fn fprop(cx: &mut Launches, stem: &StemFprop, norm: Option<&NormFprop>) -> Result<()> {
     let (conv, e) = (&stem.conv, &stem.epilogue);
     if e.residual.is_some() {
         return Err(unsupported("stem", format!("{conv} with a residual: add it in a convolution")));
@@ -167,7 +170,7 @@ pub fn fprop(cx: &mut Recorder, stem: &StemFprop, norm: Option<&NormFprop>) -> R
     }
     args.extend([cx.live(), bytes(&dims)]);
     let grid = [dims.tiles as usize, cx.capacity(), padded(conv.k).div_ceil(64)];
-    let launch = |cx: &mut Recorder, name, shared| cx.launch_typed(name, grid, threads, shared, args, conv.to_string());
+    let launch = |cx: &mut Launches, name, shared| cx.launch_typed(name, grid, threads, shared, args, conv.to_string());
     match norm.zip(moments) {
         Some((norm, moments)) => {
             let combine = Moments::shared(cx.precision, threads, 8 * groups);
@@ -178,39 +181,44 @@ pub fn fprop(cx: &mut Recorder, stem: &StemFprop, norm: Option<&NormFprop>) -> R
     }
 }
 
-impl GpuOp for StemDgrad {
-    fn launch(&self, cx: &mut Recorder) -> Result<()> {
-        let (conv, quads) = (&self.conv, quads(&self.conv));
-        let (width, rows) = (4 << quads, 64 >> quads);
-        let (block, row) = dgrad_block(conv);
-        let mut dims = StemDims::new(conv, self.normalisation.as_ref(), [rows, width])?;
-        dims.quads = quads as u32;
-        let (out, x) = match self.sink {
-            StemSink::Gradient(gradient) => (cx.buf(gradient), 0),
-            StemSink::Pgd { x, x_adv, eps, alpha } => {
-                (dims.eps, dims.alpha) = (eps, alpha);
-                (cx.buf(x_adv), cx.buf(x))
-            }
-        };
-        let channels = VECTORS * VECTOR / cx.precision.size();
-        let input = (rows + 2) * (width + 2) * VECTORS * VECTOR + 3 * channels * row * 4;
-        let sums = VECTORS * block * THREADS * 4;
-        let args = [
-            Arg::Out(out),
-            Arg::In(x),
-            Arg::In(cx.map(self.dy)),
-            Arg::In(cx.filter(self.filter)),
-            cx.live(),
-            bytes(&dims),
-        ];
-        let grid = [dims.tiles as usize, cx.capacity(), conv.c.div_ceil(block)];
-        let name = if block == 1 { "stem_dgrad_one" } else { "stem_dgrad_three" };
-        cx.launch_typed(name, grid, THREADS, input.max(sums), args, conv.to_string())
+impl GpuOp for StemFprop {
+    fn launch(&self, cx: &mut Launches) -> Result<()> {
+        fprop(cx, self, None)
     }
 }
 
+impl GpuOp for StemDgrad {
+    fn launch(&self, cx: &mut Launches) -> Result<()> {
+        dgrad(cx, self, None)
+    }
+}
+
+/// The gradient of the images or, with the step that uses it up, the images after it.
+pub fn dgrad(cx: &mut Launches, stem: &StemDgrad, step: Option<&PgdStep>) -> Result<()> {
+    let (conv, quads) = (&stem.conv, quads(&stem.conv));
+    let (width, rows) = (4 << quads, 64 >> quads);
+    let (block, row) = dgrad_block(conv);
+    let mut dims = StemDims::new(conv, stem.normalisation.as_ref(), [rows, width])?;
+    dims.quads = quads as u32;
+    let (out, x) = match step {
+        None => (cx.buf(stem.gradient), 0),
+        Some(step) => {
+            (dims.eps, dims.alpha) = (step.eps, step.alpha);
+            (cx.buf(step.batch.x_adv), cx.buf(step.batch.x))
+        }
+    };
+    let channels = VECTORS * VECTOR / cx.precision.size();
+    let input = (rows + 2) * (width + 2) * VECTORS * VECTOR + 3 * channels * row * 4;
+    let sums = VECTORS * block * THREADS * 4;
+    let args =
+        [Arg::Out(out), Arg::In(x), Arg::In(cx.map(stem.dy)), Arg::In(cx.filter(stem.filter)), cx.live(), bytes(&dims)];
+    let grid = [dims.tiles as usize, cx.capacity(), conv.c.div_ceil(block)];
+    let name = if block == 1 { "stem_dgrad_one" } else { "stem_dgrad_three" };
+    cx.launch_typed(name, grid, THREADS, input.max(sums), args, conv.to_string())
+}
+
 impl GpuOp for StemWgrad {
-    fn launch(&self, cx: &mut Recorder) -> Result<()> {
+    fn launch(&self, cx: &mut Launches) -> Result<()> {
         let (conv, kp) = (&self.conv, padded(self.conv.k));
         let vectors = (kp * cx.precision.size() / VECTOR).next_power_of_two().min(VECTORS);
         // Two halves of rows, each as many as a warp has pixels.

@@ -1,20 +1,15 @@
 //! The stem: a 3x3 convolution, stride 1, whose input is an image, and its gradients.
 //!
 //! The network sees `(x - mean[c]) / std[c]`, padded with zeros *after* the normalisation. dgrad gives the gradient in image
-//! units (with the factor `1/std`), and applies the PGD step on the spot, so that the input gradient is never stored:
-//!
-//! ```text
-//! x_adv = clamp(clamp(x_adv + alpha*sign(g), x - eps, x + eps), 0, 1),   sign(0) = 0
-//! ```
+//! units (with the factor `1/std`).
 
 pub mod cpu;
 pub(crate) mod gpu;
-pub mod run;
 #[cfg(test)]
 mod tests;
 
-use crate::ops::conv::{Conv, Epilogue};
-use crate::program::{Buf, Filter, Map, Span};
+use crate::ops::conv::Epilogue;
+use crate::program::{Buf, Conv, Extent, Filter, Map, Operation, Span, Uses, Values};
 
 /// Image channels at most: what the kernels keep tap offsets for.
 pub const MAX_CHANNELS: usize = 256;
@@ -48,24 +43,6 @@ pub struct StemFprop {
     pub epilogue: Epilogue,
 }
 
-/// What becomes of the gradient with respect to the image.
-#[derive(Clone, Debug)]
-pub enum StemSink {
-    /// It is written to this buffer, f32 `[capacity, C, H, W]`, by slot.
-    Gradient(Buf),
-    /// It moves `x_adv` one PGD step (formula at the top of the module).
-    Pgd {
-        /// Clean images, by slot.
-        x: Buf,
-        /// Adversarial images, by slot, updated in place.
-        x_adv: Buf,
-        /// Bound of the perturbation, in pixels of [0, 1].
-        eps: f32,
-        /// Step size.
-        alpha: f32,
-    },
-}
-
 /// The gradient with respect to the image, for every live slot.
 #[derive(Clone, Debug)]
 pub struct StemDgrad {
@@ -77,8 +54,8 @@ pub struct StemDgrad {
     pub filter: Filter,
     /// Normalisation, none for the identity.
     pub normalisation: Option<Normalisation>,
-    /// Where the gradient goes.
-    pub sink: StemSink,
+    /// Gradient of the images, f32 `[capacity, C, H, W]`, by slot.
+    pub gradient: Buf,
 }
 
 /// `grads[weights] = wgrad(normalise(image), dy)`, summed over the live slots in a fixed order; overwrites.
@@ -96,4 +73,58 @@ pub struct StemWgrad {
     pub grads: Buf,
     /// The filter's place in it, KRSC.
     pub weights: Span,
+}
+
+impl Operation for StemFprop {
+    fn name(&self) -> &'static str {
+        "stem fprop"
+    }
+
+    fn extent(&self) -> Extent {
+        Extent::Example
+    }
+
+    fn uses(&self) -> Uses {
+        self.epilogue.uses(Uses::none().filter(self.filter))
+    }
+
+    fn describe(&self, _: &Values) -> String {
+        format!("{}{}", self.conv, self.epilogue.describe())
+    }
+}
+
+impl Operation for StemDgrad {
+    fn name(&self) -> &'static str {
+        "stem dgrad"
+    }
+
+    fn extent(&self) -> Extent {
+        Extent::Example
+    }
+
+    fn uses(&self) -> Uses {
+        Uses::none().reads([self.dy]).filter(self.filter)
+    }
+
+    fn describe(&self, _: &Values) -> String {
+        self.conv.to_string()
+    }
+}
+
+impl Operation for StemWgrad {
+    fn name(&self) -> &'static str {
+        "stem wgrad"
+    }
+
+    fn extent(&self) -> Extent {
+        Extent::Batch
+    }
+
+    fn uses(&self) -> Uses {
+        Uses::none().reads([self.dy])
+    }
+
+    fn describe(&self, _: &Values) -> String {
+        self.conv.to_string()
+    }
 }

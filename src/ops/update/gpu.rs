@@ -3,7 +3,7 @@
 use super::{RUNNING_MOMENTUM, Update};
 use crate::Result;
 use crate::gpu::driver::Arg;
-use crate::gpu::record::{GpuOp, Recorder, bytes};
+use crate::gpu::launches::{GpuOp, Launches, bytes};
 use crate::gpu::unsupported;
 use bytemuck::{Pod, Zeroable};
 
@@ -25,7 +25,7 @@ struct UpdateDims {
 }
 
 impl GpuOp for Update {
-    fn launch(&self, cx: &mut Recorder) -> Result<()> {
+    fn launch(&self, cx: &mut Launches) -> Result<()> {
         let a = &self.arenas;
         let (len, stats) = (a.params.len, a.running.len);
         if len.max(stats) >= 1 << 31 {

@@ -16,8 +16,8 @@ mod cpu;
 mod gpu;
 
 use crate::batch::Batch;
-use crate::ops::account::Stats;
-use crate::program::Buf;
+use crate::batch::Stats;
+use crate::program::{Buf, Extent, Operation, Uses, Values};
 
 /// Share of the batch's statistics in the new running ones (PyTorch's `momentum` of batch norm).
 pub const RUNNING_MOMENTUM: f32 = 0.1;
@@ -74,4 +74,23 @@ pub struct Update {
     pub batch: Batch,
     /// The statistics.
     pub stats: Stats,
+}
+
+impl Operation for Update {
+    fn name(&self) -> &'static str {
+        "update"
+    }
+
+    fn extent(&self) -> Extent {
+        Extent::Batch
+    }
+
+    fn uses(&self) -> Uses {
+        Uses::none()
+    }
+
+    fn describe(&self, _: &Values) -> String {
+        let ema = if self.ema.is_some() { ", moving average" } else { "" };
+        format!("SGD, momentum {}, weight decay {}{ema}; running statistics", self.momentum, self.weight_decay)
+    }
 }

@@ -22,10 +22,12 @@ pub(crate) mod oracle;
 #[cfg(test)]
 mod tests;
 
-use super::Conv;
-use crate::cpu::layout::LANES;
+use super::{ConvDgrad, ConvFprop, ConvWgrad};
+use crate::cpu::context::{Context, CpuOp};
+use crate::cpu::layout::{LANES, MapShape};
 use crate::cpu::simd::Level;
 pub use crate::program::Pass;
+use crate::program::{Conv, FilterDecl, Values};
 pub(crate) use direct::{Walk, tap_offset};
 pub(crate) use epilogue::Epilogue;
 pub use pack::{filter_len, pack};
@@ -140,8 +142,8 @@ pub(crate) fn per_channel(v: &[f32], channels: usize) -> *const f32 {
 /// `y = conv(x, filter) + bias + residual`, stored and/or activated.
 ///
 /// # Safety
-/// `x` is valid for reading `n` examples of [`Conv::x_map`], `residual` for reading and `y` and `act.a` for writing `n`
-/// examples of [`Conv::y_map`], `act.bits` for writing `n * y_map().bits()` words. Borders and channels beyond C of x
+/// `x` is valid for reading `n` examples of [`MapShape::x`], `residual` for reading and `y` and `act.a` for writing `n`
+/// examples of [`MapShape::y`], `act.bits` for writing `n * bits()` of [`MapShape::y`] words. Borders and channels beyond C of x
 /// are zero. Only `residual` and `y` may overlap, and only by being equal.
 pub unsafe fn fprop(level: Level, args: FpropArgs<'_>) {
     let FpropArgs { conv, algo, n, x, filter, bias, residual, y, act, scratch } = args;
@@ -155,15 +157,17 @@ pub unsafe fn fprop(level: Level, args: FpropArgs<'_>) {
                 level.run(Walk::of_maps(
                     n,
                     x,
-                    conv.x_map(),
+                    MapShape::x(&conv),
                     conv.stride,
-                    conv.y_map(),
+                    MapShape::y(&conv),
                     taps.as_slice(),
                     filter,
                     epilogue,
                 ));
             }
-            Algo::Winograd => winograd::run(level, n, x, conv.x_map(), conv.y_map(), filter, epilogue, scratch),
+            Algo::Winograd => {
+                winograd::run(level, n, x, MapShape::x(&conv), MapShape::y(&conv), filter, epilogue, scratch)
+            }
         }
     }
 }
@@ -171,14 +175,14 @@ pub unsafe fn fprop(level: Level, args: FpropArgs<'_>) {
 /// `dx = mask(dgrad(dy, filter), bits) + residual`.
 ///
 /// # Safety
-/// `dy` is valid for reading `n` examples of [`Conv::y_map`], `residual` for reading and `dx` for writing `n` examples of
-/// [`Conv::x_map`], `bits` for reading `n * x_map().bits()` words. Borders and channels beyond K of dy are zero. Only
+/// `dy` is valid for reading `n` examples of [`MapShape::y`], `residual` for reading and `dx` for writing `n` examples of
+/// [`MapShape::x`], `bits` for reading `n * bits()` of [`MapShape::x`] words. Borders and channels beyond K of dy are zero. Only
 /// `residual` and `dx` may overlap, and only by being equal.
 pub unsafe fn dgrad(level: Level, args: DgradArgs<'_>) {
     let DgradArgs { conv, algo, n, dy, filter, bits, residual, dx, scratch } = args;
     check(&conv, algo, Pass::Dgrad, filter);
     let epilogue = Epilogue::dgrad(bits, residual, dx);
-    let (dy_map, dx_map) = (conv.y_map(), conv.x_map());
+    let (dy_map, dx_map) = (MapShape::y(&conv), MapShape::x(&conv));
     // SAFETY: as in `fprop`.
     unsafe {
         match algo {
@@ -201,5 +205,70 @@ pub unsafe fn dgrad(level: Level, args: DgradArgs<'_>) {
                 }
             }
         }
+    }
+}
+
+/// The algorithm of a filter's passes.
+pub fn algo(f: &FilterDecl) -> Algo {
+    if f.exact { Algo::Direct } else { Algo::best(&f.conv) }
+}
+
+/// The epilogue's operands for the CPU kernels: bias, residual, y, activation.
+pub(crate) type Operands<'a> = (Option<&'a [f32]>, Option<*const f32>, Option<*mut f32>, Option<Act<'a>>);
+
+/// Resolves an epilogue's values.
+pub(crate) fn operands<'a>(cx: &'a Context, e: &super::Epilogue) -> Operands<'a> {
+    let act = e.act.as_ref().map(|act| Act {
+        a: cx.map(act.a),
+        affine: act.affine.map(|a| cx.affine(a)),
+        bits: act.bits.map(|b| cx.bits(b)),
+    });
+    let bias = e.bias.map(|a| cx.affine(a).1);
+    (bias, e.residual.map(|m| cx.map(m).cast_const()), e.y.map(|m| cx.map(m)), act)
+}
+
+impl CpuOp for ConvFprop {
+    fn scratch(&self, n: usize, values: &Values) -> usize {
+        scratch(&self.conv, algo(values.filter(self.filter)), n)
+    }
+
+    fn run(&self, cx: &Context) {
+        let (bias, residual, y, act) = operands(cx, &self.epilogue);
+        let (algo, filter) = (algo(cx.decl(self.filter)), cx.filter(self.filter));
+        // SAFETY: the only use of the scratch.
+        let (conv, n, x, scratch) = (self.conv, cx.n, cx.map(self.x), unsafe { cx.scratch() });
+        // SAFETY: the program's maps have the shapes it declares, the slots are this thread's own, and the engine lets
+        // only residual and y be the same map.
+        unsafe { fprop(cx.level, FpropArgs { conv, algo, n, x, filter, bias, residual, y, act, scratch }) }
+    }
+}
+
+impl CpuOp for ConvDgrad {
+    fn scratch(&self, n: usize, values: &Values) -> usize {
+        scratch(&self.conv, algo(values.filter(self.filter)), n)
+    }
+
+    fn run(&self, cx: &Context) {
+        let (algo, filter) = (algo(cx.decl(self.filter)), cx.filter(self.filter));
+        let (bits, residual) =
+            (self.bits.map(|b| cx.bits(b).cast_const()), self.residual.map(|m| cx.map(m).cast_const()));
+        let (conv, n, dy, dx) = (self.conv, cx.n, cx.map(self.dy), cx.map(self.dx));
+        // SAFETY: the only use of the scratch.
+        let scratch = unsafe { cx.scratch() };
+        // SAFETY: as in fprop.
+        unsafe { dgrad(cx.level, DgradArgs { conv, algo, n, dy, filter, bits, residual, dx, scratch }) }
+    }
+}
+
+impl CpuOp for ConvWgrad {
+    fn scratch(&self, n: usize, _: &Values) -> usize {
+        wgrad_scratch(&self.conv, n)
+    }
+
+    fn run(&self, cx: &Context) {
+        // SAFETY: this op runs alone.
+        let (dw, scratch) = unsafe { (&mut cx.buf::<f32>(self.grads)[self.weights.range()], cx.scratch()) };
+        // SAFETY: the maps hold the live slots.
+        unsafe { wgrad(cx.level, &self.conv, cx.n, cx.map(self.x), cx.map(self.dy), dw, scratch) }
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::cpu::layout::{LANES, MapShape};
 use crate::cpu::simd::Line;
-use crate::ops::conv::Conv;
+use crate::program::Conv;
 
 /// Values of a small fixed generator, uniform in [-1, 1).
 pub struct Noise(pub u64);

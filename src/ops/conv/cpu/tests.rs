@@ -67,9 +67,9 @@ impl Problem {
 
     /// Runs fprop and gives (y, a, bits).
     fn fprop(&mut self, level: Level, algo: Algo, v: Variant) -> Fprop {
-        let (conv, n, map) = (self.conv, self.n, self.conv.y_map());
+        let (conv, n, map) = (self.conv, self.n, MapShape::y(&self.conv));
         let filter = self.filter(level, Pass::Fprop, algo);
-        let x = Maps::new(conv.x_map(), n, &self.x);
+        let x = Maps::new(MapShape::x(&conv), n, &self.x);
         let residual = self.noise.vec(self.dy.len());
         let bias = self.noise.per_channel(conv.k);
         let (scale, shift) = (self.noise.per_channel(conv.k), self.noise.per_channel(conv.k));
@@ -106,9 +106,9 @@ impl Problem {
 
     /// Runs dgrad and gives (dx, bits, residual).
     fn dgrad(&mut self, level: Level, algo: Algo, v: Variant) -> (Maps, Vec<u16>, Vec<f32>) {
-        let (conv, n, map) = (self.conv, self.n, self.conv.x_map());
+        let (conv, n, map) = (self.conv, self.n, MapShape::x(&self.conv));
         let filter = self.filter(level, Pass::Dgrad, algo);
-        let dy = Maps::new(conv.y_map(), n, &self.dy);
+        let dy = Maps::new(MapShape::y(&conv), n, &self.dy);
         let residual = self.noise.vec(self.x.len());
         let bits = self.noise.bits(n * map.bits());
         let other = Maps::new(map, n, &residual);
@@ -139,7 +139,7 @@ impl Problem {
 
     fn wgrad(&self, level: Level) -> Vec<f32> {
         let (conv, n) = (self.conv, self.n);
-        let (x, dy) = (Maps::new(conv.x_map(), n, &self.x), Maps::new(conv.y_map(), n, &self.dy));
+        let (x, dy) = (Maps::new(MapShape::x(&conv), n, &self.x), Maps::new(MapShape::y(&conv), n, &self.dy));
         let mut dw = vec![f32::NAN; conv.filter_len()];
         let mut scratch = vec![f32::NAN; wgrad_scratch(&conv, n)];
         // SAFETY: the maps have `n` examples with zero borders.
@@ -163,7 +163,7 @@ impl Problem {
                 let (got, bits, residual) = self.dgrad(level, algo, v);
                 let mut want = exact(&dx);
                 for i in 0..want.value.len() {
-                    if v.first && !bit(&bits, &conv.x_map(), i) {
+                    if v.first && !bit(&bits, &MapShape::x(&conv), i) {
                         (want.value[i], want.magnitude[i]) = (0.0, 0.0);
                     }
                     if v.residual {
@@ -213,7 +213,7 @@ impl Fprop {
         }
         let a = self.a.nhwc();
         for (i, a) in a.iter().enumerate() {
-            assert_eq!(*a > 0.0, bit(&self.bits, &conv.y_map(), i), "bit {i} of {what}");
+            assert_eq!(*a > 0.0, bit(&self.bits, &MapShape::y(&conv), i), "bit {i} of {what}");
             want.value[i] = want.value[i].max(0.0);
         }
         want.check(&a, factor, &format!("fprop a {what}"));

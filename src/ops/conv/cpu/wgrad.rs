@@ -5,7 +5,7 @@
 
 use super::direct::fprop_taps;
 use super::{Conv, tap_offset};
-use crate::cpu::layout::LANES;
+use crate::cpu::layout::{LANES, MapShape};
 use crate::cpu::simd::{Kernel, Level, MAX_ROWS, Simd};
 use rayon::prelude::*;
 use std::ops::Range;
@@ -52,7 +52,7 @@ impl Shared {
 /// `dw[k,r,s,c]`, overwritten; runs on rayon's current pool and gives the same bits for any number of threads.
 ///
 /// # Safety
-/// `x` is valid for reading `n` examples of [`Conv::x_map`] and `dy` of [`Conv::y_map`], with zero borders.
+/// `x` is valid for reading `n` examples of [`MapShape::x`] and `dy` of [`MapShape::y`], with zero borders.
 ///
 /// # Panics
 /// If `dw` is not the KRSC filter's length or `scratch` is shorter than [`wgrad_scratch`].
@@ -67,7 +67,7 @@ pub unsafe fn wgrad(
 ) {
     assert_eq!(dw.len(), conv.filter_len(), "KRSC filter of {conv:?}");
     assert!(scratch.len() >= wgrad_scratch(conv, n), "wgrad needs {} f32 of scratch", wgrad_scratch(conv, n));
-    let (x_map, y_map) = (conv.x_map(), conv.y_map());
+    let (x_map, y_map) = (MapShape::x(&conv), MapShape::y(&conv));
     let (chunks, c_blocks) = (chunks(conv, n), x_map.blocks());
     let len = part_len(conv);
     let skip = scratch.as_ptr().align_offset(64).min(LANES);

@@ -8,7 +8,7 @@ use super::Epilogue;
 use super::direct::{Product, Sink, tap_offset};
 use crate::cpu::layout::{LANES, MapShape};
 use crate::cpu::simd::{Kernel, Level, MAX_ROWS, Simd};
-use crate::ops::conv::Conv;
+use crate::program::Conv;
 
 /// Points of the transformed tile: 6 x 6.
 pub(super) const POINTS: usize = 36;
@@ -54,7 +54,7 @@ fn tiles(map: &MapShape) -> usize {
 
 /// f32 of workspace for fprop and dgrad of up to `n` examples.
 pub fn scratch(conv: &Conv, n: usize) -> usize {
-    let (x, y) = (conv.x_map(), conv.y_map());
+    let (x, y) = (MapShape::x(&conv), MapShape::y(&conv));
     let one =
         |src: &MapShape, dst: &MapShape| Blocking::new(src.blocks(), dst.blocks(), n, tiles(src)).scratch(src.blocks());
     one(&x, &y).max(one(&y, &x))

@@ -4,22 +4,20 @@
 //! of what the pass makes and of what it reads, rounded up to [`ROWS`] and to 8, zero beyond.
 
 pub(crate) mod patch;
-mod prepare;
-pub mod tiles;
 mod walk;
 mod wgrad;
 
-use super::{Conv, ConvDgrad, ConvFprop};
+use super::{ConvDgrad, ConvFprop};
 use crate::Result;
 use crate::gpu::Precision;
 use crate::gpu::driver::Ptr;
-use crate::gpu::record::{GpuOp, Recorder, padded};
+use crate::gpu::launches::{GpuOp, Launches, padded};
+use crate::gpu::tiles;
 use crate::ops::norm::NormFprop;
-use crate::ops::stem;
-use crate::program::{FilterDecl, Pass, PrepareFilter};
-use walk::{Finish, Operand, ROWS};
+use crate::program::{Conv, FilterDecl, Pass};
+use walk::{Finish, Operand};
 
-pub use walk::{Fit, fit};
+pub use walk::{Fit, ROWS, fit};
 
 /// What the tile of a convolution, with or without a shortcut in its sum, is chosen by.
 pub fn problem(precision: Precision, batch: usize, pass: Pass, conv: &Conv, shortcut: bool) -> tiles::Problem {
@@ -33,9 +31,6 @@ pub fn problem(precision: Precision, batch: usize, pass: Pass, conv: &Conv, shor
 
 /// Bytes of a prepared filter.
 pub fn filter_bytes(f: &FilterDecl, precision: Precision) -> usize {
-    if f.stem {
-        return stem::gpu::filter_bytes(f);
-    }
     let (out, of) = match f.pass {
         Pass::Fprop => (f.conv.k, f.conv.c),
         Pass::Dgrad => (f.conv.c, f.conv.k),
@@ -43,19 +38,22 @@ pub fn filter_bytes(f: &FilterDecl, precision: Precision) -> usize {
     f.conv.filter * f.conv.filter * out.next_multiple_of(ROWS) * padded(of) * precision.size()
 }
 
-/// Launches independent preparations together.
-pub fn prepare(cx: &mut Recorder, filters: &[&PrepareFilter]) -> Result<()> {
-    let (stems, others): (Vec<_>, Vec<_>) = filters.iter().copied().partition(|f| cx.decl(f.filter).stem);
-    if !stems.is_empty() {
-        stem::gpu::prepare(cx, &stems)?;
+impl GpuOp for ConvFprop {
+    fn launch(&self, cx: &mut Launches) -> Result<()> {
+        fprop(cx, self, None, None)
     }
-    prepare::prepare(cx, &others)
+}
+
+impl GpuOp for ConvDgrad {
+    fn launch(&self, cx: &mut Launches) -> Result<()> {
+        dgrad(cx, self, None)
+    }
 }
 
 /// A convolution and, as part of its sum, the 1x1 convolution whose output it would add; then the batch norm of the result,
 /// whose statistics come from the convolution.
 pub fn fprop(
-    cx: &mut Recorder,
+    cx: &mut Launches,
     conv: &ConvFprop,
     shortcut: Option<&ConvFprop>,
     norm: Option<&NormFprop>,
@@ -85,7 +83,7 @@ pub fn fprop(
 }
 
 /// A gradient and, as part of its sum, the 1x1 convolution's that would be added to it.
-pub fn dgrad(cx: &mut Recorder, conv: &ConvDgrad, shortcut: Option<&ConvDgrad>) -> Result<()> {
+pub fn dgrad(cx: &mut Launches, conv: &ConvDgrad, shortcut: Option<&ConvDgrad>) -> Result<()> {
     let operand = |o: &ConvDgrad| Operand { conv: o.conv, map: cx.map(o.dy), filter: cx.filter(o.filter) };
     let operands: Vec<Operand> = [Some(conv), shortcut].into_iter().flatten().map(operand).collect();
     let finish = Finish {

@@ -1,18 +1,18 @@
 //! Launcher of the kernels in `kernels/conv_bf16.cu` and `kernels/conv_f32.cu`: one walk for every fprop and dgrad.
 
 use super::patch::{CHUNK, PITCH, Patch, Tile};
-use super::tiles::{self, Kernel, TileSize, kernels};
 use crate::Result;
 use crate::gpu::driver::{Arg, Ptr};
-use crate::gpu::record::{Recorder, bytes, padded};
+use crate::gpu::launches::{Launches, bytes, padded};
+use crate::gpu::tiles::{self, Kernel, TileSize, kernels};
 use crate::gpu::{Precision, unsupported};
-use crate::ops::conv::Conv;
 use crate::ops::norm::gpu::Moments;
+use crate::program::Conv;
 use crate::program::Pass;
 use bytemuck::{Pod, Zeroable};
 
 /// Filters have rows for a multiple of so many channels, zero beyond those there are.
-pub(super) const ROWS: usize = 64;
+pub const ROWS: usize = 64;
 const MOST_PHASES: usize = 4;
 const MOST_SEGMENTS: usize = 5;
 const MOST_TAPS: usize = 9;
@@ -330,7 +330,7 @@ pub fn fit(
 }
 
 /// Launches the sum over the operands, and what finishes it; says where the moments are, if they are wanted.
-pub(super) fn walk(cx: &mut Recorder, pass: Pass, operands: &[Operand], finish: &Finish) -> Result<Option<Moments>> {
+pub(super) fn walk(cx: &mut Launches, pass: Pass, operands: &[Operand], finish: &Finish) -> Result<Option<Moments>> {
     let (precision, shared, capacity) = (cx.precision, cx.shared, cx.capacity());
     let problem =
         Problem { precision, shared, capacity, pass, operands, plans: plans(pass, operands, finish.in_place) };

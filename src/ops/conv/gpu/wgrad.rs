@@ -4,9 +4,10 @@ use super::patch::{CHUNK, PITCH, Patch, Tile};
 use super::walk::{Line, fprop_lines};
 use crate::Result;
 use crate::gpu::driver::Arg;
-use crate::gpu::record::{GpuOp, Recorder, bytes, padded};
+use crate::gpu::launches::{GpuOp, Launches, bytes, padded};
 use crate::gpu::{Precision, unsupported};
-use crate::ops::conv::{Conv, ConvWgrad};
+use crate::ops::conv::ConvWgrad;
+use crate::program::Conv;
 use bytemuck::{Pod, Zeroable};
 
 /// Multiprocessors that a grid should fill.
@@ -53,7 +54,7 @@ struct Plan {
 }
 
 impl Plan {
-    fn new(conv: &Conv, cx: &Recorder, pixels: usize) -> Option<Plan> {
+    fn new(conv: &Conv, cx: &Launches, pixels: usize) -> Option<Plan> {
         let precision = cx.precision;
         let lines = fprop_lines(conv);
         let parts: Vec<_> = lines.iter().flat_map(|y| lines.iter().map(move |x| [y, x])).collect();
@@ -106,7 +107,7 @@ impl Plan {
 }
 
 impl GpuOp for ConvWgrad {
-    fn launch(&self, cx: &mut Recorder) -> Result<()> {
+    fn launch(&self, cx: &mut Launches) -> Result<()> {
         let (conv, capacity, precision) = (&self.conv, cx.capacity(), cx.precision);
         let plans = PIXELS.iter().filter_map(|pixels| Plan::new(conv, cx, *pixels));
         let Some(Plan { mut dims, shared, .. }) = plans.min_by_key(|plan| plan.cost) else {

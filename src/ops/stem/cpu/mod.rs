@@ -2,11 +2,12 @@
 
 mod wgrad;
 
-use super::{MAX_CHANNELS, Normalisation};
+use super::{MAX_CHANNELS, Normalisation, StemDgrad, StemFprop, StemWgrad};
+use crate::cpu::context::{Context, CpuOp};
 use crate::cpu::layout::{LANES, MapShape};
 use crate::cpu::simd::{Kernel, Level, Simd};
-use crate::ops::conv::Conv;
-use crate::ops::conv::cpu::{Act, Epilogue, Pass, Walk, tap_offset};
+use crate::ops::conv::cpu::{Act, Epilogue, Walk, operands, tap_offset};
+use crate::program::{Buf, Conv, Pass, Values};
 pub use wgrad::{wgrad, wgrad_scratch};
 
 /// f32 of a packed filter: `[K/16][c, r, s][16]` for fprop, `[c][K/16][r, s flipped][16]` for dgrad.
@@ -127,10 +128,10 @@ pub fn scratch(stem: &Conv) -> usize {
 /// `y = conv(normalise(image), filter) + bias`, stored and/or activated.
 ///
 /// # Safety
-/// `image` is valid for reading `n` images, `y` and `act.a` for writing `n` examples of [`Conv::y_map`], `act.bits` for
+/// `image` is valid for reading `n` images, `y` and `act.a` for writing `n` examples of [`MapShape::y`], `act.bits` for
 /// writing their bits; none overlap.
 ///
-/// [`Conv::y_map`]: crate::ops::conv::Conv::y_map
+/// [`MapShape::y`]: crate::ops::conv::Conv::y_map
 pub unsafe fn fprop(level: Level, args: FpropArgs<'_>) {
     let FpropArgs { stem, n, image, norm, filter, bias, y, act, scratch } = args;
     check(&stem, norm);
@@ -157,7 +158,7 @@ impl Kernel for Images<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let (padded, dst) = (Padded::new(&self.stem), self.stem.y_map());
+        let (padded, dst) = (Padded::new(&self.stem), MapShape::y(&self.stem));
         let taps = padded.taps(&self.stem);
         for n in 0..self.n {
             // SAFETY: `n` images can be read by the promise of `fprop`'s caller.
@@ -186,33 +187,15 @@ impl Kernel for Images<'_> {
     }
 }
 
-/// What [`dgrad`] does with the gradient.
-#[derive(Clone, Copy)]
-pub enum Output {
-    /// Stores it: images NCHW.
-    Grad(*mut f32),
-    /// Takes a step of PGD: `x_adv = clamp(clamp(x_adv + alpha * sign(g), x - eps, x + eps), 0, 1)`, `sign(0) = 0`.
-    Pgd {
-        /// The clean images.
-        x: *const f32,
-        /// The adversarial images, updated in place.
-        x_adv: *mut f32,
-        /// The radius of the perturbation, in image units.
-        eps: f32,
-        /// The step, in image units.
-        alpha: f32,
-    },
-}
-
-/// The gradient of the images.
+/// The gradient of the images, NCHW.
 ///
 /// # Safety
-/// `dy` is valid for reading `n` examples of the stem's output map, with zero borders; the output's pointers for `n`
-/// images, which do not overlap.
-pub unsafe fn dgrad(level: Level, stem: &Conv, n: usize, dy: *const f32, filter: &[f32], output: Output) {
+/// `dy` is valid for reading `n` examples of the stem's output map, with zero borders; `gradient` for writing `n`
+/// images.
+pub unsafe fn dgrad(level: Level, stem: &Conv, n: usize, dy: *const f32, filter: &[f32], gradient: *mut f32) {
     check(stem, None);
     assert_eq!(filter.len(), filter_len(stem), "packed filter of {stem:?}");
-    level.run(Gradient { stem: *stem, n, dy, filter, output });
+    level.run(Gradient { stem: *stem, n, dy, filter, gradient });
 }
 
 struct Gradient<'a> {
@@ -220,7 +203,7 @@ struct Gradient<'a> {
     n: usize,
     dy: *const f32,
     filter: &'a [f32],
-    output: Output,
+    gradient: *mut f32,
 }
 
 impl Kernel for Gradient<'_> {
@@ -228,7 +211,7 @@ impl Kernel for Gradient<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let map = self.stem.y_map();
+        let map = MapShape::y(&self.stem);
         let per = map.blocks() * 9 * LANES;
         // Groups of pixels may reach beyond the map, but not beyond the plane.
         let width = self.stem.w.next_multiple_of(4);
@@ -316,34 +299,59 @@ impl Gradient<'_> {
         NP
     }
 
-    /// Stores or uses the gradient of `count` elements of the images from `at`.
+    /// Stores the gradient of `count` elements of the images from `at`.
     #[inline(always)]
     unsafe fn finish<S: Simd>(&self, s: S, g: S::V, at: usize, count: usize) {
         // SAFETY: the caller's promise.
         unsafe {
-            match self.output {
-                Output::Grad(out) if count == LANES => s.store(out.add(at), g),
-                Output::Grad(out) => s.store_part(out.add(at), g, count),
-                Output::Pgd { x, x_adv, eps, alpha } if count == LANES => {
-                    let v = pgd(s, g, s.load(x.add(at)), s.load(x_adv.add(at)), eps, alpha);
-                    s.store(x_adv.add(at), v);
-                }
-                Output::Pgd { x, x_adv, eps, alpha } => {
-                    let (x, old) = (s.load_part(x.add(at), count), s.load_part(x_adv.add(at), count));
-                    s.store_part(x_adv.add(at), pgd(s, g, x, old, eps, alpha), count);
-                }
+            match count {
+                LANES => s.store(self.gradient.add(at), g),
+                _ => s.store_part(self.gradient.add(at), g, count),
             }
         }
     }
 }
 
-/// One step of PGD on sixteen elements.
-#[inline(always)]
-fn pgd<S: Simd>(s: S, g: S::V, x: S::V, x_adv: S::V, eps: f32, alpha: f32) -> S::V {
-    let (alpha, eps) = (s.splat(alpha), s.splat(eps));
-    let up = s.mask(s.positive(g), alpha);
-    let down = s.mask(s.positive(s.sub(s.zero(), g)), alpha);
-    let v = s.sub(s.add(x_adv, up), down);
-    let v = s.min(s.max(v, s.sub(x, eps)), s.add(x, eps));
-    s.min(s.max(v, s.zero()), s.splat(1.0))
+/// The images of the context's slots.
+fn images(cx: &Context, conv: &Conv, buf: Buf) -> *mut f32 {
+    let len = conv.input_len();
+    // SAFETY: the slots of this context are this thread's own.
+    unsafe { cx.rows::<f32>(buf, cx.first, cx.n, len) }.as_mut_ptr()
+}
+
+impl CpuOp for StemFprop {
+    fn scratch(&self, _: usize, _: &Values) -> usize {
+        scratch(&self.conv)
+    }
+
+    fn run(&self, cx: &Context) {
+        let (bias, _, y, act) = operands(cx, &self.epilogue);
+        // SAFETY: the only use of the scratch.
+        let (n, filter, scratch) = (cx.n, cx.filter(self.filter), unsafe { cx.scratch() });
+        let (stem, image, norm) = (self.conv, images(cx, &self.conv, self.image), self.normalisation.as_ref());
+        // SAFETY: maps and images have the shapes that the program declares.
+        unsafe { fprop(cx.level, FpropArgs { stem, n, image, norm, filter, bias, y, act, scratch }) }
+    }
+}
+
+impl CpuOp for StemDgrad {
+    fn run(&self, cx: &Context) {
+        let gradient = images(cx, &self.conv, self.gradient);
+        // SAFETY: maps and images have the shapes that the program declares.
+        unsafe { dgrad(cx.level, &self.conv, cx.n, cx.map(self.dy), cx.filter(self.filter), gradient) }
+    }
+}
+
+impl CpuOp for StemWgrad {
+    fn scratch(&self, n: usize, _: &Values) -> usize {
+        wgrad_scratch(&self.conv, n)
+    }
+
+    fn run(&self, cx: &Context) {
+        // SAFETY: this op runs alone.
+        let (dw, scratch) = unsafe { (&mut cx.buf::<f32>(self.grads)[self.weights.range()], cx.scratch()) };
+        let (image, norm) = (images(cx, &self.conv, self.image), self.normalisation.as_ref());
+        // SAFETY: maps and images have the shapes that the program declares.
+        unsafe { wgrad(cx.level, &self.conv, cx.n, image, norm, cx.map(self.dy), dw, scratch) }
+    }
 }

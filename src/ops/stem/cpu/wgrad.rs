@@ -2,10 +2,10 @@
 
 use super::super::Normalisation;
 use super::{Padded, check, filter_len, scratch};
-use crate::cpu::layout::LANES;
+use crate::cpu::layout::{LANES, MapShape};
 use crate::cpu::simd::{Kernel, Level, Simd};
-use crate::ops::conv::Conv;
 use crate::ops::conv::cpu::{Grad, chunk_range, reduce};
+use crate::program::Conv;
 use rayon::prelude::*;
 
 /// Parts the images are cut into for wgrad.
@@ -61,7 +61,7 @@ pub unsafe fn wgrad(
         // SAFETY: the images of the chunk, by the caller's promise.
         unsafe {
             let image = image.add(images.start * stem.input_len());
-            let dy = dy.add(images.start * stem.y_map().example());
+            let dy = dy.add(images.start * MapShape::y(&stem).example());
             level.run(FilterGradient { stem: *stem, n: images.len(), image, norm, dy, out, scratch: padded });
         }
     });
@@ -83,7 +83,7 @@ impl Kernel for FilterGradient<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
-        let (padded, map) = (Padded::new(&self.stem), self.stem.y_map());
+        let (padded, map) = (Padded::new(&self.stem), MapShape::y(&self.stem));
         let taps = padded.taps(&self.stem);
         let rows = 9 * self.stem.c;
         for n in 0..self.n {

@@ -1,0 +1,33 @@
+//! Formulas as `kernels/formula.cuh` takes them.
+
+use super::{Formula, LONGEST};
+use crate::Result;
+use crate::batch::Batch;
+use crate::gpu::driver::Arg;
+use crate::gpu::launches::Launches;
+use bytemuck::{Pod, Zeroable};
+
+/// A formula as the kernels take it.
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+pub(in crate::ops) struct FormulaDims {
+    codes: [[u32; 2]; LONGEST],
+    len: u32,
+}
+
+impl FormulaDims {
+    pub(in crate::ops) fn new(formula: &Formula) -> Result<FormulaDims> {
+        formula.validate()?;
+        let mut dims = FormulaDims { codes: [[0; 2]; LONGEST], len: formula.code().len() as u32 };
+        for (to, code) in dims.codes.iter_mut().zip(formula.code()) {
+            let (op, value) = code.encode();
+            *to = [op, value.to_bits()];
+        }
+        Ok(dims)
+    }
+}
+
+/// The state that formulas are of.
+pub(in crate::ops) fn state(cx: &Launches, b: &Batch) -> [Arg; 6] {
+    [b.crossed, b.kappa, b.confidence, b.loss, b.step, b.label].map(|buf| Arg::In(cx.buf(buf)))
+}
