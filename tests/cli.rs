@@ -248,7 +248,7 @@ fn layers_of_options() {
     }
 }
 
-/// METHOD's table, and the course of the learning rate over its 120 epochs.
+/// The table in docs/method.md, "Defaults of the paper's runs", and the course of the learning rate over 120 epochs.
 #[test]
 fn presets() {
     let colour = dataset(6, 3, [3, 8, 8]);

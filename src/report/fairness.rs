@@ -1,4 +1,4 @@
-//! Accuracy per class, and how unequal the classes are (METHOD.md, "Evaluation").
+//! Accuracy per class, and how unequal the classes are (docs/method.md, "Robust fairness").
 
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};

@@ -299,7 +299,7 @@ impl Options {
         toml::Table::try_from(self).expect("options are a table of plain values").keys().cloned().collect()
     }
 
-    /// A preset: METHOD's table of the authors' runs.
+    /// A preset: the table in docs/method.md, "Defaults of the paper's runs".
     pub fn preset(preset: Preset) -> Options {
         let text = match preset {
             Preset::Cifar10 => {

@@ -1,4 +1,4 @@
-//! Attacks and mining as a whole, against what METHOD promises of them. What the engine does in one program is compared bit
+//! Attacks and mining as a whole, against what docs/method.md promises of them. What the engine does in one program is compared bit
 //! for bit with separate runs that stop earlier: an attack of k steps shows the state after step k of a longer one.
 
 use crate::common::*;
@@ -84,7 +84,7 @@ fn prefixes(level: Level, arch: &Arch) -> Vec<Outcome> {
     (0..=STEPS).map(|k| attack(plain(level), arch, &order(N), &pgd(k), &[], 0.0)).collect()
 }
 
-/// Who stays by METHOD, given the state after each step.
+/// Who stays by docs/method.md, "Hard adversarial example mining", given the state after each step.
 fn expected_kept(after: &[Outcome], k_drop: &[usize], keep_easy: f32) -> Vec<usize> {
     let mut kept: Vec<usize> = (0..N).collect();
     for &k in k_drop.iter().filter(|k| **k < STEPS) {

@@ -1,4 +1,4 @@
-//! Every op against a naive f64 oracle, and the engine against what METHOD promises of it. One binary, so that it is linked
+//! Every op against a naive f64 oracle, and the engine against what docs/method.md promises of it. One binary, so that it is linked
 //! once; `common` holds the helpers, `naive` the f64 network.
 
 mod attack;

@@ -1,4 +1,4 @@
-//! The PreActResNet in f64, from a state dict, by the formula of METHOD and nothing clever.
+//! The PreActResNet in f64, from a state dict, by the formula of docs/method.md, "The network", and nothing clever.
 
 use ham_engine::net::state::StateDict;
 use ham_engine::net::{Arch, Family};

@@ -13,7 +13,7 @@ fn log_softmax(z: &[f64]) -> Vec<f64> {
     z.iter().map(|v| v - sum.ln()).collect()
 }
 
-/// The loss of clean logits `z` and adversarial ones `za`, as METHOD writes it.
+/// The loss of clean logits `z` and adversarial ones `za`, as docs/method.md writes it.
 fn value(loss: TwoPass, beta: f64, z: &[f64], za: &[f64], y: usize) -> f64 {
     let (lp, lq) = (log_softmax(z), log_softmax(za));
     let kl: f64 = lp.iter().zip(&lq).map(|(p, q)| p.exp() * (p - q)).sum();

@@ -131,7 +131,7 @@ fn a_ham_epoch_in_fp32_keeps_what_the_cpu_keeps() {
         assert_eq!(Counts { loss: 0.0, ..gpu.counts.clone() }, Counts { loss: 0.0, ..cpu.counts.clone() });
         assert!((gpu.counts.loss - cpu.counts.loss).abs() <= 1e-4 * cpu.counts.loss);
         assert!(agreement(&cpu, &gpu) >= 0.995, "{weights:?}: {} of the pixels agree", agreement(&cpu, &gpu));
-        // METHOD's tolerance on updates, after three of them.
+        // The tolerance on updates of docs/method.md, after three of them.
         for (what, gpu, cpu) in [("momenta", &gpu.momenta, &cpu.momenta), ("running", &gpu.running, &cpu.running)] {
             let off = distance(gpu, cpu);
             assert!(off <= 3e-3 * largest(cpu), "{weights:?} {what}: off by {off} of {}", largest(cpu));
