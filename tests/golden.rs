@@ -3,12 +3,12 @@
 //! Tolerances: logits 1e-4; kept and kappa equal; 99.5 % of the pixels of x_adv within 1e-6; updates 1e-3 of the largest in
 //! their tensor.
 
-use ham_engine::attack::{Fate, Norm, Pgd};
+use ham_engine::attack::{Budget, Fate, Norm, Pgd};
 use ham_engine::backend::Backend;
 use ham_engine::cpu::CpuBackend;
 use ham_engine::cpu::simd::Level;
 use ham_engine::engine::{Engine, Images, TrainSpec};
-use ham_engine::eval::{Budget, Examined, Threat};
+use ham_engine::eval::{Examined, Threat};
 use ham_engine::gpu::sim::{SimDriver, SimOptions};
 use ham_engine::gpu::{GpuBackend, Precision};
 use ham_engine::method::{Method, Plan, Settings, TrainLoss, Weights as Weighting, drop_easy};

@@ -2,8 +2,7 @@
 //! step it is PGD; in L2 that is where steps are taken so.
 
 use super::stage::{Attack, Iteration, Stage};
-use super::{Norm, Scene};
-use crate::Result;
+use super::{Budget, Norm, Scene};
 use crate::backend::Backend;
 use crate::ops::aim::Aim;
 use crate::ops::apgd::{self, State};
@@ -12,7 +11,7 @@ use crate::ops::start::{Draw, Noise, Start};
 use crate::ops::stem::StemSink;
 use crate::program::{Buf, DType, Op, Program};
 use crate::rng::{Philox, Stream};
-use crate::{Error, eval::Budget};
+use crate::{Error, Result};
 
 /// Classes that targeted attacks try at most: those of the largest logits after the label's.
 const TARGETS: usize = 9;

@@ -2,10 +2,9 @@
 
 use super::apgd::targets;
 use super::stage::{Attack, Iteration, Stage};
-use super::{Norm, Scene};
+use super::{Budget, Norm, Scene};
 use crate::Result;
 use crate::backend::Backend;
-use crate::eval::Budget;
 use crate::ops::aim::Aim;
 use crate::ops::fab::{FabBack, FabStep};
 use crate::ops::head::Loss;

@@ -2,9 +2,12 @@
 
 pub mod apgd;
 pub mod ascent;
+mod budget;
 pub mod fab;
 pub mod square;
 pub mod stage;
+
+pub use budget::Budget;
 
 use crate::batch::Batch;
 use crate::net::eval_pass::EvalPass;
@@ -20,23 +23,21 @@ use crate::program::{Buf, Op, Program, Range, Shape};
 use crate::rng::{Philox, Stream};
 use crate::{Error, Result};
 
-/// Norm that bounds a perturbation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, clap::ValueEnum, serde::Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Norm {
-    /// The largest change of a pixel.
-    Linf,
-    /// The Euclidean length over pixels and channels.
-    L2,
+crate::named::named! {
+    /// Norm that bounds a perturbation.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+    pub enum Norm {
+        /// The largest change of a pixel.
+        Linf = "linf",
+        /// The Euclidean length over pixels and channels.
+        L2 = "l2",
+    }
 }
 
 impl Norm {
     /// What the names of its kernels end with.
     pub(crate) fn suffix(self) -> &'static str {
-        match self {
-            Norm::Linf => "linf",
-            Norm::L2 => "l2",
-        }
+        self.name()
     }
 }
 

@@ -3,11 +3,11 @@
 
 use crate::common::*;
 use ham_engine::attack::stage::Iteration;
-use ham_engine::attack::{Norm, Scene};
+use ham_engine::attack::{Budget, Norm, Scene};
 use ham_engine::backend::Backend;
 use ham_engine::cpu::CpuBackend;
 use ham_engine::engine::{Engine, Images, TrainSpec};
-use ham_engine::eval::{Budget, Threat};
+use ham_engine::eval::Threat;
 use ham_engine::gpu::driver::Command;
 use ham_engine::gpu::kernels::MODULES;
 use ham_engine::gpu::sim::{Calls, SimDriver, SimOptions};
