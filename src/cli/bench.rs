@@ -11,7 +11,7 @@ use crate::data::Dataset;
 use crate::engine::Images;
 use crate::eval::Threat;
 use crate::fsio::{created_by, write_atomic};
-use crate::method::Method;
+use crate::method::{Method, Plan};
 use crate::net::Net;
 use crate::net::state::Weights;
 use crate::report::comparison_csv::write_csv;
@@ -94,33 +94,17 @@ pub(super) fn run(args: Args) -> Result<()> {
         return Err(Error::usage("--method: bench compares several; name them with --methods"));
     }
     let (mut options, data, init) = args.layers.open()?;
-    // The baseline first, and none twice.
-    let mut methods = vec![Contender::BASELINE];
     let refills = options.refill.take().unwrap_or(false);
-    for method in &args.methods {
-        let both = refills && matches!(method, Method::Ham | Method::HamTrades);
-        for refill in if both { &[false, true][..] } else { &[false] } {
-            let contender = Contender { method: *method, refill: *refill };
-            if !methods.contains(&contender) {
-                methods.push(contender);
-            }
-        }
+    let last = options.seed.unwrap_or(0).saturating_add(args.seeds - 1);
+    if last > i64::MAX as u64 {
+        return Err(Error::usage(format!("--seeds {}: the last seed would be above {}", args.seeds, i64::MAX)));
     }
     catch_interrupts()?;
     let device = args.device.clone();
-    let mut job = BenchJob { args, options, methods, data, init };
-    // What one of them refuses, before anything is written.
-    let configs = job.methods.iter().map(|m| Ok(job.config(*m, job.seed())?.0)).collect::<Result<Vec<_>>>()?;
-    let mut doubled =
-        configs.iter().enumerate().map(|(i, c)| configs[..i].iter().any(|b| b.own_plan() == c.own_plan()));
-    job.methods.retain(|method| {
-        let doubled = doubled.next().unwrap_or(false);
-        if doubled {
-            eprintln!("note: {} is left out: with these options it does what another does", method.name());
-        }
-        !doubled
-    });
-    device.run(configs[0].precision, job)
+    let mut job = BenchJob { args, options, methods: vec![], data, init };
+    job.methods = job.contenders(refills)?;
+    let precision = job.config(Contender::BASELINE, job.seed())?.0.precision;
+    device.run(precision, job)
 }
 
 /// What takes part in a comparison.
@@ -183,6 +167,27 @@ impl Job for BenchJob {
 }
 
 impl BenchJob {
+    /// The baseline first, then the methods asked for, with and without a pool where they refill one; none twice. What one of them
+    /// refuses is told before anything is written.
+    fn contenders(&self, refills: bool) -> Result<Vec<Contender>> {
+        let mut contenders: Vec<(Contender, Plan)> = Vec::new();
+        let asked = std::iter::once(&Method::PgdAt).chain(&self.args.methods);
+        for contender in asked.flat_map(|m| [false, true].map(|refill| Contender { method: *m, refill })) {
+            let plan = self.config(contender, self.seed())?.0.own_plan();
+            if contender.refill && !(refills && plan.refills()) {
+                continue;
+            }
+            match contenders.iter().find(|(_, other)| *other == plan) {
+                None => contenders.push((contender, plan)),
+                Some((other, _)) if other.method != contender.method => {
+                    eprintln!("note: {} is left out: with these options it is {}", contender.name(), other.name())
+                }
+                Some(_) => {}
+            }
+        }
+        Ok(contenders.into_iter().map(|(contender, _)| contender).collect())
+    }
+
     fn config(&self, contender: Contender, seed: u64) -> Result<(Config, Options)> {
         let Contender { method, refill } = contender;
         let options = Options { method: Some(method), refill: Some(refill), seed: Some(seed), ..self.options.clone() };
