@@ -148,13 +148,14 @@ fn kinds_of_runs() {
     assert_eq!(meta(&f.read("never/last.safetensors"))["contract"]["method"], "pgd-at");
     assert!(f.text("never/config.toml").contains("method = \"ham\"\n"));
     assert!(f.ok("train --resume never").contains("method   pgd-at, eps"));
-    let noted = f.command(&f.train_line("--k-drop 4 --refill --max-batches 1 --epochs 1")).output().unwrap();
+    let noted = |command: &str, line: &str| {
+        let line = f.train_line(line).replacen("train", command, 1).replace("--k-drop 1 ", "");
+        String::from_utf8(f.command(&line).output().unwrap().stderr).unwrap()
+    };
     let note = "note: an attack of 3 steps reaches no check of --k-drop: ham drops nobody, and is pgd-at\n";
-    assert_eq!(String::from_utf8_lossy(&noted.stderr), note);
+    assert_eq!(noted("train", "--k-drop 4 --refill --max-batches 1 --epochs 1"), note);
     let note = "note: ham is left out: with these options it is pgd-at\n";
-    let bench = format!("--cost-only --repeats 1 --out bench {}", "--k-drop 4");
-    let noted = f.command(&f.train_line(&bench).replace("train", "bench").replace("--k-drop 1 ", "")).output().unwrap();
-    assert_eq!(String::from_utf8_lossy(&noted.stderr), note);
+    assert_eq!(noted("bench", "--k-drop 4 --cost-only --repeats 1 --out bench"), note);
     run("plain", "--method pgd-at");
     let weights = |run: &str| tensors(&f.read(&format!("{run}/last.safetensors")));
     assert!(weights("never") == weights("plain"));
@@ -269,11 +270,12 @@ fn defaults() {
     let told = Options { dataset: Some("data.safetensors".into()), ..Options::default() };
     let (config, full) = Config::new(&told, &plain, None).unwrap();
     let full = toml::Table::try_from(&full).unwrap();
+    let starts = |name: &str| help.find(&format!(" --{name} <")).or(help.find(&format!(" --{name}[=")));
     for row in Options::ROWS {
         let name = row.name();
-        let after = help.split_once(&format!(" --{name} <")).or(help.split_once(&format!(" --{name}[=")));
-        let (_, after) = after.unwrap_or_else(|| panic!("no --{name} in help"));
-        let about = after.split(" --").next().unwrap();
+        let start = starts(&name).unwrap_or_else(|| panic!("no --{name} in help"));
+        let end = Options::ROWS.iter().filter_map(|r| starts(&r.name())).filter(|s| *s > start).min();
+        let about = &help[start..end.unwrap_or(help.len())];
         let shown = about.split_once("[default: ").map(|(_, rest)| rest.split_once(']').unwrap().0);
         assert_eq!(shown.map(str::to_owned), row.fallback.in_words(), "--{name}");
         if let Some(value) = row.fallback.value().filter(|_| name != "dataset") {

@@ -374,7 +374,7 @@ fn methods() {
             });
         }
     }
-    let all = <Method as clap::ValueEnum>::value_variants().iter().map(|m| m.name()).collect();
+    let all = Method::ALL.iter().map(|m| m.name()).collect();
     assert_eq!(seen, all, "every method has a reference case");
 }
 

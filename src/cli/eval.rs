@@ -51,13 +51,15 @@ pub(super) struct Args {
     #[arg(long, value_name = "FILE")]
     checkpoint: PathBuf,
     #[command(flatten)]
-    told: Selected<Options>,
+    data: Selected<DataOptions>,
     /// Attacks: clean, fgsm, pgd-STEPS, cw-STEPS, apgd-ce, apgd-t, fab-t, square, autoattack
     #[arg(long, value_delimiter = ',', default_value = "clean,pgd-20", value_name = "A,A,..")]
     attack: Vec<Threat>,
     /// Norm of the bound
     #[arg(long, value_parser = named::<Norm>(), default_value = Norm::Linf.name())]
     norm: Norm,
+    #[command(flatten)]
+    attacks: Selected<AttackOptions>,
     /// Runs of each attack, from other random starts, on what has survived
     #[arg(long, value_name = "N", default_value_t = 1, conflicts_with = "no_random_start")]
     restarts: usize,
@@ -86,10 +88,10 @@ pub(super) struct Args {
     device: DeviceArgs,
 }
 
-/// What of a run's options an evaluation has too.
-struct Options;
+/// What an evaluation takes of a run's options about data.
+struct DataOptions;
 
-impl Selection for Options {
+impl Selection for DataOptions {
     fn rows() -> Vec<Taken> {
         vec![
             take("dataset")
@@ -97,6 +99,16 @@ impl Selection for Options {
                 .or("the checkpoint's"),
             take("data-dir").or_default(),
             take("size").or("the checkpoint's"),
+        ]
+    }
+}
+
+/// What it takes of those about attacks.
+struct AttackOptions;
+
+impl Selection for AttackOptions {
+    fn rows() -> Vec<Taken> {
+        vec![
             take("eps").or(format!("{}; with --norm l2 none", of_checkpoint("eps"))),
             take("no-random-start").about("Start attacks at the image instead of at random within eps"),
             take("seed").about("Seed of the random starts").or(of_checkpoint("seed")),
@@ -109,7 +121,7 @@ pub(super) fn run(args: Args) -> Result<()> {
     let checkpoint = Checkpoint::read(path)?;
     let hash = file_hash(path, &|_| {}).map_err(Error::io(path, "cannot read the checkpoint"))?;
     let meta = checkpoint.meta.as_ref();
-    let told = &args.told.options;
+    let (told, attacks) = (&args.data.options, &args.attacks.options);
     let name = match (&told.dataset, meta) {
         (Some(name), _) => name.clone(),
         (None, Some(meta)) => meta.dataset.clone(),
@@ -126,7 +138,7 @@ pub(super) fn run(args: Args) -> Result<()> {
     };
     let data = source.or_size(meta.map(Meta::size)).open()?;
     let most = if args.norm == Norm::Linf { 1.0 } else { 1000.0 };
-    let eps = match (told.eps, meta) {
+    let eps = match (attacks.eps, meta) {
         (Some(eps), _) => ranged("eps", eps, 0.0..=most)?,
         (None, _) if args.norm == Norm::L2 => {
             return Err(Error::usage("--norm l2: give --eps, such as 0.5; the checkpoint's bound is L-inf"));
@@ -134,7 +146,7 @@ pub(super) fn run(args: Args) -> Result<()> {
         (None, Some(meta)) => meta.contract.eps,
         (None, None) => default_eps(),
     };
-    let seed = told.seed.or(meta.map(|m| m.seed)).unwrap_or(default_seed());
+    let seed = attacks.seed.or(meta.map(|m| m.seed)).unwrap_or(default_seed());
     let norm = args.normalisation.within(&checkpoint, Some(&data), path)?;
     let arch = checkpoint.arch((data.height, data.width), norm, path)?;
     let (i, d) = (arch.image, &data);
@@ -192,7 +204,7 @@ impl Job for EvalJob<'_> {
         let mut engine = Engine::new(open()?, arch, false)?;
         engine.set_weights(&weights)?;
         let examined = Examined::new(&mut engine, images, &split.labels)?;
-        let random_start = !args.told.options.no_random_start.unwrap_or(false);
+        let random_start = !args.attacks.options.no_random_start.unwrap_or(false);
         let budget = Budget { norm: args.norm, eps, random_start, restarts: args.restarts, seed };
         let classes = engine.net.arch.classes;
         let attacked = args.attack.iter().any(|threat| *threat != Threat::Clean);

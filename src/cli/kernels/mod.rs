@@ -68,7 +68,9 @@ impl Selection for Options {
             take("batch").or_default_value(),
             take("precision").or_value(Precision::Bf16.name()),
             take("steps").or_default_value(),
-            take("k-drop").or_default_value(),
+            take("k-drop")
+                .about("HAM: check after so many steps, one or several; its share of kept examples is --kept-share")
+                .or_default_value(),
         ]
     }
 }
