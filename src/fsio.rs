@@ -12,6 +12,11 @@ use sha2::{Digest, Sha256};
 
 use crate::{Error, Result};
 
+/// What made a file, as files say it: the program's name and version.
+pub fn created_by() -> String {
+    format!("{} {}", env!("CARGO_PKG_NAME"), env!("CARGO_PKG_VERSION"))
+}
+
 /// How the names of temporary files begin.
 pub(crate) const TEMP_PREFIX: &str = ".ham-";
 

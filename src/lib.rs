@@ -17,11 +17,13 @@ pub mod eval;
 pub mod fsio;
 pub mod gpu;
 pub mod method;
+pub mod named;
 pub mod net;
 pub mod ops;
 pub mod perf;
 pub mod program;
 pub mod report;
+pub mod results;
 pub mod rng;
 pub mod train;
 

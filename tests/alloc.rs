@@ -12,7 +12,7 @@ use ham_engine::net::state::Weights;
 use ham_engine::net::{Arch, Family};
 use ham_engine::ops::head::Loss;
 use ham_engine::ops::start::Noise;
-use ham_engine::program::{Buffers, Shape};
+use ham_engine::program::Shape;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
 

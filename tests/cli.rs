@@ -4,7 +4,8 @@ mod common_cli;
 
 use common_cli::{Folder, TINY, Tensors, dataset, encode, f32s, i64s, meta, metrics_without_seconds, tensors};
 use ham_engine::data::{Dataset, Pixels, Split};
-use ham_engine::report::{Epoch, Report};
+use ham_engine::method::{Method, TrainLoss};
+use ham_engine::results::{Epoch, Report};
 use ham_engine::train::config::Config;
 use ham_engine::train::options::{Number, Options, Preset};
 use safetensors::Dtype;
@@ -140,8 +141,21 @@ fn kinds_of_runs() {
     let several = run("several", "--validation 0 --k-drop 1,2");
     assert!(several[0].units < late[0].units, "the first check drops what the second would");
     assert_eq!(several[0].kappa_histogram.iter().sum::<u64>(), 60);
-    // A check that never comes is plain PGD-AT, to the bit.
-    run("never", "--k-drop 3");
+    // A check that never comes is plain PGD-AT, to the bit, and is called so.
+    let never = run("never", "--k-drop 3");
+    assert!(never.iter().all(|e| e.method == "pgd-at" && e.kept == e.examples));
+    assert_eq!(f.json("never/report.json")["contract"]["method"], "pgd-at");
+    assert_eq!(meta(&f.read("never/last.safetensors"))["contract"]["method"], "pgd-at");
+    assert!(f.text("never/config.toml").contains("method = \"ham\"\n"));
+    assert!(f.ok("train --resume never").contains("method   pgd-at, eps"));
+    let noted = |command: &str, line: &str| {
+        let line = f.train_line(line).replacen("train", command, 1).replace("--k-drop 1 ", "");
+        String::from_utf8(f.command(&line).output().unwrap().stderr).unwrap()
+    };
+    let note = "note: an attack of 3 steps reaches no check of --k-drop: ham drops nobody, and is pgd-at\n";
+    assert_eq!(noted("train", "--k-drop 4 --refill --max-batches 1 --epochs 1"), note);
+    let note = "note: ham is left out: with these options it is pgd-at\n";
+    assert_eq!(noted("bench", "--k-drop 4 --cost-only --repeats 1 --out bench"), note);
     run("plain", "--method pgd-at");
     let weights = |run: &str| tensors(&f.read(&format!("{run}/last.safetensors")));
     assert!(weights("never") == weights("plain"));
@@ -245,6 +259,43 @@ fn layers_of_options() {
     for n in ["001", "002"] {
         f.ok(&f.train_line("--epochs 1 --max-batches 1 --method standard"));
         assert!(f.path(&format!("runs/data-standard-{n}/report.json")).is_file(), "{:?}", f.list("runs"));
+    }
+}
+
+/// What help says of every option that is not set is what a run then has.
+#[test]
+fn defaults() {
+    let help = Folder::new().ok("train --help").split_whitespace().collect::<Vec<_>>().join(" ");
+    let plain = dataset(6, 3, [1, 8, 8]);
+    let told = Options { dataset: Some("data.safetensors".into()), ..Options::default() };
+    let (config, full) = Config::new(&told, &plain, None).unwrap();
+    let full = toml::Table::try_from(&full).unwrap();
+    let starts = |name: &str| help.find(&format!(" --{name} <")).or(help.find(&format!(" --{name}[=")));
+    for row in Options::ROWS {
+        let name = row.name();
+        let start = starts(&name).unwrap_or_else(|| panic!("no --{name} in help"));
+        let end = Options::ROWS.iter().filter_map(|r| starts(&r.name())).filter(|s| *s > start).min();
+        let about = &help[start..end.unwrap_or(help.len())];
+        let shown = about.split_once("[default: ").map(|(_, rest)| rest.split_once(']').unwrap().0);
+        assert_eq!(shown.map(str::to_owned), row.fallback.in_words(), "--{name}");
+        if let Some(value) = row.fallback.value().filter(|_| name != "dataset") {
+            let mut options = Options::default();
+            options.add(row, value).unwrap();
+            assert_eq!(full[&name], toml::Table::try_from(&options).unwrap()[&name], "--{name}");
+        }
+    }
+    // Those that follow from others: eps/4, past half of the epochs, none, no, preact-resnet8, 6 and 5.
+    assert_eq!(Options::defaults().dataset.as_deref(), Some("fashion-mnist-mini"));
+    assert_eq!(config.settings.attack.alpha, config.settings.attack.eps / 4.0);
+    assert_eq!((config.settings.begin_epoch, config.epochs(), config.ema, config.tensorboard), (5, 8, None, false));
+    assert_eq!((&config.arch.widths[..], &config.arch.blocks[..]), (&[16, 32, 64][..], &[1, 1, 1][..]));
+    let of = |method| {
+        let told = Options { method: Some(method), ..told.clone() };
+        Config::new(&told, &plain, None).unwrap().0
+    };
+    assert_eq!(of(Method::Gairat).settings.begin_epoch, 4);
+    for (method, factor) in [(Method::Trades, 6.0), (Method::Mart, 5.0)] {
+        assert!(matches!(of(method).plan(1).loss, TrainLoss::TwoPass(_, beta) if beta == factor), "{}", method.name());
     }
 }
 

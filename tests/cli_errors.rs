@@ -237,6 +237,7 @@ fn what_does_not_fit_together() {
     f.fails(&format!("{eval} --norm l2"), "--norm l2: give --eps");
     f.fails(&format!("{eval} --examples 0"), "--examples 0: at least one image");
     f.fails(&format!("{eval} --restarts 0"), "--restarts 0: at least one run");
+    f.fails(&format!("{eval} --restarts 4294967296"), "--restarts 4294967296: at most 10000");
     f.fails(&eval.replace("clean", "apgd-t"), "apgd-t: its loss takes 4 classes, the network has 3; use apgd-ce");
     f.fails(&format!("{eval} --out no/such/report.json"), "no/such/report.json: cannot create a file");
     let attack = "attack --checkpoint run/last.safetensors --input data.safetensors --output o.safetensors";

@@ -3,13 +3,13 @@
 //! Tolerances: logits 1e-4; kept and kappa equal; 99.5 % of the pixels of x_adv within 1e-6; updates 1e-3 of the largest in
 //! their tensor.
 
-use ham_engine::attack::{Fate, Pgd};
+use ham_engine::attack::{Budget, Fate, Pgd};
 use ham_engine::backend::Backend;
 use ham_engine::backend::cpu::CpuBackend;
 use ham_engine::backend::gpu::GpuBackend;
 use ham_engine::cpu::simd::Level;
 use ham_engine::engine::{Engine, Images, TrainSpec};
-use ham_engine::eval::{Budget, Examined, Threat};
+use ham_engine::eval::{Examined, Threat};
 use ham_engine::gpu::Precision;
 use ham_engine::gpu::sim::{SimDriver, SimOptions};
 use ham_engine::method::{Method, Plan, Settings, TrainLoss, Weights as Weighting, drop_easy};
@@ -18,7 +18,7 @@ use ham_engine::ops::ball::Norm;
 use ham_engine::ops::head::Loss;
 use ham_engine::ops::start::Noise;
 use ham_engine::ops::stem::Normalisation;
-use ham_engine::program::{Buffers, DType};
+use ham_engine::program::DType;
 use safetensors::SafeTensors;
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
@@ -376,7 +376,7 @@ fn methods() {
             });
         }
     }
-    let all = <Method as clap::ValueEnum>::value_variants().iter().map(|m| m.name()).collect();
+    let all = Method::ALL.iter().map(|m| m.name()).collect();
     assert_eq!(seen, all, "every method has a reference case");
 }
 

@@ -1,8 +1,8 @@
 //! Auto-PGD as an evaluation runs it: on the cross-entropy, or on the targeted DLR loss of one class after another. With a fixed
 //! step it is PGD; in L2 that is where steps are taken so.
 
-use super::Scene;
 use super::stage::{Attack, Stage};
+use super::{Budget, Scene};
 use crate::backend::Backend;
 use crate::batch::Iteration;
 use crate::ops::Program;
@@ -13,7 +13,7 @@ use crate::ops::start::{Draw, Noise, Start};
 use crate::ops::target_class::TargetClass;
 use crate::program::{Buf, DType};
 use crate::rng::{Philox, Stream};
-use crate::{Error, Result, eval::Budget};
+use crate::{Error, Result};
 
 /// Classes that targeted attacks try at most: those of the largest logits after the label's.
 const TARGETS: usize = 9;

@@ -1,10 +1,9 @@
 //! Targeted FAB: looks for the nearest image of each of the likeliest other classes, and is done where one lies within eps.
 
-use super::Scene;
 use super::apgd::targets;
 use super::stage::{Attack, Stage};
+use super::{Budget, Scene};
 use crate::batch::Iteration;
-use crate::eval::Budget;
 use crate::ops::Program;
 use crate::ops::ball::Norm;
 use crate::ops::compact::Compact;

@@ -2,9 +2,12 @@
 
 pub mod apgd;
 pub mod ascent;
+mod budget;
 pub mod fab;
 pub mod square;
 pub mod stage;
+
+pub use budget::Budget;
 
 use crate::batch::{Batch, Resident, Stats};
 use crate::net::eval_pass::EvalPass;

@@ -1,11 +1,10 @@
 //! Square Attack: random search, for which a forward pass is a query. No gradient can mislead it.
 
-use super::Scene;
 use super::stage::{Attack, Stage};
+use super::{Budget, Scene};
 use crate::Result;
 use crate::backend::Backend;
 use crate::batch::Iteration;
-use crate::eval::Budget;
 use crate::ops::Program;
 use crate::ops::square::schedule::Schedule;
 use crate::ops::square::{Square as Query, SquareState};

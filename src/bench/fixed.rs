@@ -1,17 +1,17 @@
 //! Mini-batches at fixed weights: what a method costs, without training.
 
 use super::ledger::{self, Ledger};
-use super::peer::{Peer, Style};
+use super::peer::{Peer, PeerSeconds, Style};
 use super::{Round, Scale, better, cost, median};
 use crate::attack::{Fate, Scene};
 use crate::backend::Backend;
 use crate::engine::{Engine, Images, TrainSpec};
-use crate::method::Plan;
+use crate::method::{Method, Plan};
 use crate::net::Arch;
 use crate::net::state::Weights;
 use crate::ops::formula::position;
-use crate::program::Phase;
-use crate::report::comparison::{MethodCost, MethodRow, Spread};
+use crate::results::Seconds;
+use crate::results::comparison::{MethodCost, MethodRow, Spread};
 use crate::{Error, Result};
 use std::time::Instant;
 
@@ -84,7 +84,7 @@ impl<B: Backend> Timed<B> {
         // Each step moves the running statistics.
         self.engine.set_weights(weights)?;
         self.engine.begin(&self.scene, 1, &self.order)?;
-        Phase::ALL.into_iter().try_for_each(|p| self.engine.backend.take_time(p).map(drop))
+        Seconds::take(&mut self.engine.backend).map(drop)
     }
 
     fn run(&mut self, weights: &Weights) -> Result<Round> {
@@ -104,16 +104,12 @@ impl<B: Backend> Timed<B> {
         if counts.halted != 0 {
             return Err(Error::NotFinite);
         }
-        let mut phases = [0.0; 3];
-        for (time, phase) in phases.iter_mut().zip(Phase::ALL) {
-            *time = self.engine.backend.take_time(phase)?.as_secs_f64();
-        }
-        Ok(Round { phases, seconds, counts })
+        Ok(Round { parts: Seconds::take(&mut self.engine.backend)?, seconds, counts })
     }
 }
 
 /// What was found out.
-pub struct Outcome {
+pub struct Found {
     /// The methods, then the peer's.
     pub methods: Vec<MethodRow>,
     /// GFLOP/s of nothing but multiply-adds, where the device tells.
@@ -138,12 +134,13 @@ pub fn run<B: Backend>(
     mut peer: Option<Peer>,
     with_ledger: bool,
     mut progress: impl FnMut(usize, usize) -> bool,
-) -> Result<Outcome> {
+) -> Result<Found> {
     let timed = plans.into_iter().map(|plan| Timed::new(open()?, subject, plan));
     let mut timed = timed.collect::<Result<Vec<_>>>()?;
-    let mut peers: Vec<(&str, Style, Vec<[f64; 3]>)> = Vec::new();
+    let mut peers: Vec<(Method, Style, Vec<PeerSeconds>)> = Vec::new();
     if peer.is_some() {
-        for method in ["pgd-at", "ham"].into_iter().filter(|m| timed.iter().any(|t| t.spec.plan.name == *m)) {
+        let timed = |m: &Method| timed.iter().any(|t| t.spec.plan.name == m.name());
+        for method in [Method::PgdAt, Method::Ham].into_iter().filter(timed) {
             peers.extend(Style::ALL.map(|style| (method, style, Vec::new())));
         }
     }
@@ -166,7 +163,7 @@ pub fn run<B: Backend>(
             step()?;
         }
         for (method, style, seconds) in &mut peers {
-            let found = peer.as_mut().expect("there are peers").run(method, *style)?;
+            let found = peer.as_mut().expect("there are peers").run(method.name(), *style)?;
             if round > 0 {
                 seconds.push(found);
             }
@@ -188,8 +185,8 @@ pub fn run<B: Backend>(
     let rows: Vec<_> = peers
         .iter()
         .map(|(method, style, found)| MethodRow {
-            method: format!("{method} (PyTorch, {style})"),
-            cost: peer_cost(found, &times, subject, kept(method)),
+            method: format!("{} (PyTorch, {style})", method.name()),
+            cost: peer_cost(found, &times, subject, kept(method.name())),
             results: vec![],
         })
         .collect();
@@ -208,20 +205,20 @@ pub fn run<B: Backend>(
             }
         }
     }
-    Ok(Outcome { methods, peak_gflops: peak, ledgers, device })
+    Ok(Found { methods, peak_gflops: peak, ledgers, device })
 }
 
-/// The cost of a peer's mini-batches: seconds in all, of the attack and of the update.
-fn peer_cost(found: &[[f64; 3]], baseline: &[f64], subject: &Subject, kept_share: f64) -> MethodCost {
+/// The cost of a peer's mini-batches.
+fn peer_cost(found: &[PeerSeconds], baseline: &[f64], subject: &Subject, kept_share: f64) -> MethodCost {
     let per_epoch = subject.examples as f64 / subject.labels.len() as f64;
-    let of = |i: usize| found.iter().map(move |f| f[i] * per_epoch);
-    let seconds = Spread::of(&of(0).collect::<Vec<_>>()).expect("a round at least");
-    let ratio = found.iter().zip(baseline).map(|(f, b)| f[0] * per_epoch / b).collect::<Vec<_>>();
+    let of = |seconds: fn(&PeerSeconds) -> f64| found.iter().map(move |f| seconds(f) * per_epoch);
+    let seconds = Spread::of(&of(|s| s.all).collect::<Vec<_>>()).expect("a round at least");
+    let ratio = found.iter().zip(baseline).map(|(f, b)| f.all * per_epoch / b).collect::<Vec<_>>();
     MethodCost {
         seconds,
         data: 0.0,
-        attack: median(of(1)),
-        update: median(of(2)),
+        attack: median(of(|s| s.attack)),
+        update: median(of(|s| s.update)),
         eval: None,
         ratio: Spread::of(&ratio).expect("a round at least"),
         images_per_second: subject.examples as f64 / seconds.median,

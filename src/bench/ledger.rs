@@ -8,22 +8,41 @@ use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{CellAlignment, Table};
 use serde::Serialize;
 
-/// A line of the ledger.
+/// A row of the ledger.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Line {
+pub struct LedgerRow {
     /// What: a step of the attack, or a part of the rest.
     pub what: String,
-    /// Examples at its start, and example passes forward and backward, where it is a step.
-    pub step: Option<[u64; 3]>,
+    /// What a step of the attack was of.
+    pub step: Option<StepPasses>,
     /// Seconds, of all workers, divided by their number.
     pub seconds: f64,
 }
 
-/// Where the time of a mini-batch went. The lines add up to the wall clock's seconds; the last one is what workers waited.
+/// What a step of the attack computed.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[serde(into = "[u64; 3]")]
+pub struct StepPasses {
+    /// Examples at its start.
+    pub live: u64,
+    /// Forward passes of an example.
+    pub fprop: u64,
+    /// Gradients of one with respect to its input.
+    pub dgrad: u64,
+}
+
+impl From<StepPasses> for [u64; 3] {
+    fn from(s: StepPasses) -> [u64; 3] {
+        [s.live, s.fprop, s.dgrad]
+    }
+}
+
+/// Where the time of a mini-batch went. The rows add up to the wall clock's seconds; the last one is what workers waited.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Ledger {
-    /// The lines.
-    pub lines: Vec<Line>,
+    /// The rows.
+    #[serde(rename = "lines")]
+    pub rows: Vec<LedgerRow>,
     /// Seconds by the clock.
     pub seconds: f64,
 }
@@ -54,7 +73,7 @@ fn part(op: &Op, training: bool) -> &'static str {
 
 /// Books a trace of `program`, whose replay took `wall` seconds and counted `counts`.
 pub fn of(program: &Program, trace: &Trace, wall: f64, counts: &Counts) -> Ledger {
-    let mut lines: Vec<Line> = Vec::new();
+    let mut rows: Vec<LedgerRow> = Vec::new();
     let mut ranges: Vec<Range> = Vec::new();
     let mut seconds = trace.seconds.iter();
     for node in &program.nodes {
@@ -81,24 +100,24 @@ pub fn of(program: &Program, trace: &Trace, wall: f64, counts: &Counts) -> Ledge
             Some(k) => Range::Step(k).to_string(),
             None => part(op, training).to_owned(),
         };
-        let line = match lines.iter_mut().position(|l| l.what == what) {
-            Some(at) => &mut lines[at],
+        let row = match rows.iter_mut().position(|l| l.what == what) {
+            Some(at) => &mut rows[at],
             None => {
                 let step = step.filter(|_| !checks).map(|k| {
                     let live = |k: usize| counts.live.get(k).copied().unwrap_or(0);
                     // A step's forward pass is of those that took the step before.
                     let before = if k == 0 { counts.examples } else { live(k - 1) };
-                    [before, before, live(k)]
+                    StepPasses { live: before, fprop: before, dgrad: live(k) }
                 });
-                lines.push(Line { what, step, seconds: 0.0 });
-                lines.last_mut().expect("just pushed")
+                rows.push(LedgerRow { what, step, seconds: 0.0 });
+                rows.last_mut().expect("just pushed")
             }
         };
-        line.seconds += seconds.next().expect("a trace has every op") / trace.workers as f64;
+        row.seconds += seconds.next().expect("a trace has every op") / trace.workers as f64;
     }
-    let busy: f64 = lines.iter().map(|l| l.seconds).sum();
-    lines.push(Line { what: "waiting for other threads".to_owned(), step: None, seconds: (wall - busy).max(0.0) });
-    Ledger { lines, seconds: wall }
+    let busy: f64 = rows.iter().map(|l| l.seconds).sum();
+    rows.push(LedgerRow { what: "waiting for other threads".to_owned(), step: None, seconds: (wall - busy).max(0.0) });
+    Ledger { rows, seconds: wall }
 }
 
 impl Ledger {
@@ -107,10 +126,11 @@ impl Ledger {
         let mut table = Table::new();
         table.load_style(UTF8_FULL_CONDENSED);
         table.set_header(["", "live", "fprop", "dgrad", "ms", "share"]);
-        for line in &self.lines {
-            let [live, fprop, dgrad] = line.step.map_or(Default::default(), |s| s.map(|n| n.to_string()));
-            let (ms, share) = (format!("{:.2}", 1e3 * line.seconds), 100.0 * line.seconds / self.seconds);
-            table.add_row([line.what.clone(), live, fprop, dgrad, ms, format!("{share:.1} %")]);
+        for row in &self.rows {
+            let [live, fprop, dgrad] =
+                row.step.map_or(Default::default(), |s| <[u64; 3]>::from(s).map(|n| n.to_string()));
+            let (ms, share) = (format!("{:.2}", 1e3 * row.seconds), 100.0 * row.seconds / self.seconds);
+            table.add_row([row.what.clone(), live, fprop, dgrad, ms, format!("{share:.1} %")]);
         }
         table.add_row(["all", "", "", "", &format!("{:.2}", 1e3 * self.seconds), "100 %"]);
         table.column_iter_mut().skip(1).for_each(|c| c.set_cell_alignment(CellAlignment::Right));

@@ -10,13 +10,14 @@ pub mod peer;
 pub mod trained;
 
 use crate::ops::statistics::Counts;
-use crate::report::comparison::{MethodCost, Spread};
+use crate::results::Seconds;
+use crate::results::comparison::{MethodCost, Spread};
 
 /// What a round of a method took.
 #[derive(Clone, Debug)]
 pub struct Round {
-    /// Seconds of data, attack and update.
-    pub phases: [f64; 3],
+    /// Seconds by what they went into.
+    pub parts: Seconds,
     /// Seconds in all.
     pub seconds: f64,
     /// What was counted.
@@ -49,7 +50,7 @@ fn cost(rounds: &[Round], baseline: &[f64], scale: Scale, memory: Option<u64>) -
     let counts = &rounds.first()?.counts;
     let per_epoch = |r: &Round| scale.examples / (r.counts.examples.max(1)) as f64;
     let seconds = Spread::of(&rounds.iter().map(|r| r.seconds * per_epoch(r)).collect::<Vec<_>>())?;
-    let phase = |i: usize| median(rounds.iter().map(|r| r.phases[i] * per_epoch(r)));
+    let part = |of: fn(&Seconds) -> f64| median(rounds.iter().map(|r| of(&r.parts) * per_epoch(r)));
     let ratio =
         Spread::of(&rounds.iter().zip(baseline).map(|(r, b)| r.seconds * per_epoch(r) / b).collect::<Vec<_>>())?;
     let sum = |f: fn(&Counts) -> u64| rounds.iter().map(|r| f(&r.counts)).sum::<u64>() as f64;
@@ -61,9 +62,9 @@ fn cost(rounds: &[Round], baseline: &[f64], scale: Scale, memory: Option<u64>) -
         |k: usize| rounds.iter().map(|r| r.counts.live.get(k).copied().unwrap_or(0)).sum::<u64>() as f64 / examples;
     Some(MethodCost {
         seconds,
-        data: phase(0),
-        attack: phase(1),
-        update: phase(2),
+        data: part(|s| s.data),
+        attack: part(|s| s.attack),
+        update: part(|s| s.update),
         eval: None,
         ratio,
         images_per_second: scale.examples / seconds.median,

@@ -1,5 +1,6 @@
 //! The PyTorch peer: a process that runs mini-batches in turn with ours (`benches/peer`).
 
+use crate::gpu::Precision;
 use crate::net::{Arch, Family};
 use crate::{Error, Result};
 use serde::Deserialize;
@@ -40,14 +41,29 @@ pub struct PeerJob<'a> {
     pub batch: usize,
     /// Threads.
     pub threads: usize,
-    /// Whether it computes in bfloat16 where autocast does.
-    pub bf16: bool,
-    /// Bound and step size.
-    pub attack: [f32; 2],
-    /// Steps, and after how many the check is.
-    pub steps: [usize; 2],
+    /// What it computes in; of bfloat16 where autocast does.
+    pub precision: Precision,
+    /// Bound of the perturbation.
+    pub eps: f32,
+    /// Step size.
+    pub alpha: f32,
+    /// Steps of the attack.
+    pub steps: usize,
+    /// After how many of them HAM checks.
+    pub k_drop: usize,
     /// Share of the examples that the check keeps.
     pub kept_share: f64,
+}
+
+/// Seconds of a peer's mini-batch.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct PeerSeconds {
+    /// In all.
+    pub all: f64,
+    /// Of the attack.
+    pub attack: f64,
+    /// Of the update.
+    pub update: f64,
 }
 
 /// A running peer.
@@ -96,7 +112,7 @@ impl Peer {
             return Err(failed(format!("has no {}; compare without --peer", job.arch.family)));
         }
         let list = |v: &[usize]| v.iter().map(usize::to_string).collect::<Vec<_>>().join(",");
-        let PeerJob { arch, batch, threads, bf16, attack: [eps, alpha], steps: [steps, k_drop], kept_share } = job;
+        let PeerJob { arch, batch, threads, precision, eps, alpha, steps, k_drop, kept_share } = job;
         let options = [
             ("channels", arch.image.c.to_string()),
             ("height", arch.image.h.to_string()),
@@ -106,7 +122,7 @@ impl Peer {
             ("blocks", list(&arch.blocks)),
             ("batch", batch.to_string()),
             ("threads", threads.to_string()),
-            ("precision", if *bf16 { "bf16" } else { "fp32" }.to_owned()),
+            ("precision", precision.name().to_owned()),
             ("steps", steps.to_string()),
             ("k-drop", k_drop.to_string()),
             ("eps", eps.to_string()),
@@ -141,16 +157,18 @@ impl Peer {
         }
     }
 
-    /// Runs a mini-batch: seconds in all, of the attack and of the update.
+    /// Runs a mini-batch.
     ///
     /// # Errors
     /// Where it fails.
-    pub fn run(&mut self, method: &str, style: Style) -> Result<[f64; 3]> {
+    pub fn run(&mut self, method: &str, style: Style) -> Result<PeerSeconds> {
         writeln!(self.input, "{{\"method\": \"{method}\", \"style\": \"{style}\"}}")
             .and_then(|()| self.input.flush())
             .map_err(|e| failed(format!("does not listen: {e}")))?;
         match self.answer()? {
-            Answer::Ran { seconds, attack_seconds, update_seconds } => Ok([seconds, attack_seconds, update_seconds]),
+            Answer::Ran { seconds, attack_seconds, update_seconds } => {
+                Ok(PeerSeconds { all: seconds, attack: attack_seconds, update: update_seconds })
+            }
             Answer::Failed { error } => Err(failed(format!("failed: {error}"))),
             Answer::Ready { .. } => Err(failed("said that it is ready, twice")),
         }

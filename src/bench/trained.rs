@@ -2,12 +2,12 @@
 
 use super::{Round, Scale, cost, median};
 use crate::ops::statistics::Counts;
-use crate::report::comparison::{MethodRow, SeedResult};
-use crate::report::{AttackResult, Epoch, rho};
+use crate::results::comparison::{MethodRow, SeedResult};
+use crate::results::{AttackResult, Epoch, Seconds, rho};
 
-/// A run of a method.
+/// What a run of a method measured.
 #[derive(Clone, Debug)]
-pub struct Run {
+pub struct TrainedRun {
     /// The seed.
     pub seed: u64,
     /// What its epochs are called from where the method does its own work.
@@ -30,7 +30,8 @@ fn round(e: &Epoch) -> Round {
         live: e.live_per_step.clone(),
         ..Counts::default()
     };
-    Round { phases: [e.data_seconds, e.attack_seconds, e.update_seconds], seconds: e.train_seconds, counts }
+    let parts = Seconds { data: e.data_seconds, attack: e.attack_seconds, update: e.update_seconds };
+    Round { parts, seconds: e.train_seconds, counts }
 }
 
 /// The row of a method from its runs, one a seed; `baseline` has the baseline's runs of the same seeds, in the same order.
@@ -38,14 +39,14 @@ fn round(e: &Epoch) -> Round {
 /// Its cost is that of the epochs in which it does its own work, each against the baseline's of the same number and seed.
 pub fn row<'a>(
     method: &str,
-    runs: &'a [Run],
-    baseline: &'a [Run],
+    runs: &'a [TrainedRun],
+    baseline: &'a [TrainedRun],
     examples: usize,
     macs: usize,
     peak: Option<f64>,
 ) -> Option<MethodRow> {
     // Each epoch of its own, and the baseline's beside it.
-    let own = |(run, base): (&'a Run, &'a Run)| {
+    let own = |(run, base): (&'a TrainedRun, &'a TrainedRun)| {
         let own = run.epochs.iter().filter(|e| e.method == run.name);
         own.filter_map(|e| Some((e, base.epochs.iter().find(|b| b.epoch == e.epoch)?)))
     };
@@ -57,7 +58,7 @@ pub fn row<'a>(
     let evaluated =
         epochs.iter().filter(|(e, _)| e.clean_accuracy.is_some()).map(|(e, _)| e.eval_seconds).collect::<Vec<_>>();
     cost.eval = (!evaluated.is_empty()).then(|| median(evaluated.into_iter()));
-    let result = |(run, base): (&Run, &Run)| SeedResult {
+    let result = |(run, base): (&TrainedRun, &TrainedRun)| SeedResult {
         seed: run.seed,
         kept_share: run.epochs.iter().filter_map(Epoch::kept_share).collect(),
         attacks: run.attacks.clone(),

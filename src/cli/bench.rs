@@ -1,24 +1,25 @@
 use super::device::{DeviceArgs, Job};
+use super::options::named;
 use super::terminal::{Bar, catch_interrupts, stopping};
 use super::{ranged, say, train};
 use crate::backend::Backend;
 use crate::bench::better;
 use crate::bench::fixed::{self, Subject};
 use crate::bench::peer::{Peer, PeerJob};
-use crate::bench::trained::{self, Run};
+use crate::bench::trained::{self, TrainedRun};
 use crate::data::Dataset;
 use crate::engine::Images;
 use crate::eval::Threat;
-use crate::fsio::write_atomic;
-use crate::gpu::Precision;
-use crate::method::Method;
+use crate::fsio::{created_by, write_atomic};
+use crate::method::{Method, Plan};
 use crate::net::Net;
 use crate::net::state::Weights;
-use crate::report::comparison::Comparison;
 use crate::report::comparison_csv::write_csv;
 use crate::report::comparison_table::comparison_table;
-use crate::report::metrics::Epoch;
-use crate::report::{created_by, plot};
+use crate::report::plot;
+use crate::report::run_figures::RunFigures;
+use crate::results::comparison::Comparison;
+use crate::results::{Epoch, Report};
 use crate::train::config::Config;
 use crate::train::options::{Number, Options};
 use crate::train::run_dir::{RunDir, free};
@@ -50,7 +51,8 @@ const PEER_VENV: &str = ".peer";
 #[command(verbatim_doc_comment)]
 pub(super) struct Args {
     /// Methods; PGD-AT comes along, as what they are compared to
-    #[arg(long, value_delimiter = ',', value_name = "M,M,..", default_value = "pgd-at,ham", help_heading = "Bench")]
+    #[arg(long, value_parser = named::<Method>(), value_delimiter = ',', value_name = "M,M,..",
+        default_value = "pgd-at,ham", help_heading = "Bench")]
     methods: Vec<Method>,
     /// Runs of each method, with seeds from --seed on
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=1000),
@@ -88,28 +90,20 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: Args) -> Result<()> {
-    if args.layers.options.method.is_some() {
+    if args.layers.told.options.method.is_some() {
         return Err(Error::usage("--method: bench compares several; name them with --methods"));
     }
     let (mut options, data, init) = args.layers.open()?;
-    // The baseline first, and none twice.
-    let mut methods = vec![Contender::BASELINE];
     let refills = options.refill.take().unwrap_or(false);
-    for method in &args.methods {
-        let both = refills && matches!(method, Method::Ham | Method::HamTrades);
-        for refill in if both { &[false, true][..] } else { &[false] } {
-            let contender = Contender { method: *method, refill: *refill };
-            if !methods.contains(&contender) {
-                methods.push(contender);
-            }
-        }
+    let last = options.seed.unwrap_or(0).saturating_add(args.seeds - 1);
+    if last > i64::MAX as u64 {
+        return Err(Error::usage(format!("--seeds {}: the last seed would be above {}", args.seeds, i64::MAX)));
     }
     catch_interrupts()?;
-    let precision = options.precision.unwrap_or_default();
     let device = args.device.clone();
-    let job = BenchJob { args, options, methods, data, init };
-    // What one of them refuses, before anything is written.
-    job.methods.iter().try_for_each(|method| job.config(*method, job.seed()).map(drop))?;
+    let mut job = BenchJob { args, options, methods: vec![], data, init };
+    job.methods = job.contenders(refills)?;
+    let precision = job.config(Contender::BASELINE, job.seed())?.0.precision;
     device.run(precision, job)
 }
 
@@ -173,6 +167,27 @@ impl Job for BenchJob {
 }
 
 impl BenchJob {
+    /// The baseline first, then the methods asked for, with and without a pool where they refill one; none twice. What one of them
+    /// refuses is told before anything is written.
+    fn contenders(&self, refills: bool) -> Result<Vec<Contender>> {
+        let mut contenders: Vec<(Contender, Plan)> = Vec::new();
+        let asked = std::iter::once(&Method::PgdAt).chain(&self.args.methods);
+        for contender in asked.flat_map(|m| [false, true].map(|refill| Contender { method: *m, refill })) {
+            let plan = self.config(contender, self.seed())?.0.own_plan();
+            if contender.refill && !(refills && plan.refills()) {
+                continue;
+            }
+            match contenders.iter().find(|(_, other)| *other == plan) {
+                None => contenders.push((contender, plan)),
+                Some((other, _)) if other.method != contender.method => {
+                    eprintln!("note: {} is left out: with these options it is {}", contender.name(), other.name())
+                }
+                Some(_) => {}
+            }
+        }
+        Ok(contenders.into_iter().map(|(contender, _)| contender).collect())
+    }
+
     fn config(&self, contender: Contender, seed: u64) -> Result<(Config, Options)> {
         let Contender { method, refill } = contender;
         let options = Options { method: Some(method), refill: Some(refill), seed: Some(seed), ..self.options.clone() };
@@ -180,7 +195,7 @@ impl BenchJob {
     }
 
     fn seed(&self) -> u64 {
-        self.options.seed.unwrap_or(0)
+        self.options.seed.or(Options::defaults().seed).unwrap_or(0)
     }
 
     fn comparison(&self, config: &Config, examples: usize, device: String) -> Comparison {
@@ -267,9 +282,11 @@ impl BenchJob {
             arch: &config.arch,
             batch,
             threads: self.args.device.threads(),
-            bf16: config.precision == Precision::Bf16,
-            attack: [s.attack.eps, s.attack.alpha],
-            steps: [s.attack.steps, k_drop],
+            precision: config.precision,
+            eps: s.attack.eps,
+            alpha: s.attack.alpha,
+            steps: s.attack.steps,
+            k_drop,
             kept_share,
         };
         let peer = Peer::start(Path::new(PEER), Path::new(PEER_VENV), &job)?;
@@ -281,8 +298,12 @@ impl BenchJob {
 
     /// Runs of every method, an epoch of each in turn.
     fn train<B: Backend>(&self, open: impl Fn() -> Result<B>, root: &Path) -> Result<Comparison> {
-        let mut runs: Vec<Vec<Run>> = vec![Vec::new(); self.methods.len()];
-        let mut screen = Screen { bar: Bar::new(1, !self.args.json), method: String::new(), seed: 0 };
+        let mut runs: Vec<Vec<TrainedRun>> = vec![Vec::new(); self.methods.len()];
+        let figures = RunFigures {
+            class_names: self.data.class_names.clone(),
+            tensorboard: self.options.tensorboard.unwrap_or(false),
+        };
+        let mut screen = Screen { bar: Bar::new(1, !self.args.json), method: String::new(), seed: 0, figures };
         let (mut device, mut examples, mut peak) = (String::new(), 0, None);
         for seed in self.seed()..self.seed() + self.args.seeds {
             let mut setups = Vec::new();
@@ -310,15 +331,15 @@ impl BenchJob {
             for ((trainer, method), runs) in trainers.iter_mut().zip(&self.methods).zip(&mut runs) {
                 (screen.method, screen.seed) = (method.name(), seed);
                 let attacks = trainer.report(&mut screen)?.attacks;
-                let name = self.config(*method, seed)?.0.plan(usize::MAX).name;
+                let name = self.config(*method, seed)?.0.own_plan().name;
                 let (epochs, memory) = (trainer.epochs().to_vec(), trainer.memory());
-                runs.push(Run { seed, name, epochs, attacks, memory });
+                runs.push(TrainedRun { seed, name, epochs, attacks, memory });
             }
         }
         screen.bar.clear();
         let (config, _) = self.config(Contender::BASELINE, self.seed())?;
         let macs = Net::new(config.arch.clone()).macs();
-        let row = |(method, of): (&Contender, &Vec<Run>)| {
+        let row = |(method, of): (&Contender, &Vec<TrainedRun>)| {
             let row = trained::row(&method.name(), of, &runs[0], examples, macs, peak);
             if row.is_none() && !self.args.json {
                 eprintln!("note: {} never did its own work in so few epochs; lower --begin-epoch", method.name());
@@ -352,6 +373,7 @@ struct Screen {
     bar: Bar,
     method: String,
     seed: u64,
+    figures: RunFigures,
 }
 
 impl Observer for Screen {
@@ -359,6 +381,14 @@ impl Observer for Screen {
         let doing = format!("{} seed {}: {}", self.method, self.seed, p.doing);
         self.bar.show(&Progress { doing, ..p.clone() });
         !stopping()
+    }
+
+    fn metrics(&mut self, run: &RunDir, epochs: &[Epoch]) -> Result<()> {
+        self.figures.of_epochs(run, epochs)
+    }
+
+    fn report(&mut self, run: &RunDir, report: &Report) -> Result<()> {
+        self.figures.of_results(run, report)
     }
 
     fn epoch(&mut self, _: &Epoch) {}

@@ -1,6 +1,7 @@
+use super::options::{Selected, Selection, Taken, take};
 use super::say;
 use super::terminal::watch;
-use crate::data::{self, Known, Size, Source};
+use crate::data::{self, Known, Source};
 use crate::{Error, Result};
 use clap::Subcommand;
 use serde_json::json;
@@ -17,11 +18,22 @@ pub(super) struct Args {
     command: Command,
 }
 
-#[derive(clap::Args)]
-struct Folder {
-    /// Folder of data sets [default: $HAM_ENGINE_DATA, else ham-engine in your cache folder]
-    #[arg(long, value_name = "DIR")]
-    data_dir: Option<PathBuf>,
+/// The folder of data sets.
+struct Folder;
+
+impl Selection for Folder {
+    fn rows() -> Vec<Taken> {
+        vec![take("data-dir").or_default()]
+    }
+}
+
+/// What pictures are brought to.
+struct PictureSize;
+
+impl Selection for PictureSize {
+    fn rows() -> Vec<Taken> {
+        vec![take("size")]
+    }
 }
 
 #[derive(clap::Args)]
@@ -30,16 +42,15 @@ struct Which {
     #[arg(value_name = "NAME|PATH")]
     dataset: String,
     #[command(flatten)]
-    folder: Folder,
-    /// Rows and columns that pictures of an image folder, imagenette or tiny-imagenet-200 are brought to, such as 32x32
-    #[arg(long, value_name = "HxW")]
-    size: Option<Size>,
+    folder: Selected<Folder>,
+    #[command(flatten)]
+    size: Selected<PictureSize>,
 }
 
 impl Which {
     fn open(&self) -> Result<data::Dataset> {
-        let data_dir = self.folder.data_dir.as_deref();
-        Source { data_dir, size: self.size, watch: &watch(), ..Source::new(&self.dataset) }.open()
+        let data_dir = self.folder.options.data_dir.as_deref();
+        Source { data_dir, size: self.size.options.size, watch: &watch(), ..Source::new(&self.dataset) }.open()
     }
 }
 
@@ -48,7 +59,7 @@ enum Command {
     /// The data sets that are known by name, and which are here
     List {
         #[command(flatten)]
-        folder: Folder,
+        folder: Selected<Folder>,
         /// Print JSON
         #[arg(long)]
         json: bool,
@@ -63,7 +74,7 @@ enum Command {
         #[arg(value_name = "NAME", required = true)]
         names: Vec<String>,
         #[command(flatten)]
-        folder: Folder,
+        folder: Selected<Folder>,
         /// A folder on the web that holds the files, asked before their own places; may be given several times
         #[arg(long, value_name = "URL")]
         mirror: Vec<String>,
@@ -83,7 +94,7 @@ enum Command {
         #[arg(value_name = "NAME|PATH", required = true)]
         datasets: Vec<String>,
         #[command(flatten)]
-        folder: Folder,
+        folder: Selected<Folder>,
         /// Print JSON
         #[arg(long)]
         json: bool,
@@ -116,7 +127,7 @@ pub(super) fn run(args: Args) -> Result<()> {
             // A wrong name is to be noticed before hours of downloads.
             let known: Vec<&Known> = names.iter().map(|name| Known::by_name(name)).collect::<Result<_>>()?;
             for known in known {
-                let set = data::fetch(known, folder.data_dir.as_deref(), &how)?;
+                let set = data::fetch(known, folder.options.data_dir.as_deref(), &how)?;
                 if json {
                     say(
                         json!({"name": set.name, "train": set.train.len(), "test": set.test.len(), "sha256": set.hash}),
@@ -158,8 +169,8 @@ pub(super) fn run(args: Args) -> Result<()> {
     }
 }
 
-fn list(folder: &Folder, json: bool) -> Result<()> {
-    let dir = data::data_folder(folder.data_dir.as_deref())?;
+fn list(folder: &Selected<Folder>, json: bool) -> Result<()> {
+    let dir = data::data_folder(folder.options.data_dir.as_deref())?;
     let mut all = Vec::new();
     for known in data::known() {
         let here = known.is_here(&dir);
@@ -179,8 +190,8 @@ fn list(folder: &Folder, json: bool) -> Result<()> {
 }
 
 /// Prints what is wrong with a data set, and returns how much that is.
-fn verify(dataset: &str, folder: &Folder, json: bool) -> Result<usize> {
-    let data_dir = folder.data_dir.as_deref();
+fn verify(dataset: &str, folder: &Selected<Folder>, json: bool) -> Result<usize> {
+    let data_dir = folder.options.data_dir.as_deref();
     let watch = watch();
     let mut checks = Vec::new();
     if let Ok(known) = Known::by_name(dataset) {

@@ -1,5 +1,6 @@
 //! Where to compute: the options, and the backend that they choose.
 
+use super::options::{Selected, Selection, Taken, take};
 use crate::backend::Backend;
 use crate::backend::cpu::CpuBackend;
 use crate::backend::gpu::GpuBackend;
@@ -99,9 +100,21 @@ impl DeviceArgs {
 }
 
 /// The option of commands whose precision no run decides.
-#[derive(Clone, Debug, clap::Args)]
-pub(super) struct PrecisionArgs {
-    /// Element type of activations on a GPU
-    #[arg(long, value_enum, default_value_t, help_heading = "Run")]
-    pub(super) precision: Precision,
+pub(super) struct PrecisionAlone;
+
+impl Selection for PrecisionAlone {
+    fn rows() -> Vec<Taken> {
+        vec![
+            take("precision")
+                .about("Element type of activations on a GPU")
+                .heading("Run")
+                .or_value(Precision::Fp32.name()),
+        ]
+    }
+}
+
+impl Selected<PrecisionAlone> {
+    pub(super) fn precision(&self) -> Precision {
+        self.options.precision.expect("there is a default")
+    }
 }

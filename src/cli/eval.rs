@@ -1,20 +1,21 @@
-use super::device::{DeviceArgs, Job, PrecisionArgs};
+use super::device::{DeviceArgs, Job, PrecisionAlone};
+use super::model::{NormalisationArgs, default_eps, default_seed, of_checkpoint};
+use super::options::{Selected, Selection, Taken, named, take};
 use super::terminal::{Bar, catch_interrupts, stopping, watch};
 use super::{ranged, say};
+use crate::attack::Budget;
 use crate::backend::Backend;
 use crate::engine::{Engine, Images};
 use crate::eval::warnings::warnings;
-use crate::eval::{Budget, Examined, Outcome, Threat};
-use crate::fsio::{file_hash, write_safetensors};
+use crate::eval::{Examined, Outcome, Threat};
+use crate::fsio::{created_by, file_hash, write_safetensors};
 use crate::net::state::Weights;
 use crate::net::{Arch, Net};
 use crate::ops::ball::Norm;
-use crate::ops::stem::Normalisation;
 use crate::report::table::fairness_table;
-use crate::report::{AttackResult, DataId, Report, created_by};
+use crate::results::{AttackResult, Contract, DataId, Report};
 use crate::train::Progress;
 use crate::train::checkpoint::{Checkpoint, Meta};
-use crate::train::options::Number;
 use crate::{Error, Result, data};
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
@@ -49,43 +50,24 @@ pub(super) struct Args {
     /// Checkpoint or PyTorch state dict (safetensors)
     #[arg(long, value_name = "FILE")]
     checkpoint: PathBuf,
-    /// Data set: its test images are used, or all of them if it has no test part [default: the checkpoint's]
-    #[arg(long, value_name = "NAME|PATH")]
-    dataset: Option<String>,
-    /// Folder of data sets [default: $HAM_ENGINE_DATA, else ham-engine in your cache folder]
-    #[arg(long, value_name = "DIR")]
-    data_dir: Option<PathBuf>,
-    /// Rows and columns that pictures of an image folder, imagenette or tiny-imagenet-200 are brought to, such as 32x32
-    /// [default: the checkpoint's]
-    #[arg(long, value_name = "HxW")]
-    size: Option<data::Size>,
+    #[command(flatten)]
+    data: Selected<DataOptions>,
     /// Attacks: clean, fgsm, pgd-STEPS, cw-STEPS, apgd-ce, apgd-t, fab-t, square, autoattack
     #[arg(long, value_delimiter = ',', default_value = "clean,pgd-20", value_name = "A,A,..")]
     attack: Vec<Threat>,
     /// Norm of the bound
-    #[arg(long, value_enum, default_value = "linf")]
+    #[arg(long, value_parser = named::<Norm>(), default_value = Norm::Linf.name())]
     norm: Norm,
-    /// Bound of the perturbation [default: the checkpoint's, else 8/255; with --norm l2 none]
-    #[arg(long, value_name = "EPS")]
-    eps: Option<Number>,
-    /// Start attacks at the image instead of at random within eps
-    #[arg(long)]
-    no_random_start: bool,
+    #[command(flatten)]
+    attacks: Selected<AttackOptions>,
     /// Runs of each attack, from other random starts, on what has survived
     #[arg(long, value_name = "N", default_value_t = 1, conflicts_with = "no_random_start")]
     restarts: usize,
     /// Evaluate the first N images only
     #[arg(long, value_name = "N")]
     examples: Option<usize>,
-    /// Seed of the random starts [default: the checkpoint's, else 0]
-    #[arg(long, value_name = "SEED")]
-    seed: Option<u64>,
-    /// Normalisation inside the model, for a plain state dict: mean per channel
-    #[arg(long, value_delimiter = ',', value_name = "M,M,..", requires = "std")]
-    mean: Option<Vec<Number>>,
-    /// Normalisation inside the model, for a plain state dict: standard deviation per channel
-    #[arg(long, value_delimiter = ',', value_name = "S,S,..", requires = "mean")]
-    std: Option<Vec<Number>>,
+    #[command(flatten)]
+    normalisation: NormalisationArgs,
     /// Report (JSON) of another evaluation of the same data: rho, the relative change of the worst class plus that of the
     /// mean, is shown and written
     #[arg(long, value_name = "REPORT.json")]
@@ -101,28 +83,37 @@ pub(super) struct Args {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    precision: PrecisionArgs,
+    precision: Selected<PrecisionAlone>,
     #[command(flatten)]
     device: DeviceArgs,
 }
 
-/// The normalisation inside the model where the checkpoint does not say: the command line's, else the data set's. One that the
-/// checkpoint brings (one of ours without brings none) the command line may not contradict.
-pub(super) fn normalisation(
-    mean: &Option<Vec<Number>>,
-    std: &Option<Vec<Number>>,
-    checkpoint: &Checkpoint,
-    data: Option<&data::Dataset>,
-    path: &Path,
-) -> Result<Option<Normalisation>> {
-    let f32s = |v: &[Number]| v.iter().map(|n| n.0 as f32).collect::<Vec<_>>();
-    let given = mean.as_ref().zip(std.as_ref()).map(|(m, s)| Normalisation { mean: f32s(m), std: f32s(s) });
-    let says = checkpoint.meta.is_some() || checkpoint.normalisation.is_some();
-    if says && given.is_some() && checkpoint.normalisation != given {
-        return Err(Error::format(path, "brings another normalisation; leave out --mean and --std"));
+/// What an evaluation takes of a run's options about data.
+struct DataOptions;
+
+impl Selection for DataOptions {
+    fn rows() -> Vec<Taken> {
+        vec![
+            take("dataset")
+                .about("Data set: its test images are used, or all of them if it has no test part")
+                .or("the checkpoint's"),
+            take("data-dir").or_default(),
+            take("size").or("the checkpoint's"),
+        ]
     }
-    let of_data = || data.and_then(|d| Some(Normalisation { mean: d.mean.clone()?, std: d.std.clone()? }));
-    Ok(given.or_else(of_data))
+}
+
+/// What it takes of those about attacks.
+struct AttackOptions;
+
+impl Selection for AttackOptions {
+    fn rows() -> Vec<Taken> {
+        vec![
+            take("eps").or(format!("{}; with --norm l2 none", of_checkpoint("eps"))),
+            take("no-random-start").about("Start attacks at the image instead of at random within eps"),
+            take("seed").about("Seed of the random starts").or(of_checkpoint("seed")),
+        ]
+    }
 }
 
 pub(super) fn run(args: Args) -> Result<()> {
@@ -130,7 +121,8 @@ pub(super) fn run(args: Args) -> Result<()> {
     let checkpoint = Checkpoint::read(path)?;
     let hash = file_hash(path, &|_| {}).map_err(Error::io(path, "cannot read the checkpoint"))?;
     let meta = checkpoint.meta.as_ref();
-    let name = match (&args.dataset, meta) {
+    let (told, attacks) = (&args.data.options, &args.attacks.options);
+    let name = match (&told.dataset, meta) {
         (Some(name), _) => name.clone(),
         (None, Some(meta)) => meta.dataset.clone(),
         (None, None) => return Err(Error::usage("--dataset is needed: a plain state dict does not name its data")),
@@ -139,23 +131,23 @@ pub(super) fn run(args: Args) -> Result<()> {
     let watch = watch();
     let source = data::Source {
         dataset: &name,
-        data_dir: args.data_dir.as_deref(),
+        data_dir: told.data_dir.as_deref(),
         classes: Some(classes),
-        size: args.size,
+        size: told.size,
         watch: &watch,
     };
     let data = source.or_size(meta.map(Meta::size)).open()?;
     let most = if args.norm == Norm::Linf { 1.0 } else { 1000.0 };
-    let eps = match (args.eps, meta) {
+    let eps = match (attacks.eps, meta) {
         (Some(eps), _) => ranged("eps", eps, 0.0..=most)?,
         (None, _) if args.norm == Norm::L2 => {
             return Err(Error::usage("--norm l2: give --eps, such as 0.5; the checkpoint's bound is L-inf"));
         }
         (None, Some(meta)) => meta.contract.eps,
-        (None, None) => 8.0 / 255.0,
+        (None, None) => default_eps(),
     };
-    let seed = args.seed.or(meta.map(|m| m.seed)).unwrap_or(0);
-    let norm = normalisation(&args.mean, &args.std, &checkpoint, Some(&data), path)?;
+    let seed = attacks.seed.or(meta.map(|m| m.seed)).unwrap_or(default_seed());
+    let norm = args.normalisation.within(&checkpoint, Some(&data), path)?;
     let arch = checkpoint.arch((data.height, data.width), norm, path)?;
     let (i, d) = (arch.image, &data);
     if (i.c, i.h, i.w, arch.classes) != (d.channels, d.height, d.width, d.classes) {
@@ -175,8 +167,10 @@ pub(super) fn run(args: Args) -> Result<()> {
         }
         _ => split,
     };
-    if args.restarts == 0 {
-        return Err(Error::usage("--restarts 0: at least one run is needed"));
+    match args.restarts {
+        0 => return Err(Error::usage("--restarts 0: at least one run is needed")),
+        1..=Budget::MAX_RESTARTS => {}
+        n => return Err(Error::usage(format!("--restarts {n}: at most {}", Budget::MAX_RESTARTS))),
     }
     let id = DataId { name: data.name.clone(), hash: data.hash.clone() };
     let baseline = args.baseline.as_deref().map(|path| Ok((Report::read(path)?, path))).transpose()?;
@@ -185,7 +179,7 @@ pub(super) fn run(args: Args) -> Result<()> {
     catch_interrupts()?;
     let weights = Weights::from_state_dict(&Net::new(arch.clone()), &checkpoint.dict, path)?;
     let job = EvalJob { args: &args, data: &data, id, split, baseline, arch, weights, hash, eps, seed };
-    args.device.run(args.precision.precision, job)
+    args.device.run(args.precision.precision(), job)
 }
 
 /// An evaluation of which only the device is missing.
@@ -210,8 +204,8 @@ impl Job for EvalJob<'_> {
         let mut engine = Engine::new(open()?, arch, false)?;
         engine.set_weights(&weights)?;
         let examined = Examined::new(&mut engine, images, &split.labels)?;
-        let (norm, restarts, random_start) = (args.norm, args.restarts, !args.no_random_start);
-        let budget = Budget { norm, eps, random_start, restarts, seed };
+        let random_start = !args.attacks.options.no_random_start.unwrap_or(false);
+        let budget = Budget { norm: args.norm, eps, random_start, restarts: args.restarts, seed };
         let classes = engine.net.arch.classes;
         let attacked = args.attack.iter().any(|threat| *threat != Threat::Clean);
         let diagnosis = if attacked { Some(examined.diagnose(&mut engine)?) } else { None };
@@ -237,9 +231,7 @@ impl Job for EvalJob<'_> {
             seed,
             data: id,
             network: engine.net.arch.describe(),
-            contract: serde_json::json!({
-                "norm": norm, "eps": eps, "random_start": random_start, "restarts": restarts, "examples": split.len(),
-            }),
+            contract: Contract::of_evaluation(&budget, split.len()),
             checkpoint: Some(args.checkpoint.display().to_string()),
             checkpoint_hash: Some(hash),
             class_names: data.class_names.clone(),

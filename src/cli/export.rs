@@ -1,10 +1,9 @@
-use super::eval::normalisation;
+use super::model::NormalisationArgs;
 use super::say;
 use crate::fsio::write_atomic;
 use crate::net::state::Weights;
 use crate::net::{Net, onnx};
 use crate::train::checkpoint::{Checkpoint, write_weights};
-use crate::train::options::Number;
 use crate::{Error, Result};
 use clap::ValueEnum;
 use std::path::{Path, PathBuf};
@@ -32,12 +31,8 @@ pub(super) struct ExportArgs {
     /// What to write [default: as the output's name ends]
     #[arg(long)]
     format: Option<Format>,
-    /// Normalisation inside the model, for a plain state dict: mean per channel
-    #[arg(long, value_delimiter = ',', value_name = "M,M,..", requires = "std")]
-    mean: Option<Vec<Number>>,
-    /// Normalisation inside the model, for a plain state dict: standard deviation per channel
-    #[arg(long, value_delimiter = ',', value_name = "S,S,..", requires = "mean")]
-    std: Option<Vec<Number>>,
+    #[command(flatten)]
+    normalisation: NormalisationArgs,
     /// The file to write
     #[arg(value_name = "FILE.onnx|FILE.safetensors")]
     output: PathBuf,
@@ -65,18 +60,14 @@ pub(super) struct ImportArgs {
     /// The file to write
     #[arg(value_name = "FILE.safetensors")]
     output: PathBuf,
-    /// Normalisation inside the model: mean per channel [default: the file's, else none]
-    #[arg(long, value_delimiter = ',', value_name = "M,M,..", requires = "std")]
-    mean: Option<Vec<Number>>,
-    /// Normalisation inside the model: standard deviation per channel
-    #[arg(long, value_delimiter = ',', value_name = "S,S,..", requires = "mean")]
-    std: Option<Vec<Number>>,
+    #[command(flatten)]
+    normalisation: NormalisationArgs,
 }
 
 /// The network of a file, and its weights.
-fn read(path: &Path, mean: &Option<Vec<Number>>, std: &Option<Vec<Number>>) -> Result<(Net, Weights)> {
+fn read(path: &Path, normalisation: &NormalisationArgs) -> Result<(Net, Weights)> {
     let checkpoint = Checkpoint::read(path)?;
-    let norm = normalisation(mean, std, &checkpoint, None, path)?;
+    let norm = normalisation.within(&checkpoint, None, path)?;
     // Networks take images of any size; a plain state dict names none.
     let net = Net::new(checkpoint.arch((32, 32), norm, path)?);
     let weights = Weights::from_state_dict(&net, &checkpoint.dict, path)?;
@@ -95,7 +86,7 @@ pub(super) fn export(args: ExportArgs) -> Result<()> {
         _ => Err(Error::usage(format!("{}: end it in .onnx or .safetensors, or give --format", args.output.display()))),
     };
     let format = args.format.map_or_else(by_name, Ok)?;
-    let (net, weights) = read(&args.checkpoint, &args.mean, &args.std)?;
+    let (net, weights) = read(&args.checkpoint, &args.normalisation)?;
     match format {
         Format::Safetensors => write_weights(&args.output, &net, &weights)?,
         Format::Onnx => {
@@ -108,7 +99,7 @@ pub(super) fn export(args: ExportArgs) -> Result<()> {
 }
 
 pub(super) fn import(args: ImportArgs) -> Result<()> {
-    let (net, weights) = read(&args.input, &args.mean, &args.std)?;
+    let (net, weights) = read(&args.input, &args.normalisation)?;
     write_weights(&args.output, &net, &weights)?;
     say(format!("{} written: {}", args.output.display(), describe(&net)));
     Ok(())

@@ -8,6 +8,8 @@ mod devices;
 mod eval;
 mod export;
 mod kernels;
+mod model;
+mod options;
 mod report;
 mod terminal;
 mod train;

@@ -1,4 +1,5 @@
-use super::device::{DeviceArgs, Job, PrecisionArgs};
+use super::device::{DeviceArgs, Job, PrecisionAlone};
+use super::options::Selected;
 use super::say;
 use super::terminal::{Bar, catch_interrupts, stopping};
 use crate::backend::Backend;
@@ -50,7 +51,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
     #[command(flatten)]
-    precision: PrecisionArgs,
+    precision: Selected<PrecisionAlone>,
     #[command(flatten)]
     device: DeviceArgs,
 }
@@ -74,7 +75,7 @@ pub(super) fn run(args: Args) -> Result<()> {
     let mut page = Page { groups: group(records), baseline, pictures: Vec::new() };
     if args.images > 0 {
         catch_interrupts()?;
-        args.device.run(args.precision.precision, PicturesJob { args: &args, page: &mut page })?;
+        args.device.run(args.precision.precision(), PicturesJob { args: &args, page: &mut page })?;
     }
     let out = args.out.as_ref().unwrap_or(&args.runs[0]);
     std::fs::create_dir_all(out).map_err(Error::io(out, "cannot create the folder"))?;

@@ -1,20 +1,21 @@
 use super::device::{DeviceArgs, Job};
-use super::eval::normalisation;
+use super::model::normalisation;
+use super::options::{All, Selected, named};
 use super::say;
 use super::terminal::{Bar, catch_interrupts, stopping, watch};
 use crate::backend::Backend;
-use crate::data;
+use crate::fsio::created_by;
 use crate::net::state::Weights;
 use crate::net::{Arch, Net};
-use crate::report::Report;
-use crate::report::metrics::Epoch;
+use crate::report::run_figures::RunFigures;
 use crate::report::table::{EpochTable, fairness_table};
+use crate::results::{Epoch, Report};
 use crate::train::checkpoint::Checkpoint;
 use crate::train::config::Config;
 use crate::train::options::{Number, Options, Preset};
 use crate::train::run_dir::RunDir;
 use crate::train::{Observer, Progress, Trainer};
-use crate::{Error, Result};
+use crate::{Error, Result, data};
 use std::path::{Path, PathBuf};
 
 /// Train a network; with no option, a small one on embedded images with HAM.
@@ -53,9 +54,9 @@ pub(super) struct Args {
 #[derive(clap::Args)]
 pub(super) struct Layers {
     #[command(flatten)]
-    pub(super) options: Options,
+    pub(super) told: Selected<All>,
     /// The settings of the paper's experiments on a data set
-    #[arg(long, help_heading = "Data")]
+    #[arg(long, value_parser = named::<Preset>(), help_heading = "Data")]
     preset: Option<Preset>,
     /// Options from a TOML file, by the same names; the command line wins
     #[arg(long, value_name = "FILE.toml", help_heading = "Run")]
@@ -78,7 +79,7 @@ pub(super) struct Init {
 
 impl Init {
     fn new(checkpoint: &Checkpoint, path: &Path, data: &data::Dataset, options: &Options) -> Result<Init> {
-        let norm = normalisation(&options.mean, &options.std, checkpoint, Some(data), path)?;
+        let norm = normalisation(options.mean.as_deref(), options.std.as_deref(), checkpoint, Some(data), path)?;
         let mut arch = checkpoint.arch((data.height, data.width), norm, path)?;
         (arch.image.h, arch.image.w) = (data.height, data.width);
         let weights = Weights::from_state_dict(&Net::new(arch.clone()), &checkpoint.dict, path)?;
@@ -89,14 +90,14 @@ impl Init {
 impl Layers {
     /// Completes the options from the file and the preset, and opens the data and the weights that they name.
     pub(super) fn open(&self) -> Result<(Options, data::Dataset, Option<Init>)> {
-        let mut options = self.options.clone();
+        let mut options = self.told.options.clone();
         if let Some(file) = &self.config {
             options = options.or(&Options::read(file)?);
         }
         if let Some(preset) = self.preset {
             options = options.or(&Options::preset(preset));
         }
-        let dataset = options.dataset.get_or_insert_with(|| "fashion-mnist-mini".into());
+        let dataset = options.dataset.get_or_insert_with(|| Options::defaults().dataset.unwrap_or_default());
         let checkpoint = options.init.as_deref().map(|path| Ok((path, Checkpoint::read(path)?))).transpose()?;
         let classes = checkpoint.as_ref().map(|(path, c)| Ok(c.arch((1, 1), None, path)?.classes)).transpose()?;
         let watch = watch();
@@ -112,12 +113,12 @@ pub(super) fn run(args: Args) -> Result<()> {
     let Args { mut layers, out, resume, profile_batches, json, device } = args;
     let resumed = match &resume {
         Some(folder) => {
-            if let Some(name) = layers.options.names().first() {
+            if let Some(name) = layers.told.options.names().first() {
                 let what = format!("--{name} can't be changed when a run is resumed; start a new one with --init");
                 return Err(Error::Usage(what));
             }
             let (run, of_run) = RunDir::open(folder)?;
-            layers.options = of_run;
+            layers.told.options = of_run;
             Some(run)
         }
         None => None,
@@ -148,7 +149,7 @@ impl Job for TrainJob {
         let run = match resumed {
             Some(run) => run,
             None => {
-                let name = format!("{}-{}", file_stem(&data.name), config.method.name());
+                let name = format!("{}-{}", file_stem(&data.name), config.in_effect().name());
                 RunDir::create(out.as_deref(), &name, &full)?
             }
         };
@@ -159,7 +160,10 @@ impl Job for TrainJob {
             }
         })?;
         trainer.profile(profile_batches.unwrap_or_default());
-        let mut screen = Screen { bar: Bar::new(config.epochs(), !json), table: None, json };
+        let figures = RunFigures { class_names: data.class_names.clone(), tensorboard: config.tensorboard };
+        let bar = Bar::new(config.epochs(), !json);
+        let mut screen = Screen { bar, table: None, output: if json { Output::Json } else { Output::Text }, figures };
+        notes(&config);
         if !json {
             introduce(&config, &data, &trainer.device(), trainer.examples(), &full, &run);
             let table = EpochTable::new(config.epochs() as u64, &data.class_names);
@@ -179,11 +183,27 @@ fn file_stem(name: &str) -> String {
     stem.chars().map(|c| if c.is_alphanumeric() || "-_.".contains(c) { c } else { '-' }).collect()
 }
 
-fn introduce(config: &Config, data: &data::Dataset, device: &str, examples: usize, full: &Options, run: &RunDir) {
+/// Says on standard error where a method never does what its name says.
+fn notes(config: &Config) {
     let Config { method, settings, .. } = config;
+    let (ran, own) = (config.in_effect(), config.own_plan());
+    if ran != *method {
+        let (steps, k_drop) = (settings.attack.steps, Options::row("k-drop").name());
+        eprintln!(
+            "note: an attack of {steps} steps reaches no check of --{k_drop}: {} drops nobody, and is {}",
+            method.name(),
+            ran.name()
+        );
+    } else if config.plan(1).name != own.name && settings.begin_epoch > settings.epochs {
+        eprintln!("note: --begin-epoch {} is beyond the last epoch: {} never begins", settings.begin_epoch, own.name);
+    }
+}
+
+fn introduce(config: &Config, data: &data::Dataset, device: &str, examples: usize, full: &Options, run: &RunDir) {
+    let settings = &config.settings;
     let net = Net::new(config.arch.clone());
     let eps = full.eps.unwrap_or(Number(0.0)).0;
-    say(format!("{} on {device}", crate::report::created_by()));
+    say(format!("{} on {device}", created_by()));
     say(format!("data     {}: {examples} examples an epoch, {} classes", data.name, data.classes));
     say(format!(
         "network  {}; {:.2} M parameters, {:.1} MMAC forward",
@@ -191,18 +211,15 @@ fn introduce(config: &Config, data: &data::Dataset, device: &str, examples: usiz
         net.params as f64 / 1e6,
         net.macs() as f64 / 1e6
     ));
-    let mut line = format!("method   {}", method.name());
+    let mut line = format!("method   {}", config.in_effect().name());
     if let Some(attack) = config.plan(1).attack {
         line += &format!(", eps {eps:.4}, alpha {:.4}, {} steps", attack.alpha, attack.steps);
     }
-    let (first, last) = (config.plan(1).name, config.plan(usize::MAX).name);
-    if first != last {
+    let (first, own) = (config.plan(1).name, config.own_plan());
+    if first != own.name {
         line += &format!("; from epoch {} on, {first} before", settings.begin_epoch);
-        if settings.begin_epoch > settings.epochs {
-            eprintln!("note: --begin-epoch {} is beyond the last epoch: {last} never begins", settings.begin_epoch);
-        }
     }
-    if config.plan(usize::MAX).drops() {
+    if own.drops() {
         let k: Vec<_> = settings.k_drop.iter().map(usize::to_string).collect();
         line += &format!("; drops easy examples after step {}", k.join(", "));
     }
@@ -223,11 +240,19 @@ fn conclude(report: &Report, run: &RunDir, json: bool) -> Result<()> {
     Ok(())
 }
 
-/// Shows a run on the terminal, or as JSON lines.
+/// What a run prints.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Output {
+    Text,
+    Json,
+}
+
+/// Shows a run on the terminal, or as JSON lines, and draws its figures.
 struct Screen {
     bar: Bar,
     table: Option<EpochTable>,
-    json: bool,
+    output: Output,
+    figures: RunFigures,
 }
 
 impl Observer for Screen {
@@ -236,8 +261,16 @@ impl Observer for Screen {
         !stopping()
     }
 
+    fn metrics(&mut self, run: &RunDir, epochs: &[Epoch]) -> Result<()> {
+        self.figures.of_epochs(run, epochs)
+    }
+
+    fn report(&mut self, run: &RunDir, report: &Report) -> Result<()> {
+        self.figures.of_results(run, report)
+    }
+
     fn epoch(&mut self, epoch: &Epoch) {
-        if self.json {
+        if self.output == Output::Json {
             self.bar.line(&serde_json::to_string(epoch).expect("plain data"));
         } else if let Some(table) = &self.table {
             self.bar.line(&table.row(epoch));

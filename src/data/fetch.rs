@@ -33,7 +33,7 @@ pub struct Fetch<'a> {
 }
 
 /// Where a file may come from.
-enum Place {
+enum FileSource {
     Url(String),
     Folder(PathBuf),
 }
@@ -110,26 +110,26 @@ impl Fetch<'_> {
         Err(Error::format(&target, format!("cannot be fetched: {}{kept}", failures.join("; "))))
     }
 
-    fn places(&self, set: &str, file: &RemoteFile) -> Result<Vec<Place>> {
+    fn places(&self, set: &str, file: &RemoteFile) -> Result<Vec<FileSource>> {
         if let Some(folder) = self.offline {
             let places = [folder.join(set).join(file.name), folder.join(file.name)];
             return match places.into_iter().find(|p| p.is_file()) {
-                Some(path) => Ok(vec![Place::Folder(path)]),
+                Some(path) => Ok(vec![FileSource::Folder(path)]),
                 None => Err(Error::format(folder, format!("there is no {} there", file.name))),
             };
         }
         let mirror = |base: &String| match base.starts_with("http://") || base.starts_with("https://") {
-            true => Ok(Place::Url(format!("{}/{}", base.trim_end_matches('/'), file.name))),
+            true => Ok(FileSource::Url(format!("{}/{}", base.trim_end_matches('/'), file.name))),
             false => Err(Error::usage(format!("--mirror {base}: give a URL that begins with http:// or https://"))),
         };
-        let own = file.urls.iter().map(|url| Ok(Place::Url(url.to_string())));
+        let own = file.urls.iter().map(|url| Ok(FileSource::Url(url.to_string())));
         self.mirrors.iter().map(mirror).chain(own).collect()
     }
 
     /// Completes the partial file from one place.
     fn complete(
         &self,
-        place: &Place,
+        place: &FileSource,
         file: &RemoteFile,
         path: &Path,
         part: &mut File,
@@ -171,15 +171,15 @@ impl Fetch<'_> {
     /// all of it.
     fn transfer(
         &self,
-        place: &Place,
+        place: &FileSource,
         file: &RemoteFile,
         path: &Path,
         part: &mut File,
         have: u64,
     ) -> std::result::Result<(), Failure> {
         let (mut from, start): (Box<dyn Read>, u64) = match place {
-            Place::Url(url) => self.request(url, file, have)?,
-            Place::Folder(original) => {
+            FileSource::Url(url) => self.request(url, file, have)?,
+            FileSource::Folder(original) => {
                 let open = || {
                     let original = File::open(original)?;
                     Ok((original.metadata()?.len(), original))
@@ -264,11 +264,11 @@ fn expect_length(offered: u64, expected: u64) -> std::result::Result<(), Failure
     }
 }
 
-impl std::fmt::Display for Place {
+impl std::fmt::Display for FileSource {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Place::Url(url) => f.write_str(url),
-            Place::Folder(path) => path.display().fmt(f),
+            FileSource::Url(url) => f.write_str(url),
+            FileSource::Folder(path) => path.display().fmt(f),
         }
     }
 }

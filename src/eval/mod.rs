@@ -8,18 +8,17 @@ pub mod threat;
 pub mod warnings;
 
 pub use outcome::Outcome;
-pub use threat::{Budget, Threat};
+pub use threat::Threat;
 
-use crate::attack::Scene;
 use crate::attack::stage::Stage;
+use crate::attack::{Budget, Scene};
 use crate::backend::Backend;
-use crate::batch::Iteration;
-use crate::batch::control;
+use crate::batch::{Iteration, control};
 use crate::engine::{Engine, Images};
 use crate::ops::Program;
 use crate::ops::head::top;
 use crate::ops::statistics::Part;
-use crate::report::AttackPart;
+use crate::results::AttackPart;
 use crate::{Error, Result};
 
 /// Slots of an evaluation batch at most. Memory on the CPU hardly depends on it, and filters are prepared once a program.

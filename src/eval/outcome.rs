@@ -2,10 +2,9 @@
 
 use super::Threat;
 use crate::Result;
-use crate::batch::BINS;
-use crate::batch::bin;
-use crate::report::fairness::ClassCounts;
-use crate::report::{AttackPart, AttackResult};
+use crate::batch::{BINS, bin};
+use crate::results::fairness::ClassCounts;
+use crate::results::{AttackPart, AttackResult};
 
 /// What has become of the examples so far.
 #[derive(Clone, Debug, PartialEq)]
@@ -52,7 +51,7 @@ impl Outcome {
         let mut counts = ClassCounts::new(classes);
         counts.confusion = vec![0; classes * classes];
         for ((label, robust), predicted) in self.labels.iter().zip(&self.robust).zip(&self.predicted) {
-            counts.record(*label as usize, *robust);
+            counts.count(*label as usize, *robust);
             counts.confusion[*label as usize * classes + *predicted as usize] += 1;
         }
         counts

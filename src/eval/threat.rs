@@ -1,4 +1,4 @@
-//! The attacks of an evaluation by their names, and what bounds them.
+//! The attacks of an evaluation by their names, as an evaluation runs them.
 
 use crate::Result;
 use crate::attack::apgd::Apgd;
@@ -6,7 +6,7 @@ use crate::attack::ascent::Ascent;
 use crate::attack::fab::Fab;
 use crate::attack::square::Square;
 use crate::attack::stage::Attack;
-use crate::attack::{Pgd, Scene};
+use crate::attack::{Budget, Pgd, Scene};
 use crate::backend::Backend;
 use crate::ops::ball::Norm;
 use crate::ops::head::Loss;
@@ -92,28 +92,6 @@ impl fmt::Display for Threat {
             Threat::Square(queries) => write!(f, "square-{queries}"),
             Threat::AutoAttack => f.write_str("autoattack"),
         }
-    }
-}
-
-/// What attacks may do.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Budget {
-    /// The norm of the bound.
-    pub norm: Norm,
-    /// The bound, pixels in [0, 1].
-    pub eps: f32,
-    /// Whether to start at random within the bound; else at the image.
-    pub random_start: bool,
-    /// Runs of an attack, each from another start; at least 1.
-    pub restarts: usize,
-    /// Seed of all random numbers.
-    pub seed: u64,
-}
-
-impl Budget {
-    /// The usual: L-inf, one run from a random start.
-    pub fn new(eps: f32, seed: u64) -> Budget {
-        Budget { norm: Norm::Linf, eps, random_start: true, restarts: 1, seed }
     }
 }
 

@@ -98,7 +98,7 @@ pub fn warnings(diagnosis: Option<&Diagnosis>, results: &[(Threat, Outcome)]) ->
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::AttackPart;
+    use crate::results::AttackPart;
 
     /// An evaluation that `left` of ten examples survive.
     fn left(survivors: usize) -> Outcome {

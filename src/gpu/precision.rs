@@ -1,16 +1,14 @@
 //! Element types on a GPU.
 
-use serde::{Deserialize, Serialize};
-
-/// Element type of activations, their gradients and the filters that meet them; sums are f32, master weights too.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "lowercase")]
-pub enum Precision {
-    /// Single precision.
-    #[default]
-    Fp32,
-    /// bfloat16, on tensor cores.
-    Bf16,
+crate::named::named! {
+    /// Element type of activations, their gradients and the filters that meet them; sums are f32, master weights too.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+    pub enum Precision {
+        /// Single precision.
+        Fp32 = "fp32",
+        /// bfloat16, on tensor cores.
+        Bf16 = "bf16",
+    }
 }
 
 impl Precision {

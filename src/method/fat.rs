@@ -1,11 +1,9 @@
 //! FAT (Zhang et al., arXiv 2002.11242): once an example has been misclassified at more than tau iterates it is frozen: out of
 //! the attack, still in the loss. tau is 0 for the first 50 of 120 epochs, 1 for the next 40, then 2.
 
-use super::{Plan, Settings, pgd_at};
+use super::{Method, Plan, Settings, pgd_at};
 use crate::attack::{Check, Fate};
 use crate::ops::formula::{crossed, kappa};
-
-pub const NAME: &str = "fat";
 
 pub fn plan(s: &Settings, epoch: usize) -> Plan {
     let tau = match epoch as f64 / s.epochs as f64 {
@@ -16,5 +14,5 @@ pub fn plan(s: &Settings, epoch: usize) -> Plan {
     // Of k + 1 iterates, kappa were classified correctly.
     let done = |k: usize| crossed().and(((k + 1) as f32 - kappa()).more(tau));
     let check = |k| Check { iterate: k, keep: !done(k), keep_easy: 0.0, fate: Fate::Frozen };
-    Plan { name: NAME, checks: (0..s.attack.steps).map(check).collect(), ..pgd_at::plan(s) }
+    Plan { name: Method::Fat.name(), checks: (0..s.attack.steps).map(check).collect(), ..pgd_at::plan(s) }
 }

@@ -3,33 +3,37 @@
 //! With continuous refill, which is not in the paper, those that have crossed wait for a full batch of them, maybe through updates of
 //! the weights, which takes the rest of the attack and the training step: fewer steps, each on as many examples as PGD-AT's.
 
-use super::{Plan, Settings, pgd_at, trades};
+use super::{Method, Plan, Settings, pgd_at, trades};
 use crate::attack::{Check, Fate};
 use crate::ops::formula::crossed;
 
-pub const NAME: &str = "ham";
-pub const ON_TRADES: &str = "ham-trades";
-const REFILLED: &str = "ham-refill";
-const REFILLED_ON_TRADES: &str = "ham-trades-refill";
-
 /// On PGD-AT.
 pub fn plan(s: &Settings, epoch: usize) -> Plan {
-    mine([NAME, REFILLED], pgd_at::plan(s), s, epoch)
+    mine(Names { plain: Method::Ham.name(), refilled: "ham-refill" }, pgd_at::plan(s), s, epoch)
 }
 
 /// On TRADES.
 pub fn on_trades(s: &Settings, epoch: usize) -> Plan {
-    mine([ON_TRADES, REFILLED_ON_TRADES], trades::plan(s), s, epoch)
+    mine(Names { plain: Method::HamTrades.name(), refilled: "ham-trades-refill" }, trades::plan(s), s, epoch)
 }
 
-fn mine(names: [&'static str; 2], baseline: Plan, s: &Settings, epoch: usize) -> Plan {
+/// What an epoch is called.
+struct Names {
+    plain: &'static str,
+    refilled: &'static str,
+}
+
+fn mine(names: Names, baseline: Plan, s: &Settings, epoch: usize) -> Plan {
     if epoch < s.begin_epoch {
         return baseline;
     }
-    let checks = drop_easy(&s.k_drop, s.keep_easy);
+    let mut checks = drop_easy(&s.k_drop, s.keep_easy);
+    // Those that the attack does not reach never happen.
+    checks.retain(|c| c.iterate < s.attack.steps);
     let weight = s.weights.formula(s.attack.steps);
-    let plan = Plan { checks, refill: s.refill, weight, ..baseline };
-    Plan { name: names[usize::from(plan.refills())], ..plan }
+    let refill = s.refill && !checks.is_empty();
+    let name = if refill { names.refilled } else { names.plain };
+    Plan { name, checks, refill, weight, ..baseline.clone() }.unless_same_as(baseline)
 }
 
 /// Drops who has not crossed after each of these numbers of steps, all but the share `keep_easy` of the highest confidence.

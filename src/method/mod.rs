@@ -18,33 +18,33 @@ pub use ham::drop_easy;
 pub use weights::Weights;
 
 use crate::attack::{Check, Fate, Pgd};
+use crate::named::named;
 use crate::ops::formula::Formula;
 use crate::ops::two_pass::TwoPass;
-use clap::ValueEnum;
-use serde::{Deserialize, Serialize};
 
-/// What is trained on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
-#[serde(rename_all = "kebab-case")]
-pub enum Method {
-    /// PGD adversarial training that drops easy examples early, from --begin-epoch on.
-    Ham,
-    /// TRADES that drops easy examples early, from --begin-epoch on.
-    HamTrades,
-    /// PGD adversarial training.
-    PgdAt,
-    /// Clean images.
-    Standard,
-    /// One attack step of 1.25 eps from a random start.
-    FgsmRs,
-    /// Clean cross-entropy, and the divergence between clean and attacked outputs.
-    Trades,
-    /// Boosted cross-entropy, and the divergence, weighted by misclassification.
-    Mart,
-    /// PGD adversarial training whose attack stops, per example, soon after it has succeeded.
-    Fat,
-    /// PGD adversarial training weighted by how soon examples cross, from --begin-epoch on.
-    Gairat,
+named! {
+    /// What is trained on.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub enum Method {
+        /// PGD adversarial training that drops easy examples early, from --begin-epoch on.
+        Ham = "ham",
+        /// TRADES that drops easy examples early, from --begin-epoch on.
+        HamTrades = "ham-trades",
+        /// PGD adversarial training.
+        PgdAt = "pgd-at",
+        /// Clean images.
+        Standard = "standard",
+        /// One attack step of 1.25 eps from a random start.
+        FgsmRs = "fgsm-rs",
+        /// Clean cross-entropy, and the divergence between clean and attacked outputs.
+        Trades = "trades",
+        /// Boosted cross-entropy, and the divergence, weighted by misclassification.
+        Mart = "mart",
+        /// PGD adversarial training whose attack stops, per example, soon after it has succeeded.
+        Fat = "fat",
+        /// PGD adversarial training weighted by how soon examples cross, from --begin-epoch on.
+        Gairat = "gairat",
+    }
 }
 
 /// What methods are told. Epochs count from 1.
@@ -103,13 +103,23 @@ impl Plan {
 
     /// Whether a pool is refilled: there is a check that the attack reaches.
     pub fn refills(&self) -> bool {
-        let steps = self.attack.map_or(0, |a| a.steps);
-        self.refill && self.checks.iter().any(|c| c.iterate < steps)
+        self.refill && self.reached().next().is_some()
     }
 
     /// Whether examples may be dropped.
     pub fn drops(&self) -> bool {
-        self.checks.iter().any(|c| c.fate == Fate::Dropped)
+        self.reached().any(|c| c.fate == Fate::Dropped)
+    }
+
+    /// The checks that the attack reaches; the others never happen.
+    fn reached(&self) -> impl Iterator<Item = &Check> {
+        let steps = self.attack.map_or(0, |a| a.steps);
+        self.checks.iter().filter(move |c| c.iterate < steps)
+    }
+
+    /// `baseline` where this does nothing else, so that it is called by what it does.
+    fn unless_same_as(self, baseline: Plan) -> Plan {
+        if (Plan { name: baseline.name, ..self.clone() }) == baseline { baseline } else { self }
     }
 }
 
@@ -129,19 +139,24 @@ impl Method {
         }
     }
 
-    /// Its name on the command line.
-    pub fn name(self) -> &'static str {
+    /// What it does once it has begun.
+    pub fn own_plan(self, s: &Settings) -> Plan {
+        self.plan(s, usize::MAX)
+    }
+
+    /// The method whose work its own begins as.
+    fn baseline(self) -> Option<Method> {
         match self {
-            Method::Ham => ham::NAME,
-            Method::HamTrades => ham::ON_TRADES,
-            Method::PgdAt => pgd_at::NAME,
-            Method::Standard => standard::NAME,
-            Method::FgsmRs => fgsm_rs::NAME,
-            Method::Trades => trades::NAME,
-            Method::Mart => mart::NAME,
-            Method::Fat => fat::NAME,
-            Method::Gairat => gairat::NAME,
+            Method::Ham | Method::Gairat => Some(Method::PgdAt),
+            Method::HamTrades => Some(Method::Trades),
+            _ => None,
         }
+    }
+
+    /// What a run with these settings is a run of: the baseline where the method never does anything else.
+    pub fn in_effect(self, s: &Settings) -> Method {
+        let own = self.own_plan(s);
+        self.baseline().filter(|baseline| baseline.own_plan(s) == own).unwrap_or(self)
     }
 }
 

@@ -1,9 +1,7 @@
 //! PGD adversarial training (Madry et al., arXiv 1706.06083).
 
-use super::{Plan, Settings, standard};
-
-pub const NAME: &str = "pgd-at";
+use super::{Method, Plan, Settings, standard};
 
 pub fn plan(s: &Settings) -> Plan {
-    Plan { name: NAME, attack: Some(s.attack), ..standard::plan() }
+    Plan { name: Method::PgdAt.name(), attack: Some(s.attack), ..standard::plan() }
 }

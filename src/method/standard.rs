@@ -1,9 +1,14 @@
 //! Standard training: clean images.
 
-use super::{Plan, TrainLoss};
-
-pub const NAME: &str = "standard";
+use super::{Method, Plan, TrainLoss};
 
 pub fn plan() -> Plan {
-    Plan { name: NAME, attack: None, checks: vec![], refill: false, weight: 1.0.into(), loss: TrainLoss::CrossEntropy }
+    Plan {
+        name: Method::Standard.name(),
+        attack: None,
+        checks: vec![],
+        refill: false,
+        weight: 1.0.into(),
+        loss: TrainLoss::CrossEntropy,
+    }
 }

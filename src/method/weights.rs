@@ -1,16 +1,17 @@
+use crate::named::named;
 use crate::ops::formula::{Formula, kappa, step, tanh};
-use serde::{Deserialize, Serialize};
 
-/// How a kept example's loss is weighted ("step size needed to cross the boundary").
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "kebab-case")]
-pub enum Weights {
-    /// All the same: what the authors' public code runs.
-    Uniform,
-    /// The largest move of the output probabilities during the attack.
-    StepSize,
-    /// GAIRAT's `(1 + tanh(-1 + 5*(h - kappa)/h)) / 2`, h = floor(K/2).
-    Kappa,
+named! {
+    /// How a kept example's loss is weighted ("step size needed to cross the boundary").
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+    pub enum Weights {
+        /// All the same: what the authors' public code runs.
+        Uniform = "uniform",
+        /// The largest move of the output probabilities during the attack.
+        StepSize = "step-size",
+        /// GAIRAT's `(1 + tanh(-1 + 5*(h - kappa)/h)) / 2`, h = floor(K/2).
+        Kappa = "kappa",
+    }
 }
 
 impl Weights {

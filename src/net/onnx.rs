@@ -4,8 +4,8 @@
 
 use super::state::Weights;
 use super::{Arena, Filtered, Net};
+use crate::fsio::created_by;
 use crate::ops::norm::{NORM_EPS, Norm};
-use crate::report::created_by;
 use prost::Message;
 
 /// The part of ONNX's protobuf messages that a model of ours has; the numbers are those of onnx.proto.

@@ -1,9 +1,9 @@
 //! A comparison of methods as CSV: a line per method.
 
-use super::comparison::{Comparison, MethodRow, Spread};
-use super::metrics::quote;
 use crate::Result;
 use crate::fsio::write_atomic;
+use crate::results::comparison::{Comparison, MethodRow, Spread};
+use crate::results::metrics::quote;
 use std::path::Path;
 
 /// A column of a number measured several times: the end of its name, and its value.

@@ -1,8 +1,8 @@
 //! The tables of a comparison: what each method costs and, where methods were trained, what that buys.
 
-use super::comparison::{Comparison, MethodRow, Spread};
-use super::paired::Paired;
 use super::table::{clip, fit};
+use crate::results::comparison::{Comparison, MethodRow, Spread};
+use crate::results::paired::Paired;
 use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{Cell, CellAlignment, Table};
 

@@ -1,7 +1,7 @@
 //! Terminal output: a line per epoch of the training, and the fairness table of an evaluation. Plain text, so that
 //! it reads the same in a terminal, a pipe and a log.
 
-use super::{AttackResult, ClassAccuracy, Epoch, Fairness};
+use crate::results::{AttackResult, ClassAccuracy, Epoch, Fairness};
 use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{Cell, CellAlignment, Table};
 

@@ -3,8 +3,8 @@
 //! Such a file is a row of TFRecords: the length of the data (u64), a masked CRC-32C of these eight bytes, the data,
 //! and a masked CRC-32C of it, all little endian. The data is a protocol buffer of TensorFlow's `Event`.
 
-use super::metrics::Epoch;
 use super::table::class_name;
+use crate::results::Epoch;
 use crate::{Error, Result};
 use prost::Message;
 use std::fs::File;

@@ -13,6 +13,7 @@ use crate::net::state::{
 use crate::net::{Arch, Arena, Net};
 use crate::ops::statistics::Counts;
 use crate::ops::stem::Normalisation;
+use crate::results::Seconds;
 use crate::{Error, Result};
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
@@ -36,8 +37,8 @@ pub struct Meta {
     pub normalisation: Option<(Vec<f32>, Vec<f32>)>,
     /// Names of the classes.
     pub class_names: Vec<String>,
-    /// What it was trained with.
-    pub contract: Contract,
+    /// What it was trained for.
+    pub contract: TrainedFor,
     /// Name of the data set.
     pub dataset: String,
     /// Hash of the data set.
@@ -59,9 +60,9 @@ impl Meta {
     }
 }
 
-/// The threat model and method of a training run.
+/// The method of a training run, and the attack that it trained against.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Contract {
+pub struct TrainedFor {
     /// Training method.
     pub method: String,
     /// Bound of the perturbation.
@@ -159,10 +160,24 @@ pub struct State {
     pub pool: Option<Vec<u32>>,
     /// What the epoch under way has counted.
     pub counts: Counts,
-    /// Seconds of data, attack and update in the epoch under way.
-    pub seconds: [f64; 3],
-    /// Best validation accuracies so far: PGD mean, PGD worst class (-1: none yet).
-    pub best: [f64; 2],
+    /// Seconds of the epoch under way.
+    pub seconds: Seconds,
+    /// The best validation accuracies so far.
+    pub best: Best,
+}
+
+/// The best accuracies under PGD on the validation split; -1 where there is none yet.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Best {
+    /// Of all classes.
+    pub mean: f64,
+    /// Of the worst class.
+    pub worst: f64,
+}
+
+impl Best {
+    /// Before the first evaluation.
+    pub const NONE: Best = Best { mean: -1.0, worst: -1.0 };
 }
 
 /// Writes a state file, atomically.
@@ -178,8 +193,8 @@ pub fn write_state(path: &Path, net: &Net, state: &State) -> Result<()> {
         }
     }
     let (counters, loss) = state.counts.to_raw();
-    let [data, attack, update] = state.seconds;
-    let scalars = [loss, data, attack, update, state.best[0], state.best[1]];
+    let Seconds { data, attack, update } = state.seconds;
+    let scalars = [loss, data, attack, update, state.best.mean, state.best.worst];
     let mut tensors: Vec<_> = named.iter().map(|(name, shape, v)| (name.as_str(), view(shape, v))).collect();
     let raw = |dtype, len, bytes| TensorView::new(dtype, vec![len], bytes).expect("the shape is the values'");
     tensors.push(("counters", raw(Dtype::U64, counters.len(), bytemuck::cast_slice(&counters))));
@@ -190,12 +205,23 @@ pub fn write_state(path: &Path, net: &Net, state: &State) -> Result<()> {
     write_safetensors(path, &tensors, &BTreeMap::new())
 }
 
-/// Reads a state file; `counters` is their expected number, `ema` whether the run keeps a moving average, `pool` the words of its
-/// pool, if it has one.
+/// What a state file of a run must have.
+#[derive(Clone, Copy, Debug)]
+pub struct Expected {
+    /// Counters of an epoch.
+    pub counters: usize,
+    /// Whether there is a moving average of the parameters.
+    pub ema: bool,
+    /// Words of the pool, if there is one.
+    pub pool: Option<usize>,
+}
+
+/// Reads a state file.
 ///
 /// # Errors
 /// Where the file can't be read or does not belong to the network.
-pub fn read_state(path: &Path, net: &Net, counters: usize, ema: bool, pool: Option<usize>) -> Result<State> {
+pub fn read_state(path: &Path, net: &Net, expected: Expected) -> Result<State> {
+    let Expected { counters, ema, pool } = expected;
     let bytes = std::fs::read(path).map_err(Error::io(path, "cannot read the run's state"))?;
     let (file, _) = parse_safetensors(path, &bytes)?;
     let tensor = |name: &str, dtype: Dtype, shape: &[usize]| {
@@ -219,7 +245,9 @@ pub fn read_state(path: &Path, net: &Net, counters: usize, ema: bool, pool: Opti
     let words = |len| Ok(bytemuck::pod_collect_to_vec(tensor("pool", Dtype::U32, &[len])?));
     let pool = pool.map(words).transpose()?;
     let raw: Vec<u64> = bytemuck::pod_collect_to_vec(tensor("counters", Dtype::U64, &[counters])?);
-    let s: Vec<f64> = bytemuck::pod_collect_to_vec(tensor("scalars", Dtype::F64, &[6])?);
-    let counts = Counts::from_raw(&raw, s[0], net.arch.classes);
-    Ok(State { momenta, ema, pool, counts, seconds: [s[1], s[2], s[3]], best: [s[4], s[5]] })
+    let scalars: Vec<f64> = bytemuck::pod_collect_to_vec(tensor("scalars", Dtype::F64, &[6])?);
+    let [loss, data, attack, update, mean, worst] = scalars[..] else { unreachable!("six, as asked for") };
+    let counts = Counts::from_raw(&raw, loss, net.arch.classes);
+    let (seconds, best) = (Seconds { data, attack, update }, Best { mean, worst });
+    Ok(State { momenta, ema, pool, counts, seconds, best })
 }

@@ -5,7 +5,7 @@ use crate::attack::Pgd;
 use crate::data::Dataset;
 use crate::engine::TrainSpec;
 use crate::gpu::Precision;
-use crate::method::{Method, Plan, Settings, Weights};
+use crate::method::{Method, Plan, Settings};
 use crate::net::{Arch, Family};
 use crate::ops::head::Loss;
 use crate::ops::start::Noise;
@@ -70,7 +70,9 @@ impl Config {
     /// # Errors
     /// One line naming the option that is out of range or contradicts `init`.
     pub fn new(options: &Options, data: &Dataset, init: Option<&Arch>) -> Result<(Config, Options)> {
-        let o = options.or(&Options::for_dataset(&data.name));
+        // The data set is open already, whoever named it.
+        let defaults = Options { dataset: None, ..Options::defaults() };
+        let o = options.or(&Options::for_dataset(&data.name)).or(&defaults);
         let f32s = |v: &[Number]| v.iter().map(|n| n.0 as f32).collect::<Vec<_>>();
         let (mean, std) = match (&o.mean, &o.std, init) {
             (None, None, Some(init)) => init.normalisation.as_ref().map(|n| (n.mean.clone(), n.std.clone())),
@@ -96,10 +98,10 @@ impl Config {
             fits(&arch, init, o.arch)?;
         }
 
-        let method = o.method.unwrap_or(Method::Ham);
-        let epochs = o.epochs.unwrap_or(8);
-        let eps = o.eps.unwrap_or(Number(8.0 / 255.0));
-        let alpha = o.alpha.unwrap_or(Number(eps.0 / 4.0));
+        // What follows from other options.
+        let alpha = o.alpha.or(o.eps.map(|eps| Number(eps.0 / 4.0)));
+        let begin_epoch =
+            o.begin_epoch.or(o.method.zip(o.epochs).map(|(method, epochs)| default_begin(method, epochs)));
         let full = Options {
             widths: Some(arch.widths.clone()),
             blocks: Some(arch.blocks.clone()),
@@ -107,28 +109,8 @@ impl Config {
             arch: o.arch.filter(|a| a.family() != Family::PreActResNet),
             mean: mean.map(|m| m.iter().map(|v| Number(decimal(*v))).collect()),
             std: std.map(|s| s.iter().map(|v| Number(decimal(*v))).collect()),
-            method: Some(method),
-            k_drop: Some(o.k_drop.clone().unwrap_or(vec![3])),
-            begin_epoch: Some(o.begin_epoch.unwrap_or(default_begin(method, epochs))),
-            keep_easy: Some(o.keep_easy.unwrap_or(Number(0.0))),
-            weights: Some(o.weights.unwrap_or(Weights::Uniform)),
-            refill: Some(o.refill.unwrap_or(false)),
-            eps: Some(eps),
-            alpha: Some(alpha),
-            steps: Some(o.steps.unwrap_or(10)),
-            no_random_start: Some(o.no_random_start.unwrap_or(false)),
-            epochs: Some(epochs),
-            batch: Some(o.batch.unwrap_or(128)),
-            lr: Some(o.lr.unwrap_or(Number(0.1))),
-            lr_schedule: Some(o.lr_schedule.unwrap_or(Schedule::Onecycle)),
-            momentum: Some(o.momentum.unwrap_or(Number(0.9))),
-            weight_decay: Some(o.weight_decay.unwrap_or(Number(2e-4))),
-            no_augment: Some(o.no_augment.unwrap_or(false)),
-            no_shuffle: Some(o.no_shuffle.unwrap_or(false)),
-            validation: Some(o.validation.unwrap_or(Number(0.1))),
-            seed: Some(o.seed.unwrap_or(0)),
-            precision: Some(o.precision.unwrap_or_default()),
-            eval_every: Some(o.eval_every.unwrap_or(1)),
+            begin_epoch,
+            alpha,
             ..o
         };
         Ok((Config::complete(arch, &full)?, full))
@@ -199,7 +181,7 @@ impl Config {
             max_batches: o.max_batches.map(|m| count("max-batches", Some(m), 1..=1_000_000_000)).transpose()?,
             validation,
             seed: o.seed.ok_or_else(|| set("seed"))?,
-            precision: o.precision.unwrap_or_default(),
+            precision: o.precision.ok_or_else(|| set("precision"))?,
             eval_every: count("eval-every", o.eval_every, 1..=1_000_000)?,
             tensorboard: o.tensorboard.unwrap_or(false),
         })
@@ -208,6 +190,16 @@ impl Config {
     /// Epochs of the run.
     pub fn epochs(&self) -> usize {
         self.settings.epochs
+    }
+
+    /// What the run is a run of; see [`Method::in_effect`].
+    pub fn in_effect(&self) -> Method {
+        self.method.in_effect(&self.settings)
+    }
+
+    /// What the method does once it has begun.
+    pub fn own_plan(&self) -> Plan {
+        self.method.own_plan(&self.settings)
     }
 
     /// What a mini-batch of `epoch` (from 1) does.

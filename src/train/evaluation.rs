@@ -1,16 +1,17 @@
 //! What a run measures: its validation split after an epoch, the test set at the end.
 
-use super::{Observer, Progress, Trainer};
+use super::{Observer, Progress, Scores, Trainer};
+use crate::attack::Budget;
 use crate::backend::Backend;
 use crate::engine::Images;
-use crate::eval::{Budget, Examined};
-use crate::report::fairness::Fairness;
-use crate::report::{self, Cost, DataId, Report};
+use crate::eval::Examined;
+use crate::fsio::created_by;
+use crate::results::{Contract, Cost, DataId, Report, Training};
 use crate::{Error, Result};
 
 impl<B: Backend> Trainer<'_, B> {
     /// Clean and adversarial accuracy on the validation split; none if there is no such split.
-    pub(super) fn validate(&mut self, epoch: usize, observer: &mut dyn Observer) -> Result<Option<[Fairness; 2]>> {
+    pub(super) fn validate(&mut self, epoch: usize, observer: &mut dyn Observer) -> Result<Option<Scores>> {
         let Some(mut v) = self.validation.take() else { return Ok(None) };
         let mut go = |examination| {
             let mut outcome = v.examined.outcome();
@@ -21,7 +22,7 @@ impl<B: Backend> Trainer<'_, B> {
             done.then(|| outcome.counts(self.config.arch.classes).fairness()).transpose()
         };
         let scores = match go(&mut v.clean)? {
-            Some(clean) => go(&mut v.attack)?.map(|attack| [clean, attack]),
+            Some(clean) => go(&mut v.attack)?.map(|pgd| Scores { clean, pgd }),
             None => None,
         };
         self.validation = Some(v);
@@ -46,10 +47,10 @@ impl<B: Backend> Trainer<'_, B> {
             &self.data.test
         };
         let mut attacks = Vec::new();
+        let budget = Budget::new(self.config.settings.attack.eps, self.config.seed);
         if !split.is_empty() {
             let examined = Examined::new(&mut self.engine, Images::from(split), &split.labels)?;
             for threat in self.threats.clone() {
-                let budget = Budget::new(self.config.settings.attack.eps, self.config.seed);
                 let epoch = self.config.epochs();
                 let outcome = examined.evaluate(&mut self.engine, threat, &budget, |at| {
                     let (doing, done, total) = (format!("test {}", at.name), at.done, at.total);
@@ -62,18 +63,26 @@ impl<B: Backend> Trainer<'_, B> {
         }
         let c = self.config;
         let m = &c.settings;
+        let training = Training {
+            method: c.in_effect(),
+            alpha: m.attack.alpha,
+            steps: m.attack.steps,
+            k_drop: m.k_drop.clone(),
+            keep_easy: m.keep_easy,
+            weights: m.weights,
+            begin_epoch: m.begin_epoch,
+            beta: m.beta,
+            epochs: m.epochs,
+            batch: c.batch,
+        };
         let report = Report {
-            created_by: report::created_by(),
+            created_by: created_by(),
             device: self.device(),
             kernels: self.engine.backend.kernels().map(String::from),
             seed: c.seed,
             data: DataId { name: self.data.name.clone(), hash: self.data.hash.clone() },
             network: c.arch.describe(),
-            contract: serde_json::json!({
-                "method": c.method.name(), "eps": m.attack.eps, "alpha": m.attack.alpha, "steps": m.attack.steps,
-                "k_drop": m.k_drop, "keep_easy": m.keep_easy, "begin_epoch": m.begin_epoch,
-                "weights": m.weights, "beta": m.beta, "epochs": m.epochs, "batch": c.batch,
-            }),
+            contract: Contract::of_run(&budget, training),
             checkpoint: Some("last.safetensors".into()),
             checkpoint_hash: None,
             class_names: self.data.class_names.clone(),
@@ -83,6 +92,7 @@ impl<B: Backend> Trainer<'_, B> {
             cost: Some(Cost::of(&self.epochs)),
         };
         self.run.write_report(&report)?;
+        observer.report(self.run, &report)?;
         Ok(report)
     }
 }

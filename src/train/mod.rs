@@ -7,20 +7,18 @@ pub mod options;
 pub mod run_dir;
 mod saving;
 
-use crate::attack::Scene;
+use crate::attack::{Budget, Scene};
 use crate::backend::Backend;
 use crate::data::Dataset;
 use crate::engine::{Engine, Images, TrainSpec};
-use crate::eval::{Budget, Examination, Examined, Threat};
+use crate::eval::{Examination, Examined, Threat};
 use crate::net::state::Weights;
 use crate::ops::statistics::Counts;
-use crate::program::Phase;
-use crate::report::Report;
-use crate::report::fairness::Fairness;
-use crate::report::metrics::{Epoch, sum_over_classes};
-use crate::report::tensorboard;
+use crate::results::metrics::{Epoch, sum_over_classes};
+use crate::results::{Fairness, Report, Seconds};
 use crate::rng::{Philox, Stream};
 use crate::{Error, Result};
+use checkpoint::Best;
 use config::Config;
 use run_dir::RunDir;
 use std::time::{Duration, Instant};
@@ -53,8 +51,18 @@ pub struct Progress {
 pub trait Observer {
     /// Called between mini-batches, now and then; the run stops and saves if it returns false.
     fn progress(&mut self, progress: &Progress) -> bool;
+    /// Called when the metrics of all epochs so far are written, before the checkpoint: for figures of them.
+    ///
+    /// # Errors
+    /// Where a file can't be written; the run ends.
+    fn metrics(&mut self, run: &RunDir, epochs: &[Epoch]) -> Result<()>;
     /// Called after each epoch.
     fn epoch(&mut self, epoch: &Epoch);
+    /// Called when the report is written: for figures of it.
+    ///
+    /// # Errors
+    /// Where a file can't be written; the run ends.
+    fn report(&mut self, run: &RunDir, report: &Report) -> Result<()>;
 }
 
 /// A run under way.
@@ -71,8 +79,8 @@ pub struct Trainer<'a, B: Backend> {
     counts: Counts,
     /// Who waits in the pool at the start, if a run that refills was picked up.
     pool: Option<Vec<u32>>,
-    seconds: [f64; 3],
-    best: [f64; 2],
+    seconds: Seconds,
+    best: Best,
     program: Option<(TrainSpec, B::Compiled)>,
     /// Mini-batches of this process that a profiler records, from 0.
     profiled: std::ops::Range<usize>,
@@ -82,6 +90,12 @@ pub struct Trainer<'a, B: Backend> {
     threats: Vec<Threat>,
     /// Bytes that the backend has taken at most, as far as it has been asked.
     memory: Option<u64>,
+}
+
+/// What an evaluation after an epoch finds.
+struct Scores {
+    clean: Fairness,
+    pgd: Fairness,
 }
 
 /// The examples that epochs are evaluated on, and their two attacks.
@@ -112,7 +126,7 @@ impl<'a, B: Backend> Trainer<'a, B> {
             config.batch.min(train.len()),
             config.settings.attack.steps,
         )?;
-        if config.settings.refill {
+        if config.own_plan().refills() {
             engine.add_pool(&mut scene)?;
         }
         // Without a validation split epochs are measured on the test set, and no checkpoint is called the best.
@@ -137,8 +151,8 @@ impl<'a, B: Backend> Trainer<'a, B> {
             epochs: Vec::new(),
             counts: Counts::default(),
             pool: None,
-            seconds: [0.0; 3],
-            best: [-1.0; 2],
+            seconds: Seconds::default(),
+            best: Best::NONE,
             program: None,
             profiled: 0..0,
             trained: 0,
@@ -307,9 +321,7 @@ impl<'a, B: Backend> Trainer<'a, B> {
     /// Takes counts and times from the backend.
     fn gather(&mut self) -> Result<()> {
         self.counts = self.engine.counts(&self.scene)?;
-        for (total, phase) in self.seconds.iter_mut().zip(Phase::ALL) {
-            *total += self.engine.backend.take_time(phase)?.as_secs_f64();
-        }
+        self.seconds += Seconds::take(&mut self.engine.backend)?;
         Ok(())
     }
 
@@ -332,22 +344,18 @@ impl<'a, B: Backend> Trainer<'a, B> {
             })?;
         }
         // What an evaluation replayed is no part of the next epoch's attack.
-        Phase::ALL.into_iter().try_for_each(|p| self.engine.backend.take_time(p).map(drop))?;
+        Seconds::take(&mut self.engine.backend)?;
         let c = &self.counts;
         let batches = self.batches();
-        let accuracy = |i: usize| scores.as_ref().map(|s: &[Fairness; 2]| s[i].mean);
-        let worst = |i: usize| scores.as_ref().map(|s| s[i].worst);
-        let classes = |i: usize| {
-            let per_class = |f: &Fairness| f.per_class.iter().map(|c| c.as_ref().map(|c| c.accuracy)).collect();
-            scores.as_ref().map(|s| per_class(&s[i]))
-        };
+        let (clean, pgd) = (scores.as_ref().map(|s| &s.clean), scores.as_ref().map(|s| &s.pgd));
+        let per_class = |f: &Fairness| f.per_class.iter().map(|c| c.as_ref().map(|c| c.accuracy)).collect();
         let metrics = Epoch {
             epoch: epoch as u64,
             method: self.config.plan(epoch).name.to_owned(),
-            train_seconds: self.seconds.iter().sum(),
-            data_seconds: self.seconds[0],
-            attack_seconds: self.seconds[1],
-            update_seconds: self.seconds[2],
+            train_seconds: self.seconds.sum(),
+            data_seconds: self.seconds.data,
+            attack_seconds: self.seconds.attack,
+            update_seconds: self.seconds.update,
             eval_seconds: start.elapsed().as_secs_f64(),
             examples: c.examples,
             kept: c.kept,
@@ -356,12 +364,12 @@ impl<'a, B: Backend> Trainer<'a, B> {
             units: c.units() as f64,
             loss: c.mean_loss(),
             lr: self.config.learning_rate(epoch, batches / 2, batches),
-            clean_accuracy: accuracy(0),
-            pgd_accuracy: accuracy(1),
-            clean_worst: worst(0),
-            pgd_worst: worst(1),
-            clean_per_class: classes(0),
-            pgd_per_class: classes(1),
+            clean_accuracy: clean.map(|f| f.mean),
+            pgd_accuracy: pgd.map(|f| f.mean),
+            clean_worst: clean.map(|f| f.worst),
+            pgd_worst: pgd.map(|f| f.worst),
+            clean_per_class: clean.map(per_class),
+            pgd_per_class: pgd.map(per_class),
             kept_per_class: c.class_kept.clone(),
             examples_per_class: c.class_examples.clone(),
             kappa_histogram: sum_over_classes(&c.class_kappa),
@@ -372,20 +380,19 @@ impl<'a, B: Backend> Trainer<'a, B> {
             passes: [c.fprop, c.dgrad, c.wgrad],
         };
         self.epochs.push(metrics.clone());
-        (self.counts, self.seconds) = (Counts::default(), [0.0; 3]);
+        (self.counts, self.seconds) = (Counts::default(), Seconds::default());
         self.run.write_metrics(&self.epochs)?;
-        if self.config.tensorboard {
-            tensorboard::update(&self.run.tensorboard(), &self.epochs, &self.data.class_names)?;
-        }
+        observer.metrics(self.run, &self.epochs)?;
         if self.config.validation > 0.0
-            && let Some([_, pgd]) = &scores
+            && let Some(Scores { pgd, .. }) = &scores
         {
-            let paths = [self.run.best_mean(), self.run.best_worst()];
-            for (i, (score, path)) in [pgd.mean, pgd.worst].into_iter().zip(paths).enumerate() {
-                if score > self.best[i] {
-                    self.best[i] = score;
-                    self.write_checkpoint(&path, &self.engine.weights()?, None)?;
-                }
+            if pgd.mean > self.best.mean {
+                self.best.mean = pgd.mean;
+                self.write_checkpoint(&self.run.best_mean(), &self.engine.weights()?, None)?;
+            }
+            if pgd.worst > self.best.worst {
+                self.best.worst = pgd.worst;
+                self.write_checkpoint(&self.run.best_worst(), &self.engine.weights()?, None)?;
             }
         }
         self.engine.begin(&self.scene, 0, &[])?;

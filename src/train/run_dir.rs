@@ -2,8 +2,8 @@
 
 use super::options::Options;
 use crate::fsio::{TEMP_PREFIX, write_atomic};
-use crate::report::metrics::{self, Epoch};
-use crate::report::{Report, plot};
+use crate::results::Report;
+use crate::results::metrics::{self, Epoch};
 use crate::{Error, Result};
 use std::path::{Path, PathBuf};
 
@@ -109,26 +109,21 @@ impl RunDir {
         if path.exists() { metrics::read(&path) } else { Ok(Vec::new()) }
     }
 
-    /// Writes the epochs as JSON lines, CSV and curves.
+    /// Writes the epochs as JSON lines and CSV.
     ///
     /// # Errors
     /// Where a file can't be written.
     pub fn write_metrics(&self, epochs: &[Epoch]) -> Result<()> {
         metrics::write_all(&self.path("metrics.jsonl"), epochs)?;
-        metrics::write_csv(&self.path("metrics.csv"), epochs)?;
-        plot::write_curves(&self.path("curves.svg"), epochs)
+        metrics::write_csv(&self.path("metrics.csv"), epochs)
     }
 
-    /// Writes the report and its figure.
+    /// Writes the report.
     ///
     /// # Errors
-    /// Where a file can't be written.
+    /// Where the file can't be written.
     pub fn write_report(&self, report: &Report) -> Result<()> {
-        report.write(&self.path("report.json"))?;
-        if report.attacks.is_empty() {
-            return Ok(());
-        }
-        plot::write_classes(&self.path("classes.svg"), &report.class_names, &report.attacks)
+        report.write(&self.path("report.json"))
     }
 
     /// Removes state files that no checkpoint names any more. One that can't be removed does no harm.

@@ -1,10 +1,10 @@
 //! Saving a run and picking it up again.
 
 use super::Trainer;
-use super::checkpoint::{self, Contract, Meta, State};
+use super::checkpoint::{self, Expected, Meta, State, TrainedFor};
 use crate::backend::Backend;
+use crate::fsio::created_by;
 use crate::net::state::Weights;
-use crate::report;
 use crate::{Error, Result};
 use std::path::Path;
 
@@ -21,9 +21,11 @@ impl<B: Backend> Trainer<'_, B> {
             let what = format!("was trained on other data ({}); resume with the same", meta.dataset);
             return Err(Error::format(&path, what));
         }
-        let (trained, told) = (&meta.contract, self.contract());
+        let (trained, told) = (&meta.contract, self.trained_for());
+        // A method that never does its own work may have been called by either name.
+        let same = trained.method == self.config.method.name();
         let differs = [
-            ("method", trained.method.clone(), told.method),
+            ("method", trained.method.clone(), if same { trained.method.clone() } else { told.method }),
             ("eps", trained.eps.to_string(), told.eps.to_string()),
             ("alpha", trained.alpha.to_string(), told.alpha.to_string()),
             ("steps", trained.steps.to_string(), told.steps.to_string()),
@@ -38,15 +40,13 @@ impl<B: Backend> Trainer<'_, B> {
         let Some(state) = meta.state else {
             return Err(Error::format(&path, "names no state file, so it can't be resumed; use it with --init"));
         };
-        let counters = self.scene.stats.counters.len;
         let state_path = self.run.path(&state);
-        let state = checkpoint::read_state(
-            &state_path,
-            &self.engine.net,
-            counters,
-            self.config.ema.is_some(),
-            self.scene.pool.map(|p| p.words()),
-        )?;
+        let expected = Expected {
+            counters: self.scene.stats.counters.len,
+            ema: self.config.ema.is_some(),
+            pool: self.scene.pool.map(|p| p.words()),
+        };
+        let state = checkpoint::read_state(&state_path, &self.engine.net, expected)?;
         self.engine.set_weights(&Weights::from_state_dict(&self.engine.net, &checkpoint.dict, &path)?)?;
         self.engine.set_momenta(&state.momenta)?;
         if let Some(ema) = &state.ema {
@@ -69,21 +69,21 @@ impl<B: Backend> Trainer<'_, B> {
     }
 
     /// What it trains for.
-    fn contract(&self) -> Contract {
+    fn trained_for(&self) -> TrainedFor {
         let attack = &self.config.settings.attack;
-        let method = self.config.method.name().to_owned();
-        Contract { method, eps: attack.eps, alpha: attack.alpha, steps: attack.steps }
+        let method = self.config.in_effect().name().to_owned();
+        TrainedFor { method, eps: attack.eps, alpha: attack.alpha, steps: attack.steps }
     }
 
     pub(super) fn write_checkpoint(&self, path: &Path, weights: &Weights, state: Option<String>) -> Result<()> {
         let (arch, c) = (&self.config.arch, self.config);
         let meta = Meta {
-            created_by: report::created_by(),
+            created_by: created_by(),
             height: arch.image.h,
             width: arch.image.w,
             normalisation: arch.normalisation.as_ref().map(|n| (n.mean.clone(), n.std.clone())),
             class_names: self.data.class_names.clone(),
-            contract: self.contract(),
+            contract: self.trained_for(),
             dataset: c.dataset.clone(),
             data_hash: self.data.hash.clone(),
             seed: c.seed,

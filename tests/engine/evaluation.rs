@@ -1,12 +1,13 @@
 //! Evaluation: who leaves when, what it costs, and that sequences and restarts go over survivors only.
 
 use crate::common::*;
+use ham_engine::attack::Budget;
 use ham_engine::backend::cpu::CpuBackend;
 use ham_engine::cpu::simd::Level;
 use ham_engine::data;
 use ham_engine::engine::{Engine, Images};
 use ham_engine::eval::warnings::warnings;
-use ham_engine::eval::{Budget, Examined, Outcome, Threat};
+use ham_engine::eval::{Examined, Outcome, Threat};
 use ham_engine::ops::ball::Norm;
 use ham_engine::program::Shape;
 use ham_engine::train::checkpoint::Checkpoint;

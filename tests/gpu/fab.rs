@@ -6,7 +6,7 @@ use ham_engine::gpu::Precision;
 use ham_engine::ops::Op;
 use ham_engine::ops::ball::Norm;
 use ham_engine::ops::fab::{FabBack, FabStep};
-use ham_engine::program::{Buffers, DType, Shape};
+use ham_engine::program::{DType, Shape};
 
 const CAPACITY: usize = 5;
 const CLASSES: usize = 4;

@@ -10,7 +10,7 @@ use ham_engine::ops::formula::crossed;
 use ham_engine::ops::head::{HeadDgrad, HeadFprop, HeadWgrad, Linear, Loss, Measures};
 use ham_engine::ops::norm::{Fold, Norm};
 use ham_engine::ops::select::Select;
-use ham_engine::program::{Buf, Buffers, DType, Shape, Span};
+use ham_engine::program::{Buf, DType, Shape, Span};
 
 const CAPACITY: usize = 5;
 const PRECISIONS: [Precision; 2] = [Precision::Fp32, Precision::Bf16];

@@ -6,7 +6,7 @@ use ham_engine::batch::counter;
 use ham_engine::gpu::Precision;
 use ham_engine::ops::Op;
 use ham_engine::ops::load::Load;
-use ham_engine::program::{Buffers, DType, Shape};
+use ham_engine::program::{DType, Shape};
 use ham_engine::rng::Philox;
 
 const CAPACITY: usize = 5;

@@ -11,7 +11,7 @@ use ham_engine::ops::formula::{Formula, confidence, crossed, kappa, label, loss,
 use ham_engine::ops::freeze::{Freeze, Thaw};
 use ham_engine::ops::select::Select;
 use ham_engine::ops::weigh::Weigh;
-use ham_engine::program::{Buffers, DType, Shape};
+use ham_engine::program::{DType, Shape};
 
 fn lab(seed: u64, capacity: usize, image: Shape) -> Lab {
     Lab::new(Precision::Fp32, seed, capacity, image, 2, 1, (DType::F32, 1))

@@ -11,7 +11,7 @@ use ham_engine::ops::Program;
 use ham_engine::ops::conv::{Activation, ConvFprop, Epilogue};
 use ham_engine::ops::norm::{Norm, NormFprop};
 use ham_engine::ops::stem::{StemFprop, stem as geometry};
-use ham_engine::program::{Buffers, Conv, Map, Pass, Shape, Span};
+use ham_engine::program::{Conv, Map, Pass, Shape, Span};
 use std::collections::BTreeSet;
 
 /// What the statistics hold before.

@@ -6,7 +6,7 @@ use ham_engine::backend::Backend;
 use ham_engine::gpu::Precision;
 use ham_engine::gpu::driver::{Arg, Command, Driver};
 use ham_engine::ops::norm::{Fold, NORM_EPS, Norm, NormBprop, NormFprop};
-use ham_engine::program::{Buffers, Map, Shape, Span};
+use ham_engine::program::{Map, Shape, Span};
 
 /// Spans that don't start at 0, so that a wrong offset shows.
 fn norm(c: usize) -> Norm {

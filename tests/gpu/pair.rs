@@ -6,7 +6,7 @@ use ham_engine::backend::Backend;
 use ham_engine::gpu::Precision;
 use ham_engine::ops::Op;
 use ham_engine::ops::two_pass::{TwoPass, TwoPassLoss};
-use ham_engine::program::{Buffers, DType, Shape};
+use ham_engine::program::{DType, Shape};
 
 const PIXEL: Shape = Shape { c: 1, h: 1, w: 1 };
 /// A block has four examples.

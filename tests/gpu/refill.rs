@@ -4,7 +4,7 @@ use crate::common::{Rng, bits, order};
 use crate::lab::{Lab, SEEDS};
 use ham_engine::gpu::Precision;
 use ham_engine::ops::refill::{Pool, Refill};
-use ham_engine::program::{Buffers, DType, Shape};
+use ham_engine::program::{DType, Shape};
 
 #[test]
 fn refill_equals_the_cpu() {

@@ -2,13 +2,13 @@
 //! of the way there.
 
 use crate::common::*;
-use ham_engine::attack::Scene;
+use ham_engine::attack::{Budget, Scene};
 use ham_engine::backend::Backend;
 use ham_engine::backend::cpu::CpuBackend;
 use ham_engine::backend::gpu::GpuBackend;
 use ham_engine::batch::Iteration;
 use ham_engine::engine::{Engine, Images, TrainSpec};
-use ham_engine::eval::{Budget, Threat};
+use ham_engine::eval::Threat;
 use ham_engine::gpu::Precision;
 use ham_engine::gpu::driver::Command;
 use ham_engine::gpu::kernels::MODULES;

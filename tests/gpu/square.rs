@@ -9,7 +9,7 @@ use ham_engine::ops::Op;
 use ham_engine::ops::ball::Norm;
 use ham_engine::ops::square::schedule::Schedule;
 use ham_engine::ops::square::{Square, SquareState};
-use ham_engine::program::{Buffers, DType, Shape};
+use ham_engine::program::{DType, Shape};
 use ham_engine::rng::Philox;
 
 const CAPACITY: usize = 3;

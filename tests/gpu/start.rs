@@ -5,7 +5,7 @@ use crate::lab::{Lab, SEEDS, near};
 use ham_engine::gpu::Precision;
 use ham_engine::ops::Op;
 use ham_engine::ops::start::{Draw, Noise, Start};
-use ham_engine::program::{Buffers, DType, Shape};
+use ham_engine::program::{DType, Shape};
 use ham_engine::rng::{Philox, Stream};
 
 const CAPACITY: usize = 5;

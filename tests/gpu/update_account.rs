@@ -12,7 +12,7 @@ use ham_engine::gpu::sim::SimDriver;
 use ham_engine::ops::statistics::{CountBatch, CountPass, NetPass, Part};
 use ham_engine::ops::update::{Arenas, CleanPass, Ema, Update};
 use ham_engine::ops::{Op, Program};
-use ham_engine::program::{Buffers, DType, Node, Phase, Shape};
+use ham_engine::program::{DType, Node, Phase, Shape};
 
 const CLASSES: usize = 3;
 /// Without a moving average, and with one.

@@ -5,7 +5,7 @@ use crate::lab::{Lab, SEEDS, near};
 use ham_engine::backend::Backend;
 use ham_engine::gpu::Precision;
 use ham_engine::ops::conv::ConvWgrad;
-use ham_engine::program::{Buffers, Conv, Shape, Span};
+use ham_engine::program::{Conv, Shape, Span};
 
 const CAPACITY: usize = 4;
 const LIVE: [usize; 4] = [0, 1, 3, CAPACITY];

@@ -1,8 +1,12 @@
 //! Fairness measures, metrics and report files.
 
 use super::*;
-use ham_engine::report::fairness::{Z_95, wilson};
-use ham_engine::report::{Cost, DataId, Report, created_by, metrics, rho};
+use ham_engine::attack::Budget;
+use ham_engine::fsio::created_by;
+use ham_engine::method::{Method, Weights};
+use ham_engine::ops::ball::Norm;
+use ham_engine::results::fairness::{Z_95, wilson};
+use ham_engine::results::{Contract, Cost, DataId, Report, Training, metrics, rho};
 use proptest::prelude::*;
 use std::path::Path;
 
@@ -65,8 +69,8 @@ fn counts_that_contradict_themselves_are_errors() {
         assert!(error.contains(what), "{error}");
     }
     let mut c = ClassCounts::new(2);
-    c.record(1, true);
-    c.record(1, false);
+    c.count(1, true);
+    c.count(1, false);
     assert_eq!(c, counts(&[0, 1], &[0, 2]));
 }
 
@@ -195,7 +199,7 @@ fn reports_survive_the_round_trip() {
         seed: u64::MAX,
         data: DataId { name: "cifar-10".to_owned(), hash: "00ff".to_owned() },
         network: "PreActResNet-18".to_owned(),
-        contract: serde_json::json!({"eps": 0.031, "alpha": 0.007, "steps": 10}),
+        contract: Contract::of_evaluation(&Budget::new(0.031, 1), 100),
         checkpoint: None,
         checkpoint_hash: None,
         class_names: names(10),
@@ -223,6 +227,59 @@ fn reports_survive_the_round_trip() {
     std::fs::write(&path, "{").unwrap();
     assert!(Report::read(&path).unwrap_err().to_string().contains("not a report"));
     assert!(Report::read(Path::new("/nonexistent/report.json")).is_err());
+}
+
+/// Files of version 0.1.0, when a contract was free JSON: they are read, and written again to the same bytes.
+#[test]
+fn contracts_of_old_reports() {
+    let dir = tempfile::tempdir().unwrap();
+    let again = dir.path().join("again.json");
+    let old = |name: &str| {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/report/old").join(name);
+        let report = Report::read(&path).unwrap();
+        report.write(&again).unwrap();
+        assert!(std::fs::read(&path).unwrap() == std::fs::read(&again).unwrap(), "{name}");
+        report.contract
+    };
+    let eps = 8.0 / 255.0;
+    let training = Training {
+        method: Method::Ham,
+        alpha: eps / 4.0,
+        steps: 3,
+        k_drop: vec![1, 2],
+        keep_easy: 0.0,
+        weights: Weights::StepSize,
+        begin_epoch: 2,
+        beta: None,
+        epochs: 2,
+        batch: 16,
+    };
+    let run = Contract::of_run(&Budget::new(eps, 0), training.clone());
+    assert_eq!(old("run.json"), run);
+    let trades = Training {
+        method: Method::Trades,
+        k_drop: vec![3],
+        weights: Weights::Uniform,
+        begin_epoch: 1,
+        beta: Some(3.0),
+        epochs: 1,
+        ..training
+    };
+    assert_eq!(old("trades.json").training, Some(trades));
+    let budget = Budget { norm: Norm::L2, restarts: 2, ..Budget::new(0.5, 0) };
+    assert_eq!(old("evaluation.json"), Contract::of_evaluation(&budget, 12));
+    // Older ones did not say what was the same in all.
+    let older: Contract = serde_json::from_str(r#"{"eps": 0.5, "random_start": true}"#).unwrap();
+    assert_eq!(older, Contract { examples: None, ..Contract::of_evaluation(&Budget::new(0.5, 0), 1) });
+    let wrong = serde_json::from_str::<Contract>(r#"{"eps": 0.5, "method": "ham"}"#).unwrap_err().to_string();
+    assert!(wrong.contains("the contract has no `alpha`"), "{wrong}");
+    assert!(serde_json::from_str::<Contract>("{}").is_err());
+    let words: Vec<String> = run.entries().iter().map(|(name, value)| format!("{name} {value}")).collect();
+    assert_eq!(words[..4], ["alpha 0.007843138", "batch 16", "begin epoch 2", "epochs 2"]);
+    assert_eq!(
+        words[4..],
+        ["eps 0.03137255", "k drop [1,2]", "keep easy 0", "method ham", "steps 3", "weights step-size"]
+    );
 }
 
 proptest! {

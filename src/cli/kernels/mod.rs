@@ -1,12 +1,13 @@
 mod check;
 mod tiles;
 
+use super::options::{Selected, Selection, Taken, take};
 use super::say;
 use crate::attack::Pgd;
 use crate::engine::TrainSpec;
 use crate::gpu::Precision;
 use crate::gpu::kernels::MODULES;
-use crate::method::{self, Settings, Weights};
+use crate::method::{Method, Settings, Weights};
 use crate::net::Arch;
 use crate::ops::head::Loss;
 use crate::ops::start::Noise;
@@ -55,38 +56,38 @@ enum Command {
     Tiles(tiles::Args),
 }
 
+/// What of a run's options a profile has too.
+struct Options;
+
+impl Selection for Options {
+    fn rows() -> Vec<Taken> {
+        vec![
+            take("arch").or_value(ArchName::PreactResnet18.name()),
+            take("widths"),
+            take("blocks"),
+            take("batch").or_default_value(),
+            take("precision").or_value(Precision::Bf16.name()),
+            take("steps").or_default_value(),
+            take("k-drop")
+                .about("HAM: check after so many steps, one or several; its share of kept examples is --kept-share")
+                .or_default_value(),
+        ]
+    }
+}
+
 #[derive(clap::Args)]
 struct SubjectArgs {
     /// The GPU: h100, a100, rtx-4090 or rtx-3060
     #[arg(long, value_name = "GPU", default_value = "h100", value_parser = gpu)]
     gpu: &'static Gpu,
-    /// A named network
-    #[arg(long, value_enum, default_value = "preact-resnet18")]
-    arch: ArchName,
-    /// Channels of each stage, instead of the named network's
-    #[arg(long, value_delimiter = ',', value_name = "W,W,..")]
-    widths: Option<Vec<usize>>,
-    /// Blocks of each stage
-    #[arg(long, value_delimiter = ',', value_name = "B,B,..")]
-    blocks: Option<Vec<usize>>,
+    #[command(flatten)]
+    told: Selected<Options>,
     /// Images, channels x height x width
     #[arg(long, value_name = "CxHxW", default_value = "3x32x32", value_parser = image)]
     image: Shape,
     /// Classes
     #[arg(long, value_name = "N", default_value_t = 10)]
     classes: usize,
-    /// Examples in a mini-batch
-    #[arg(long, value_name = "N", default_value_t = 128)]
-    batch: usize,
-    /// Element type of activations
-    #[arg(long, value_enum, default_value = "bf16")]
-    precision: Precision,
-    /// Steps of the attack
-    #[arg(long, value_name = "K", default_value_t = 10)]
-    steps: usize,
-    /// HAM: check after so many steps; its share of kept examples is --kept-share
-    #[arg(long, value_name = "K", default_value_t = 3)]
-    k_drop: usize,
     /// HAM: share of the examples that stays
     #[arg(long, value_name = "SHARE", default_value = "0.4")]
     kept_share: Number,
@@ -165,9 +166,9 @@ fn list(json: bool) -> Result<()> {
     Ok(())
 }
 
-/// One line of a profile, for scripts.
+/// A launch of a profile, for scripts.
 #[derive(Serialize)]
-struct Line<'a> {
+struct LaunchRow<'a> {
     kernel: &'a str,
     shape: &'a str,
     after_compaction: bool,
@@ -189,7 +190,7 @@ struct Line<'a> {
 
 /// A method's predicted times.
 #[derive(Serialize)]
-struct Method<'a> {
+struct MethodRow<'a> {
     name: &'a str,
     attack_seconds: f64,
     update_seconds: f64,
@@ -197,7 +198,7 @@ struct Method<'a> {
     launches_per_step: usize,
     mma_flops: u64,
     needed_flops: f64,
-    launches: Vec<Line<'a>>,
+    launches: Vec<LaunchRow<'a>>,
 }
 
 fn dram(c: &Counters) -> u64 {
@@ -208,9 +209,9 @@ fn wavefronts(c: &Counters) -> u64 {
     c.shared_load_wavefronts + c.shared_store_wavefronts
 }
 
-fn line(l: &Profiled) -> Line<'_> {
+fn launch_row(l: &Profiled) -> LaunchRow<'_> {
     let c = &l.counters;
-    Line {
+    LaunchRow {
         kernel: l.kernel,
         shape: &l.shape,
         after_compaction: l.compacted,
@@ -263,7 +264,7 @@ fn table(p: &Profile, title: &str) -> Table {
         table.column_mut(i).expect("a column").set_cell_alignment(CellAlignment::Right);
     });
     for Row { first, launches, seconds, counters } in rows {
-        let l = line(first);
+        let l = launch_row(first);
         table.add_row([
             l.kernel.to_owned(),
             l.shape.to_owned(),
@@ -289,26 +290,28 @@ fn table(p: &Profile, title: &str) -> Table {
 impl SubjectArgs {
     /// Profiles of PGD-AT and of HAM.
     fn profiles(&self) -> Result<[Profile; 2]> {
-        let (mut widths, mut blocks) = self.arch.shape();
-        if let Some(w) = &self.widths {
+        let told = &self.told.options;
+        let (named, batch) = (told.arch.expect("there is a default"), self.batch());
+        let (mut widths, mut blocks) = named.shape();
+        if let Some(w) = &told.widths {
             (widths, blocks) = (w.clone(), vec![1; w.len()]);
         }
-        if let Some(b) = &self.blocks {
+        if let Some(b) = &told.blocks {
             blocks = if b.len() == 1 { vec![b[0]; widths.len()] } else { b.clone() };
         }
-        let family = self.arch.family();
+        let family = named.family();
         let arch = Arch { family, image: self.image, classes: self.classes, widths, blocks, normalisation: None }
             .validate()?;
-        if self.batch == 0 || self.batch > 65_536 {
-            return Err(Error::usage(format!("--batch {}: must be between 1 and 65536", self.batch)));
+        if batch == 0 || batch > 65_536 {
+            return Err(Error::usage(format!("--batch {batch}: must be between 1 and 65536")));
         }
         let kept_share = super::ranged("kept-share", self.kept_share, 0.0..=1.0)? as f64;
-        let (eps, alpha, steps) = (8.0 / 255.0, 2.0 / 255.0, self.steps);
+        let (eps, alpha, steps) = (8.0 / 255.0, 2.0 / 255.0, told.steps.unwrap_or(0));
         let start = Some(Noise::Uniform(eps));
         let attack = Pgd { eps, alpha, steps, start, loss: Loss::CrossEntropy }.validate()?;
         let settings = Settings {
             attack,
-            k_drop: vec![self.k_drop],
+            k_drop: told.k_drop.clone().unwrap_or_default(),
             keep_easy: 0.0,
             weights: Weights::Uniform,
             begin_epoch: 1,
@@ -316,9 +319,9 @@ impl SubjectArgs {
             refill: false,
             beta: None,
         };
-        let subject = |method: method::Method| Subject {
+        let subject = |method: Method| Subject {
             arch: arch.clone(),
-            batch: self.batch,
+            batch,
             spec: TrainSpec {
                 plan: method.plan(&settings, 1),
                 momentum: 0.9,
@@ -328,36 +331,44 @@ impl SubjectArgs {
                 seed: 1,
             },
             kept_share,
-            precision: self.precision,
+            precision: self.precision(),
             gpu: self.gpu,
             threads: self.threads.into(),
         };
         let bar = ProgressBar::new(0);
         bar.set_style(ProgressStyle::with_template("{msg} {bar:40} {pos}/{len} launches").expect("a valid template"));
-        let run = |method: method::Method| {
+        let run = |method: Method| {
             bar.set_message(method.name());
             profile(&subject(method), |done, total| {
                 bar.set_length(total as u64);
                 bar.set_position(done as u64);
             })
         };
-        let both = [run(method::Method::PgdAt)?, run(method::Method::Ham)?];
+        let both = [run(Method::PgdAt)?, run(Method::Ham)?];
         bar.finish_and_clear();
         Ok(both)
     }
 
+    fn batch(&self) -> usize {
+        self.told.options.batch.expect("there is a default")
+    }
+
+    fn precision(&self) -> Precision {
+        self.told.options.precision.expect("there is a default")
+    }
+
     fn batches(&self) -> f64 {
-        self.images as f64 / self.batch as f64
+        self.images as f64 / self.batch() as f64
     }
 
     fn epoch(&self, p: &Profile) -> f64 {
         p.seconds().iter().sum::<f64>() * self.batches()
     }
 
-    fn report<'a>(&self, pgd_at: &'a Profile, ham: &'a Profile) -> Vec<Method<'a>> {
+    fn report<'a>(&self, pgd_at: &'a Profile, ham: &'a Profile) -> Vec<MethodRow<'a>> {
         let method = |name, p: &'a Profile| {
             let [attack_seconds, update_seconds] = p.seconds();
-            Method {
+            MethodRow {
                 name,
                 attack_seconds,
                 update_seconds,
@@ -365,10 +376,10 @@ impl SubjectArgs {
                 launches_per_step: p.step_launches,
                 mma_flops: p.total(|c| c.mma_flops),
                 needed_flops: p.flops,
-                launches: p.launches.iter().map(line).collect(),
+                launches: p.launches.iter().map(launch_row).collect(),
             }
         };
-        vec![method("pgd-at", pgd_at), method("ham", ham)]
+        vec![method(Method::PgdAt.name(), pgd_at), method(Method::Ham.name(), ham)]
     }
 
     fn summary(&self, pgd_at: &Profile, ham: &Profile) -> String {
@@ -386,8 +397,8 @@ impl SubjectArgs {
         format!(
             "{}, batch {}, {}: least times by the roofline; launches, latency and caches' hits not counted\n{}\n{}",
             self.gpu.name,
-            self.batch,
-            self.precision.suffix(),
+            self.batch(),
+            self.precision().suffix(),
             line("PGD-AT", pgd_at),
             line("HAM", ham),
         )

@@ -6,6 +6,7 @@ use crate::report::comparison::Spread;
 use crate::report::paired::Paired;
 use crate::report::table::class_name;
 use crate::report::{AttackResult, Fairness};
+use crate::results::Contract;
 
 /// A table: what its rows are of, its columns, and rows of cells.
 pub(super) struct Text {
@@ -141,16 +142,9 @@ pub(super) fn what(run: &Record) -> Vec<(&'static str, String)> {
     rows
 }
 
-/// The contract's entries in a row, without those that are not set.
-fn contract(contract: &serde_json::Value) -> String {
-    let Some(entries) = contract.as_object() else { return contract.to_string() };
-    let value = |v: &serde_json::Value| match v {
-        serde_json::Value::String(s) => s.clone(),
-        // f32 numbers in f64 have digits that nobody wrote.
-        v => v.as_f64().filter(|_| !v.is_u64()).map_or(v.to_string(), |f| (f as f32).to_string()),
-    };
-    let set = entries.iter().filter(|(_, v)| !v.is_null());
-    set.map(|(name, v)| format!("{} {}", name.replace('_', " "), value(v))).collect::<Vec<_>>().join(", ")
+/// The contract's entries in a row.
+fn contract(contract: &Contract) -> String {
+    contract.entries().iter().map(|(name, value)| format!("{name} {value}")).collect::<Vec<_>>().join(", ")
 }
 
 /// Accuracies of a run: a row an attack.

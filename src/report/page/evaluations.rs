@@ -77,18 +77,17 @@ fn differences(stem: &str, evaluation: &Report, own: &Report) -> Vec<String> {
     if stem != "last" {
         differs.push(stem.to_owned());
     }
-    if theirs["norm"] != "linf" {
-        differs.push(theirs["norm"].as_str().unwrap_or("unknown norm").to_owned());
+    if theirs.norm != ours.norm {
+        differs.push(theirs.norm.name().to_owned());
     }
-    if theirs["eps"] != ours["eps"] {
-        // f32 numbers in f64 have digits that nobody wrote.
-        differs.push(format!("eps {}", theirs["eps"].as_f64().unwrap_or(f64::NAN) as f32));
+    if theirs.eps != ours.eps {
+        differs.push(format!("eps {}", theirs.eps));
     }
-    if theirs["random_start"] == false {
+    if !theirs.random_start {
         differs.push("no random start".to_owned());
     }
-    if let Some(restarts @ 2..) = theirs["restarts"].as_u64() {
-        differs.push(format!("{restarts} restarts"));
+    if theirs.restarts > 1 {
+        differs.push(format!("{} restarts", theirs.restarts));
     }
     if evaluation.seed != own.seed {
         differs.push(format!("seed {}", evaluation.seed));

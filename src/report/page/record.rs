@@ -44,9 +44,10 @@ impl Record {
         full.file_name().map_or_else(|| self.root.display().to_string(), |n| n.to_string_lossy().into_owned())
     }
 
-    /// Its method's name.
+    /// The name of the method that ran, as far as its report tells; else of that which it was told.
     pub fn method(&self) -> &'static str {
-        self.options.method.map_or("unknown", |m| m.name())
+        let ran = self.report.as_ref().and_then(|r| r.contract.training.as_ref()).map(|t| t.method);
+        ran.or(self.options.method).map_or("unknown", |m| m.name())
     }
 
     /// Its seed.

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::report::Epoch;
+use crate::report::metrics::change_of_method;
 use plotters::coord::ranged1d::{KeyPointHint, NoDefaultFormatting, Ranged, ValueFormatter};
 use std::ops::Range;
 
@@ -47,11 +48,11 @@ impl Series {
     }
 }
 
-/// What the panels have in common: the epochs and where HAM begins.
+/// What the panels have in common: the epochs, and where the method's own work begins.
 struct Frame {
     first: f64,
     last: f64,
-    ham: Option<f64>,
+    begin: Option<(f64, String)>,
 }
 
 /// A linear axis with ticks at the multiples of `step`; plotters' own puts ticks at half epochs.
@@ -96,14 +97,14 @@ fn at(e: &Epoch) -> f64 {
 
 /// Writes `curves.svg`: mean accuracy, worst class, kept share and seconds, per epoch.
 ///
-/// Lines bridge epochs without evaluation; a panel without any data says so. A vertical line marks the first HAM epoch
-/// after epochs of another method.
+/// Lines bridge epochs without evaluation; a panel without any data says so. A vertical line marks the first epoch of
+/// another method than before it: that in which the run's own begins.
 pub fn write_curves(path: &Path, epochs: &[Epoch]) -> Result<()> {
     let last = epochs.iter().map(at).fold(1.0, f64::max);
     let frame = Frame {
         first: epochs.iter().map(at).fold(last, f64::min),
         last,
-        ham: epochs.windows(2).find(|w| w[1].is_ham() && !w[0].is_ham()).map(|w| at(&w[1])),
+        begin: change_of_method(epochs).map(|e| (at(e), e.method.to_uppercase())),
     };
     let percent = |v: Option<f64>| v.map(|v| 100.0 * v);
     let line = |name, look, value: &dyn Fn(&Epoch) -> Option<f64>| Series::new(name, look, epochs, value);
@@ -205,16 +206,16 @@ fn panel(area: &Area, frame: &Frame, title: &str, y_title: &str, series: &[Serie
             }
         }
     }
-    if let Some(ham) = frame.ham {
-        let (x, bottom) = chart.backend_coord(&(ham - 0.5, 0.0));
-        let (_, upper) = chart.backend_coord(&(ham - 0.5, top));
+    if let Some((epoch, method)) = &frame.begin {
+        let (x, bottom) = chart.backend_coord(&(epoch - 0.5, 0.0));
+        let (_, upper) = chart.backend_coord(&(epoch - 0.5, top));
         // backend_coord counts from the corner of the figure, drawing on `area` from that of the panel.
         let (left, above) = area.get_base_pixel();
         let (x, bottom, upper) = (x - left, bottom - above, upper - above);
         // On white, so that the dashes show on dark bars too.
         area.draw(&PathElement::new(vec![(x, bottom), (x, upper)], WHITE))?;
         dashed(area, (x, bottom), (x, upper - 4), INK.stroke_width(1))?;
-        let text = format!("HAM from epoch {ham:.0}");
+        let text = format!("{method} from epoch {epoch:.0}");
         let half = text_width(&text, 11.0) / 2;
         let centre = x.min(width as i32 - half).max(half);
         label(area, &text, (centre, upper - 12), font(11.0, false), HPos::Center)?;

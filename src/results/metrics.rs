@@ -97,11 +97,6 @@ impl Epoch {
         (self.examples > 0).then(|| self.units / self.examples as f64)
     }
 
-    /// Whether this epoch ran HAM, on PGD-AT or TRADES.
-    pub fn is_ham(&self) -> bool {
-        self.method.split('-').next() == Some("ham")
-    }
-
     /// What contradicts itself in this epoch, if anything does.
     fn fault(&self) -> Option<String> {
         let numbers = [
@@ -189,6 +184,11 @@ impl Epoch {
 /// Column groups of the CSV.
 const VECTORS: usize = 8;
 
+/// The first epoch that ran something else than the one before it: the method's own work begins.
+pub fn change_of_method(epochs: &[Epoch]) -> Option<&Epoch> {
+    epochs.windows(2).find(|w| w[1].method != w[0].method).map(|w| &w[1])
+}
+
 /// A histogram of all classes from those of each; empty where there is no class.
 pub fn sum_over_classes(per_class: &[Vec<u64>]) -> Vec<u64> {
     let bins = per_class.iter().map(Vec::len).max().unwrap_or(0);
@@ -196,7 +196,7 @@ pub fn sum_over_classes(per_class: &[Vec<u64>]) -> Vec<u64> {
 }
 
 /// A CSV field: quoted only where it has to be.
-pub(super) fn quote(s: &str) -> String {
+pub(crate) fn quote(s: &str) -> String {
     if s.contains(['"', ',', '\n', '\r']) { format!("\"{}\"", s.replace('"', "\"\"")) } else { s.to_owned() }
 }
 

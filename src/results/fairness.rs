@@ -44,7 +44,7 @@ impl ClassCounts {
     ///
     /// # Panics
     /// When `label` is not one of the classes.
-    pub fn record(&mut self, label: usize, correct: bool) {
+    pub fn count(&mut self, label: usize, correct: bool) {
         self.total[label] += 1;
         self.correct[label] += u64::from(correct);
     }
