@@ -2,6 +2,7 @@
 
 use sha2::{Digest, Sha256};
 
+use crate::engine::Images;
 use crate::rng::{Philox, Stream};
 use crate::{Error, Result};
 
@@ -120,6 +121,15 @@ pub struct Dataset {
     pub std: Option<Vec<f32>>,
     /// SHA-256 in hex over shapes, images and labels: the same for the same examples wherever they were read from.
     pub hash: String,
+}
+
+impl<'a> From<&'a Split> for Images<'a> {
+    fn from(split: &'a Split) -> Self {
+        match &split.images {
+            Pixels::U8(v) => Images::U8(v),
+            Pixels::F32(v) => Images::F32(v),
+        }
+    }
 }
 
 impl Dataset {

@@ -6,7 +6,6 @@ use crate::backend::Backend;
 use crate::batch::Batch;
 use crate::batch::Stats;
 use crate::batch::{Resident, control};
-use crate::data::{Pixels, Split};
 use crate::method::{Plan, TrainLoss};
 use crate::net::eval_pass::EvalPass;
 use crate::net::state::Weights;
@@ -31,15 +30,6 @@ pub enum Images<'a> {
     U8(&'a [u8]),
     /// In [0, 1].
     F32(&'a [f32]),
-}
-
-impl<'a> From<&'a Split> for Images<'a> {
-    fn from(split: &'a Split) -> Self {
-        match &split.images {
-            Pixels::U8(v) => Images::U8(v),
-            Pixels::F32(v) => Images::F32(v),
-        }
-    }
 }
 
 /// A network on a backend, and what runs it.

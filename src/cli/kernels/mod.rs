@@ -4,13 +4,15 @@ mod tiles;
 use super::options::{Selected, Selection, Taken, take};
 use super::say;
 use crate::attack::Pgd;
-use crate::engine::TrainSpec;
+use crate::backend::cpu::CpuBackend;
+use crate::engine::{Engine, Images, TrainSpec};
 use crate::gpu::Precision;
 use crate::gpu::kernels::MODULES;
 use crate::method::{Method, Settings, Weights};
 use crate::net::Arch;
 use crate::ops::head::Loss;
 use crate::ops::start::Noise;
+use crate::perf::listing::listing;
 use crate::perf::profile::{Profile, Profiled, Subject, profile};
 use crate::perf::ptxas::{ARCHITECTURES, Assembled, assemble};
 use crate::program::Shape;
@@ -30,6 +32,7 @@ use serde::Serialize;
 /// ptxas comes with the CUDA 13.0 toolkit ($NVCC, $CUDA_HOME or the PATH).
 ///
 /// Examples:
+///   ham-engine kernels program --method ham --arch preact-resnet8
 ///   ham-engine kernels list
 ///   ham-engine kernels profile --gpu a100 --batch 64
 ///   ham-engine kernels check
@@ -42,6 +45,8 @@ pub(super) struct Args {
 
 #[derive(Subcommand)]
 enum Command {
+    /// A training mini-batch op by op: shapes, live examples, and what shares a launch
+    Program(ProgramArgs),
     /// Registers, shared memory and spills of every kernel by architecture
     List {
         /// Print JSON
@@ -75,11 +80,18 @@ impl Selection for Options {
     }
 }
 
+/// The method of a program.
+struct ItsMethod;
+
+impl Selection for ItsMethod {
+    fn rows() -> Vec<Taken> {
+        vec![take("method").or_value(Method::Ham.name())]
+    }
+}
+
+/// What a mini-batch is made by.
 #[derive(clap::Args)]
-struct SubjectArgs {
-    /// The GPU: h100, a100, rtx-4090 or rtx-3060
-    #[arg(long, value_name = "GPU", default_value = "h100", value_parser = gpu)]
-    gpu: &'static Gpu,
+struct MiniBatchArgs {
     #[command(flatten)]
     told: Selected<Options>,
     /// Images, channels x height x width
@@ -88,6 +100,23 @@ struct SubjectArgs {
     /// Classes
     #[arg(long, value_name = "N", default_value_t = 10)]
     classes: usize,
+}
+
+#[derive(clap::Args)]
+struct ProgramArgs {
+    #[command(flatten)]
+    method: Selected<ItsMethod>,
+    #[command(flatten)]
+    mini_batch: MiniBatchArgs,
+}
+
+#[derive(clap::Args)]
+struct SubjectArgs {
+    /// The GPU: h100, a100, rtx-4090 or rtx-3060
+    #[arg(long, value_name = "GPU", default_value = "h100", value_parser = gpu)]
+    gpu: &'static Gpu,
+    #[command(flatten)]
+    mini_batch: MiniBatchArgs,
     /// HAM: share of the examples that stays
     #[arg(long, value_name = "SHARE", default_value = "0.4")]
     kept_share: Number,
@@ -118,6 +147,7 @@ fn image(s: &str) -> std::result::Result<Shape, String> {
 
 pub(super) fn run(args: Args) -> Result<()> {
     match args.command {
+        Command::Program(args) => args.print(),
         Command::List { json } => list(json),
         Command::Profile(args) => {
             let [pgd_at, ham] = args.profiles()?;
@@ -287,11 +317,16 @@ fn table(p: &Profile, title: &str) -> Table {
     table
 }
 
-impl SubjectArgs {
-    /// Profiles of PGD-AT and of HAM.
-    fn profiles(&self) -> Result<[Profile; 2]> {
+/// How a mini-batch of a method is trained.
+fn spec(method: Method, settings: &Settings) -> TrainSpec {
+    let plan = method.plan(settings, 1);
+    TrainSpec { plan, momentum: 0.9, weight_decay: 2e-4, ema: None, augment: true, seed: 1 }
+}
+
+impl MiniBatchArgs {
+    fn arch(&self) -> Result<Arch> {
         let told = &self.told.options;
-        let (named, batch) = (told.arch.expect("there is a default"), self.batch());
+        let named = told.arch.expect("there is a default");
         let (mut widths, mut blocks) = named.shape();
         if let Some(w) = &told.widths {
             (widths, blocks) = (w.clone(), vec![1; w.len()]);
@@ -300,17 +335,20 @@ impl SubjectArgs {
             blocks = if b.len() == 1 { vec![b[0]; widths.len()] } else { b.clone() };
         }
         let family = named.family();
-        let arch = Arch { family, image: self.image, classes: self.classes, widths, blocks, normalisation: None }
-            .validate()?;
+        Arch { family, image: self.image, classes: self.classes, widths, blocks, normalisation: None }.validate()
+    }
+
+    /// Every method from its first epoch on.
+    fn settings(&self) -> Result<Settings> {
+        let told = &self.told.options;
+        let batch = told.batch.expect("there is a default");
         if batch == 0 || batch > 65_536 {
             return Err(Error::usage(format!("--batch {batch}: must be between 1 and 65536")));
         }
-        let kept_share = super::ranged("kept-share", self.kept_share, 0.0..=1.0)? as f64;
         let (eps, alpha, steps) = (8.0 / 255.0, 2.0 / 255.0, told.steps.unwrap_or(0));
         let start = Some(Noise::Uniform(eps));
-        let attack = Pgd { eps, alpha, steps, start, loss: Loss::CrossEntropy }.validate()?;
-        let settings = Settings {
-            attack,
+        Ok(Settings {
+            attack: Pgd { eps, alpha, steps, start, loss: Loss::CrossEntropy }.validate()?,
             k_drop: told.k_drop.clone().unwrap_or_default(),
             keep_easy: 0.0,
             weights: Weights::Uniform,
@@ -318,18 +356,37 @@ impl SubjectArgs {
             epochs: 1,
             refill: false,
             beta: None,
-        };
+        })
+    }
+}
+
+impl ProgramArgs {
+    fn print(&self) -> Result<()> {
+        let (arch, settings) = (self.mini_batch.arch()?, self.mini_batch.settings()?);
+        let method = self.method.options.method.expect("there is a default");
+        let batch = self.mini_batch.told.options.batch.expect("there is a default");
+        let spec = spec(method, &settings);
+        let image = vec![0u8; arch.image.len()];
+        let steps = spec.plan.attack.map_or(0, |attack| attack.steps);
+        // Nothing runs: any backend has handles for what the program names.
+        let mut engine = Engine::new(CpuBackend::new(1)?, arch, false)?;
+        let scene = engine.scene(Images::U8(&image), &[0], batch, steps)?;
+        say(format!("A mini-batch of {batch} examples, {} on {}:\n", spec.plan.name, engine.net.arch.describe()));
+        say(listing(&engine.train_program(&scene, &spec)?).trim_end());
+        Ok(())
+    }
+}
+
+impl SubjectArgs {
+    /// Profiles of PGD-AT and of HAM.
+    fn profiles(&self) -> Result<[Profile; 2]> {
+        let arch = self.mini_batch.arch()?;
+        let settings = self.mini_batch.settings()?;
+        let kept_share = super::ranged("kept-share", self.kept_share, 0.0..=1.0)? as f64;
         let subject = |method: Method| Subject {
             arch: arch.clone(),
-            batch,
-            spec: TrainSpec {
-                plan: method.plan(&settings, 1),
-                momentum: 0.9,
-                weight_decay: 2e-4,
-                ema: None,
-                augment: true,
-                seed: 1,
-            },
+            batch: self.batch(),
+            spec: spec(method, &settings),
             kept_share,
             precision: self.precision(),
             gpu: self.gpu,
@@ -350,11 +407,11 @@ impl SubjectArgs {
     }
 
     fn batch(&self) -> usize {
-        self.told.options.batch.expect("there is a default")
+        self.mini_batch.told.options.batch.expect("there is a default")
     }
 
     fn precision(&self) -> Precision {
-        self.told.options.precision.expect("there is a default")
+        self.mini_batch.told.options.precision.expect("there is a default")
     }
 
     fn batches(&self) -> f64 {

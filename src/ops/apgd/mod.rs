@@ -18,12 +18,10 @@ mod cpu;
 mod gpu;
 
 use crate::Result;
-use crate::backend::Backend;
-use crate::batch::Batch;
-use crate::batch::Iteration;
+use crate::batch::{Batch, Iteration};
 use crate::ops::ball::Norm;
 use crate::ops::head::Loss;
-use crate::program::{Buf, DType, Extent, Operation, Shape, Uses, Values};
+use crate::program::{Buf, Buffers, DType, Extent, Operation, Shape, Uses, Values};
 
 /// Share of a period's steps that must raise the loss, or the step is halved.
 const RHO: f32 = 0.75;
@@ -54,7 +52,7 @@ impl State {
     ///
     /// # Errors
     /// Where the backend's memory does not suffice.
-    pub fn alloc<B: Backend>(backend: &mut B, capacity: usize, image: Shape) -> Result<State> {
+    pub fn alloc<B: Buffers>(backend: &mut B, capacity: usize, image: Shape) -> Result<State> {
         let mut f32s = |n: usize| backend.alloc(DType::F32, capacity * n);
         Ok(State {
             best: f32s(image.len())?,

@@ -10,9 +10,8 @@ mod cpu;
 mod gpu;
 
 use crate::Result;
-use crate::backend::Backend;
 use crate::batch::Batch;
-use crate::program::{Buf, DType, Extent, Operation, Shape, Uses, Values};
+use crate::program::{Buf, Buffers, DType, Extent, Operation, Shape, Uses, Values};
 
 /// Indices into the pool's `ring` (u32).
 pub mod ring {
@@ -48,7 +47,7 @@ impl Pool {
     ///
     /// # Errors
     /// Where the backend's memory does not suffice.
-    pub fn alloc<B: Backend>(backend: &mut B, capacity: usize, image: Shape) -> Result<Pool> {
+    pub fn alloc<B: Buffers>(backend: &mut B, capacity: usize, image: Shape) -> Result<Pool> {
         let mut alloc = |dtype, per_place: usize| backend.alloc(dtype, 2 * capacity * per_place);
         Ok(Pool {
             x: alloc(DType::F32, image.len())?,
