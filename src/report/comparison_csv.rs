@@ -7,7 +7,7 @@ use crate::results::metrics::quote;
 use std::path::Path;
 
 /// A column of a number measured several times: the end of its name, and its value.
-type Part = (&'static str, fn(Spread) -> f64);
+type Statistic = (&'static str, fn(Spread) -> f64);
 
 /// The columns so far: a name, and a cell per method.
 struct Columns<'a> {
@@ -24,7 +24,7 @@ impl Columns<'_> {
 
     /// All that is known of a number measured several times; one value has no standard deviation.
     fn measured(&mut self, name: &str, value: impl Fn(&MethodRow) -> Spread) {
-        let parts: [Part; 6] = [
+        let parts: [Statistic; 6] = [
             ("median", |s| s.median),
             ("mean", |s| s.mean),
             ("sd", sd),
