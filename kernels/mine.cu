@@ -27,20 +27,29 @@
 // order of the slots. Shared memory: of select and weigh 10 KiB, of compact_scan 36 bytes.
 // Preconditions: a record is a multiple of its unit, and its buffer is aligned to it; a formula has at most 32 codes and 8 values
 // under way.
-#include "common.cuh"
+#include "warp.cuh"
 
 constexpr u32 THREADS = 256, WARPS = THREADS / 32;
-
+// Of compact: threads of a block, buffers of a launch at most, and slots that a thread loads at a time.
+constexpr u32 COMPACT_THREADS = 64, JOBS = 128, AHEAD = 8;
+// Elements of an image that a block puts aside.
+constexpr u32 FREEZE_PART = 4 * THREADS;
+// Codes of a formula, and its values under way, at most.
 constexpr u32 LONGEST = 32, DEEPEST = 8;
 
-struct Code {
-    // src/ops/mine/formula.rs gives the numbers.
+// First what pushes a value, then what takes two, then what takes one.
+namespace opcode {
+enum : u32 { NUMBER, CROSSED, KAPPA, CONFIDENCE, LOSS, STEP, LABEL, POSITION, ADD, SUB, MUL, DIV, MAX, LESS, TANH };
+}
+
+struct FormulaCode {
+    // A number of `opcode`.
     u32 op;
     float value;
 };
 
-struct Formula {
-    Code codes[LONGEST];
+struct FormulaDims {
+    FormulaCode codes[LONGEST];
     u32 len;
 };
 
@@ -54,20 +63,20 @@ struct State {
 };
 
 // The formula's value for the example at position p.
-__device__ __forceinline__ float value(const Formula& f, const State& s, u32 p, float (&stack)[DEEPEST][THREADS]) {
+__device__ __forceinline__ float value(const FormulaDims& f, const State& s, u32 p, float (&stack)[DEEPEST][THREADS]) {
     float* next = &stack[0][threadIdx.x];
     for (u32 i = 0; i < f.len; i++) {
-        Code code = f.codes[i];
-        if (code.op < 8) {
+        FormulaCode code = f.codes[i];
+        if (code.op < opcode::ADD) {
             float v = code.value;
             switch (code.op) {
-                case 1: v = (float)s.crossed[p]; break;
-                case 2: v = (float)s.kappa[p]; break;
-                case 3: v = s.confidence[p]; break;
-                case 4: v = s.loss[p]; break;
-                case 5: v = s.step[p]; break;
-                case 6: v = (float)s.label[p]; break;
-                case 7: v = (float)p; break;
+                case opcode::CROSSED: v = (float)s.crossed[p]; break;
+                case opcode::KAPPA: v = (float)s.kappa[p]; break;
+                case opcode::CONFIDENCE: v = s.confidence[p]; break;
+                case opcode::LOSS: v = s.loss[p]; break;
+                case opcode::STEP: v = s.step[p]; break;
+                case opcode::LABEL: v = (float)s.label[p]; break;
+                case opcode::POSITION: v = (float)p; break;
             }
             *next = v;
             next += THREADS;
@@ -75,18 +84,18 @@ __device__ __forceinline__ float value(const Formula& f, const State& s, u32 p, 
         }
         float b = next[-(int)THREADS], a = b;
         next -= THREADS;
-        if (code.op < 14) {
+        if (code.op < opcode::TANH) {
             next -= THREADS;
             a = *next;
         }
         float v = b > a ? b : a;
         switch (code.op) {
-            case 8: v = __fadd_rn(a, b); break;
-            case 9: v = __fsub_rn(a, b); break;
-            case 10: v = __fmul_rn(a, b); break;
-            case 11: v = __fdiv_rn(a, b); break;
-            case 13: v = a < b ? 1.0f : 0.0f; break;
-            case 14: v = tanhf(a); break;
+            case opcode::ADD: v = __fadd_rn(a, b); break;
+            case opcode::SUB: v = __fsub_rn(a, b); break;
+            case opcode::MUL: v = __fmul_rn(a, b); break;
+            case opcode::DIV: v = __fdiv_rn(a, b); break;
+            case opcode::LESS: v = a < b ? 1.0f : 0.0f; break;
+            case opcode::TANH: v = tanhf(a); break;
         }
         *next = v;
         next += THREADS;
@@ -95,7 +104,7 @@ __device__ __forceinline__ float value(const Formula& f, const State& s, u32 p, 
 }
 
 struct SelectDims {
-    Formula keep;
+    FormulaDims keep;
     float keep_easy;
 };
 
@@ -152,7 +161,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     for (u32 first = 0; first < n; first += THREADS) {
         u32 slot = first + t, p = slot < n ? position[slot] : 0;
         bool stays = slot < n && keep[p] != 0;
-        u32 votes = __ballot_sync(0xffffffffu, stays);
+        u32 votes = __ballot_sync(ALL, stays);
         if (lane == 0) sums[warp] = __popc(votes);
         if (slot < n && !stays) atomicMin(&dropped, slot);
         // Also: all positions of this tile are read before one is written.
@@ -174,8 +183,6 @@ extern "C" __global__ void __launch_bounds__(THREADS)
         moves[0] = dropped;
     }
 }
-
-constexpr u32 COMPACT_THREADS = 64, JOBS = 128, AHEAD = 8;
 
 struct CompactJob {
     u64 buffer;
@@ -247,8 +254,8 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     const float* from = x_adv + (size_t)slot * d.len;
     float* to = frozen + (size_t)p * d.len;
 #pragma unroll
-    for (u32 q = 0; q < 4; q++) {
-        u32 i = (blockIdx.x * 4 + q) * THREADS + threadIdx.x;
+    for (u32 q = 0; q < FREEZE_PART / THREADS; q++) {
+        u32 i = blockIdx.x * FREEZE_PART + q * THREADS + threadIdx.x;
         if (i < d.len) to[i] = from[i];
     }
 }
@@ -263,7 +270,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     mine_weigh(float* __restrict__ weight, const u32* __restrict__ crossed, const u32* __restrict__ kappa,
           const float* __restrict__ confidence, const float* __restrict__ loss, const float* __restrict__ step,
           const u32* __restrict__ label, const u32* __restrict__ position, const u32* __restrict__ live,
-          const __grid_constant__ Formula f) {
+          const __grid_constant__ FormulaDims f) {
     __shared__ float stack[DEEPEST][THREADS];
     __shared__ double raw[THREADS], total;
     State s = {crossed, kappa, confidence, loss, step, label};

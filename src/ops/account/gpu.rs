@@ -7,10 +7,12 @@ use crate::gpu::record::{GpuOp, Recorder, bytes};
 use crate::program::Phase;
 use bytemuck::{Pod, Zeroable};
 
-/// Threads of the block that closes a mini-batch.
+/// Threads of the block that closes a mini-batch, and of the one that counts passes.
 const THREADS: usize = 256;
-/// What `mark` takes for "no phase ends".
-const NO_PHASE: u32 = Phase::ALL.len() as u32;
+const TALLY_THREADS: usize = 32;
+/// Phases; also what `mark` takes for "no phase ends".
+const PHASES: u32 = 3;
+const _: () = assert!(PHASES as usize == Phase::ALL.len());
 
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
@@ -54,10 +56,16 @@ impl GpuOp for Phase {
     }
 }
 
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+struct MarkDims {
+    ended: u32,
+}
+
 /// Books the time since the last mark to the phase that ends here; `next` starts.
 pub fn mark(cx: &mut Recorder, next: Option<Phase>) -> Result<()> {
-    let ended = std::mem::replace(&mut cx.phase, next).map_or(NO_PHASE, |phase| phase as u32);
-    let args = [Arg::Out(cx.times()), bytes(&ended)];
+    let ended = std::mem::replace(&mut cx.phase, next).map_or(PHASES, |phase| phase as u32);
+    let args = [Arg::Out(cx.times()), bytes(&MarkDims { ended })];
     cx.launch("mark", [1, 1, 1], 1, 0, args, format!("{next:?} starts"))
 }
 
@@ -104,5 +112,5 @@ pub fn tally(cx: &mut Recorder, tallies: &Tallies) -> Result<()> {
     let Tallies { stats, passes, steps } = tallies;
     let dims = TallyDims { passes: *passes, first: stats.step(steps.start) as u32, steps: steps.len() as u32 };
     let args = [Arg::Out(cx.buf(stats.counters)), cx.live(), bytes(&dims)];
-    cx.launch("tally", [1, 1, 1], 32, 0, args, format!("{} passes", passes.iter().sum::<u32>()))
+    cx.launch("tally", [1, 1, 1], TALLY_THREADS, 0, args, format!("{} passes", passes.iter().sum::<u32>()))
 }

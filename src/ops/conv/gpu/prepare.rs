@@ -14,7 +14,7 @@ const THREADS: usize = 256;
 
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
 #[repr(C)]
-struct Job {
+struct ConvPrepareJob {
     out: [Ptr; 2],
     scale_k: [Ptr; 2],
     scale_c: [Ptr; 2],
@@ -27,17 +27,17 @@ struct Job {
 
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
-struct PrepareDims {
+struct ConvPrepareDims {
     jobs: u32,
     pad: u32,
-    job: [Job; JOBS],
+    job: [ConvPrepareJob; JOBS],
 }
 
 /// Preparations of the same weights, of one pass or of both.
 struct Weights {
     params: Buf,
     span: Span,
-    job: Job,
+    job: ConvPrepareJob,
 }
 
 /// Launches preparations of filters that no stem has.
@@ -50,7 +50,7 @@ pub(super) fn prepare(cx: &mut Recorder, filters: &[&PrepareFilter]) -> Result<(
         let fits = |w: &Weights| w.params == f.params && w.span == f.weights && w.job.out[pass] == 0;
         if !all.last().is_some_and(fits) {
             let (k, c, taps) = (conv.k as u32, conv.c as u32, (conv.filter * conv.filter) as u32);
-            let job = Job { weights: f.weights.offset as u64, k, c, taps, ..Job::zeroed() };
+            let job = ConvPrepareJob { weights: f.weights.offset as u64, k, c, taps, ..ConvPrepareJob::zeroed() };
             all.push(Weights { params: f.params, span: f.weights, job });
         }
         let job = &mut all.last_mut().expect("there is one").job;
@@ -66,11 +66,11 @@ pub(super) fn prepare(cx: &mut Recorder, filters: &[&PrepareFilter]) -> Result<(
 }
 
 fn launch(cx: &mut Recorder, weights: &[Weights]) -> Result<()> {
-    let mut dims = PrepareDims { jobs: weights.len() as u32, ..PrepareDims::zeroed() };
+    let mut dims = ConvPrepareDims { jobs: weights.len() as u32, ..ConvPrepareDims::zeroed() };
     let mut blocks = 0;
     for (to, w) in dims.job.iter_mut().zip(weights) {
         let tiles = |n: u32| (n as usize).next_multiple_of(ROWS) / TILE;
-        *to = Job { first: blocks as u32, ..w.job };
+        *to = ConvPrepareJob { first: blocks as u32, ..w.job };
         blocks += w.job.taps as usize * tiles(w.job.k) * tiles(w.job.c);
     }
     let args = [Arg::In(cx.buf(weights[0].params)), bytes(&dims)];
