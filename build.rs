@@ -39,8 +39,10 @@ fn run() -> Result<(), String> {
     for (name, ptx) in sources.names.iter().zip(&texts) {
         let path = out.join(name).with_extension("ptx");
         write(&path, ptx)?;
-        let entries: Vec<&str> = sources::entries(ptx).collect();
-        writeln!(table, "    Module {{ name: {name:?}, ptx: include_str!({path:?}), entries: &{entries:?} }},")
+        let entries = sources::entries(ptx).map_err(|e| format!("kernels/{name}.cu: {e}"))?;
+        let entry = |(name, params)| format!("Entry {{ name: {name:?}, params: &{params:?} }}");
+        let entries = entries.into_iter().map(entry).collect::<Vec<_>>().join(", ");
+        writeln!(table, "    Module {{ name: {name:?}, ptx: include_str!({path:?}), entries: &[{entries}] }},")
             .map_err(|e| e.to_string())?;
     }
     write(&out.join("kernels.rs"), &(table + "];\n"))

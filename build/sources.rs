@@ -94,10 +94,35 @@ fn without_places(ptx: &str) -> String {
     ptx.split_inclusive('\n').map(rewrite).collect()
 }
 
-/// The kernels of a PTX text.
-pub fn entries(ptx: &str) -> impl Iterator<Item = &str> {
-    ptx.lines().filter_map(|line| {
-        let name = line.split_once(".entry ")?.1;
-        name.split(['(', ' ']).next()
-    })
+/// The kernels of a PTX text, by name, and the bytes of each parameter.
+pub fn entries(ptx: &str) -> Result<Vec<(&str, Vec<usize>)>, String> {
+    let declared = ptx.split(".entry ").skip(1);
+    declared
+        .map(|text| {
+            // Line info and comments come before the first parenthesis or after the last.
+            let (name, rest) = text.split_once('(').ok_or("an entry without parameters")?;
+            let (params, _) = rest.split_once(')').ok_or("an entry whose parameters don't end")?;
+            let sizes = params.split(',').map(str::trim).filter(|p| !p.is_empty()).map(param_size);
+            Ok((name.trim(), sizes.collect::<Result<_, String>>()?))
+        })
+        .collect()
+}
+
+/// The bytes of a parameter such as `.param .u64 name` or `.param .align 4 .b8 name[20]`.
+fn param_size(param: &str) -> Result<usize, String> {
+    let size = || {
+        let mut words = param.strip_prefix(".param ")?.split_whitespace();
+        let mut kind = words.next()?;
+        if kind == ".align" {
+            kind = words.nth(1)?;
+        }
+        let name = words.next()?;
+        let count = match name.split_once('[') {
+            Some((_, count)) => count.strip_suffix(']')?.parse().ok()?,
+            None => 1,
+        };
+        let bits: usize = kind.strip_prefix(['.'])?.strip_prefix(['b', 'u', 's', 'f'])?.parse().ok()?;
+        words.next().is_none().then_some(bits / 8 * count)
+    };
+    size().ok_or_else(|| format!("the parameter {param:?} is of no known form"))
 }

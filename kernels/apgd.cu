@@ -19,7 +19,7 @@
 // label          u32 [capacity] by position, in
 // aim            u32 [capacity] by position, in, nullable: the target of the ratio; null for the cross-entropy
 // schedule       u32 [iterations] in: the period that ends at an iteration, or 0
-// control        u32 [4] in: the fourth and `offset` make k
+// control        u32 [4] in: the iteration and `offset` make k
 // position       u32 [capacity] in: the position of a slot;  live u32 [2] in
 //
 // Grid capacity, 256 threads; a block has one example, a thread every 256th element of it. Shared memory: 36 bytes.
@@ -27,6 +27,7 @@
 // Preconditions: k is below the length of the schedule; four classes for the ratio.
 #include "block.cuh"
 #include "dlr.cuh"
+#include "state.cuh"
 
 constexpr u32 THREADS = 256, WARPS = THREADS / 32, PROGRESS = 6;
 constexpr float NEW = 0.75f, RHO = 0.75f, TINY = 1e-12f;
@@ -66,7 +67,7 @@ apgd(float* __restrict__ x_adv, float* __restrict__ best, float* __restrict__ be
     __shared__ float value;
     u32 slot = blockIdx.x, t = threadIdx.x;
     if (slot >= live[0]) return;
-    u32 at = position[slot], k = control[3] + d.offset, period = schedule[k];
+    u32 at = position[slot], k = control[control::ITERATION] + d.offset, period = schedule[k];
     float f = loss[at];
     if (aim) {
         const float* z = logits + (size_t)at * d.classes;

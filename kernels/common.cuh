@@ -1,14 +1,10 @@
-// What all kernels share: element types as f32, and random numbers.
+// What all kernels share: names of types, f32 as an element type, and random numbers.
 #pragma once
 #include <cuda_bf16.h>
 
 typedef unsigned char u8;
-typedef unsigned short u16;
 typedef unsigned int u32;
 typedef unsigned long long u64;
-
-__device__ __forceinline__ float to_f32(float v) { return v; }
-__device__ __forceinline__ float to_f32(__nv_bfloat16 v) { return __bfloat162float(v); }
 
 template <class T> __device__ __forceinline__ T from_f32(float v);
 template <> __device__ __forceinline__ float from_f32<float>(float v) { return v; }

@@ -19,26 +19,14 @@
 // live      u32 [2] in
 // (all pointers but x0, filter0 and live may be null; y and a not both)
 //
-// Grid (pixel tiles x channel tiles, channel tiles fastest; 1; phases), 256 threads for 256x128 and else 128, shared memory as conv_walk.cuh lays it
-// out. A block makes BM output pixels (patch.cuh says which) x BN channels: for each 128 bytes of input channels it brings
-// the patch that all taps reach into shared memory once, and for each tap BN filter rows. A warp makes WM x WN of it with
-// mma.m16n8k16.
+// Grid (pixel tiles x channel tiles, channel tiles fastest; 1; phases), 256 threads for 256x128 and else 128, shared memory as
+// conv_walk.cuh lays it out. A block makes BM output pixels (patch.cuh says which) x BN channels: for each 128 bytes of input
+// channels it brings the patch that all taps reach into shared memory once, and for each tap BN filter rows. A warp makes WM x WN
+// of it with mma.m16n8k16.
 // Order of the sum: segments, then chunks of channels, taps, channels. Preconditions: pointers are multiples of 16, cp of 8.
 // The kernels with moments have no a, bits, scale, shift and mask, and one phase.
 #include "conv_walk.cuh"
-
-__device__ __forceinline__ void ldmatrix(u32 (&r)[4], u32 at) {
-    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
-                 : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
-                 : "r"(at));
-}
-
-__device__ __forceinline__ void mma(float (&c)[4], const u32 (&a)[4], u32 b0, u32 b1) {
-    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
-                 "{%0, %1, %2, %3};"
-                 : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
-                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
-}
+#include "mma.cuh"
 
 // MW x NW warps of WM x WN sums each.
 template <int WM, int WN, int MW, int NW, int STAGES_> struct Bf16Core {
@@ -68,11 +56,11 @@ template <int WM, int WN, int MW, int NW, int STAGES_> struct Bf16Core {
     __device__ __forceinline__ void step(u32 filter, u32 patch) {
         u32 left[WM / 16][4];
 #pragma unroll
-        for (int i = 0; i < WM / 16; i++) ldmatrix(left[i], patch + a[i]);
+        for (int i = 0; i < WM / 16; i++) ldmatrix(patch + a[i], left[i]);
 #pragma unroll
         for (int j = 0; j < WN / 16; j++) {
             u32 right[4];
-            ldmatrix(right, filter + b + j * 16 * PITCH);
+            ldmatrix(filter + b + j * 16 * PITCH, right);
 #pragma unroll
             for (int i = 0; i < WM / 16; i++) {
                 mma(sum[i][2 * j], left[i], right[0], right[1]);

@@ -28,9 +28,9 @@
 #include "conv_walk.cuh"
 
 // MW x NW warps of WM x WN sums each; a lane has every eighth row and every fourth column of its warp's.
-template <int WM, int WN, int MW, int NW> struct F32Core {
+template <int WM, int WN, int MW, int NW, int STAGES_> struct F32Core {
     typedef float Type;
-    static const int BM = WM * MW, BN = WN * NW, THREADS = 32 * MW * NW, STAGES = 3;
+    static const int BM = WM * MW, BN = WN * NW, THREADS = 32 * MW * NW, STAGES = STAGES_;
     // A step is a vector of 4 channels; a chunk has eight. Rows of sums are 4 mod 32 words apart, so that eight rows of four
     // columns lie in different banks.
     static const int STEPS = 8, VECTORS = 1, SUMS = BN + 4;
@@ -58,11 +58,11 @@ template <int WM, int WN, int MW, int NW> struct F32Core {
         for (u32 k = 0; k < steps; k++) {
             float left[TM][4];
 #pragma unroll
-            for (int i = 0; i < TM; i++) load_channels(left[i], (const float*)(shared + patch + a[i] + k * 16));
+            for (int i = 0; i < TM; i++) load_floats((const float*)(shared + patch + a[i] + k * 16), left[i]);
 #pragma unroll
             for (int j = 0; j < TN; j++) {
                 float right[4];
-                load_channels(right, (const float*)(shared + filter + b + j * 4 * PITCH + k * 16));
+                load_floats((const float*)(shared + filter + b + j * 4 * PITCH + k * 16), right);
 #pragma unroll
                 for (int c = 0; c < 4; c++) {
 #pragma unroll
@@ -81,10 +81,10 @@ template <int WM, int WN, int MW, int NW> struct F32Core {
     }
 };
 
-CONV_ENTRY(conv_walk_128x64_f32, F32Core<64, 32, 2, 2>)
-CONV_ENTRY(conv_walk_128x32_f32, F32Core<32, 32, 4, 1>)
-CONV_ENTRY(conv_walk_128x16_f32, F32Core<32, 16, 4, 1>)
+CONV_ENTRY(conv_walk_128x64_f32, F32Core<64, 32, 2, 2, 3>)
+CONV_ENTRY(conv_walk_128x32_f32, F32Core<32, 32, 4, 1, 3>)
+CONV_ENTRY(conv_walk_128x16_f32, F32Core<32, 16, 4, 1, 3>)
 
-CONV_MOMENTS_ENTRY(conv_walk_moments_128x64_f32, F32Core<64, 32, 2, 2>)
-CONV_MOMENTS_ENTRY(conv_walk_moments_128x32_f32, F32Core<32, 32, 4, 1>)
-CONV_MOMENTS_ENTRY(conv_walk_moments_128x16_f32, F32Core<32, 16, 4, 1>)
+CONV_MOMENTS_ENTRY(conv_walk_moments_128x64_f32, F32Core<64, 32, 2, 2, 3>)
+CONV_MOMENTS_ENTRY(conv_walk_moments_128x32_f32, F32Core<32, 32, 4, 1, 3>)
+CONV_MOMENTS_ENTRY(conv_walk_moments_128x16_f32, F32Core<32, 16, 4, 1, 3>)

@@ -2,6 +2,10 @@
 #pragma once
 #include "moments.cuh"
 #include "patch.cuh"
+#include "vector.cuh"
+#include "warp.cuh"
+
+constexpr u32 MOST_PHASES = 4, MOST_SEGMENTS = 5, MOST_TAPS = 9;
 
 // A filter tap: byte offsets of its pixel in a patch and of its rows in a filter.
 struct Tap {
@@ -14,7 +18,7 @@ struct Segment {
     // Which of the two inputs; where its table starts.
     u32 operand, table;
     u32 chunks, last, taps;
-    Tap tap[9];
+    Tap tap[MOST_TAPS];
 };
 
 // Output pixels (step*i + y, step*j + x) for i < rows, j < cols, whose sums have the segments [first, end).
@@ -29,8 +33,8 @@ struct ConvDims {
     u32 h, w, step;
     // Patches in shared memory at a time; where the tables are in it.
     u32 buffers, tables;
-    Phase phase[4];
-    Segment segment[5];
+    Phase phase[MOST_PHASES];
+    Segment segment[MOST_SEGMENTS];
 };
 
 struct ConvArgs {
@@ -46,44 +50,11 @@ struct ConvArgs {
     const u32* live;
 };
 
-// Four bf16 or f32 in a row as f32, and back.
-__device__ __forceinline__ void unpack(float (&v)[8], uint4 r) {
-    u32 word[4] = {r.x, r.y, r.z, r.w};
-#pragma unroll
-    for (int i = 0; i < 4; i++) {
-        v[2 * i] = __uint_as_float(word[i] << 16);
-        v[2 * i + 1] = __uint_as_float(word[i] & 0xffff0000u);
-    }
-}
-__device__ __forceinline__ void unpack(float (&v)[4], uint4 r) {
-    v[0] = __uint_as_float(r.x), v[1] = __uint_as_float(r.y), v[2] = __uint_as_float(r.z), v[3] = __uint_as_float(r.w);
-}
-__device__ __forceinline__ uint4 pack(const float (&v)[8]) {
-    u32 word[4];
-#pragma unroll
-    for (int i = 0; i < 4; i++) {
-        __nv_bfloat162 two = __floats2bfloat162_rn(v[2 * i], v[2 * i + 1]);
-        word[i] = *(u32*)&two;
-    }
-    return make_uint4(word[0], word[1], word[2], word[3]);
-}
-__device__ __forceinline__ uint4 pack(const float (&v)[4]) {
-    return make_uint4(__float_as_uint(v[0]), __float_as_uint(v[1]), __float_as_uint(v[2]), __float_as_uint(v[3]));
-}
-
-template <int V> __device__ __forceinline__ void load_channels(float (&v)[V], const float* from) {
-#pragma unroll
-    for (int i = 0; i < V; i += 4) {
-        float4 f = *(const float4*)(from + i);
-        v[i] = f.x, v[i + 1] = f.y, v[i + 2] = f.z, v[i + 3] = f.w;
-    }
-}
-
 // Bits of all eight channels from those of V: lanes of a pair have four each.
 template <int V> __device__ __forceinline__ u32 whole_byte(u32 bits) {
     if (V == 4) {
         bits <<= threadIdx.x % 2 * 4;
-        bits |= __shfl_xor_sync(0xffffffffu, bits, 1);
+        bits |= __shfl_xor_sync(ALL, bits, 1);
     }
     return bits;
 }
@@ -98,10 +69,10 @@ __device__ __forceinline__ void conv_epilogue(float* sums, const u32* pixels, u3
     u32 vector = threadIdx.x % VECTORS, n = n0 + vector * V;
     bool column = n < channels;
     float bias[V], scale[V], shift[V];
-    if (column && p.bias) load_channels(bias, p.bias + n);
+    if (column && p.bias) load_floats(p.bias + n, bias);
     if (column && p.scale) {
-        load_channels(scale, p.scale + n);
-        load_channels(shift, p.shift + n);
+        load_floats(p.scale + n, scale);
+        load_floats(p.shift + n, shift);
     }
     // From here on all pointers are those of this thread's channels at pixel 0.
     u32 stride = channels * (16 / V), bits_stride = channels / 8;
@@ -136,7 +107,7 @@ __device__ __forceinline__ void conv_epilogue(float* sums, const u32* pixels, u3
                     v[0] = l.x, v[1] = l.y, v[2] = l.z, v[3] = l.w;
                     v[V - 4] = h.x, v[V - 3] = h.y, v[V - 2] = h.z, v[V - 1] = h.w;
                 } else {
-                    load_channels(v, sum);
+                    load_floats(sum, v);
                 }
                 if (p.bias) {
 #pragma unroll
@@ -148,7 +119,7 @@ __device__ __forceinline__ void conv_epilogue(float* sums, const u32* pixels, u3
                 }
                 if (p.residual) {
                     float r[V];
-                    unpack(r, residual[i]);
+                    unpack(residual[i], r);
 #pragma unroll
                     for (int c = 0; c < V; c++) v[c] += r[c];
                 }
@@ -157,7 +128,7 @@ __device__ __forceinline__ void conv_epilogue(float* sums, const u32* pixels, u3
                     *(uint4*)(y + (size_t)pixel[i] * stride) = stored;
                     if (MOMENTS) {
                         float s[V];
-                        unpack(s, stored);
+                        unpack(stored, s);
                         moments.add(s);
                     }
                 }

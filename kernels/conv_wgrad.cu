@@ -2,7 +2,7 @@
 //
 //   dw[k,r,s,c] = sum over live n, p, q of dy[n,p,q,k] * x[n, p*stride + r - pad, q*stride + s - pad, c]
 //
-// parts  f32 [parts, K, R*S, cp] out: sums of the blocks
+// parts  f32 [parts, K, R*S, cp]: sums of the blocks, out; in of conv_wgrad_sum
 // dw     f32 [K, R*S, C] out, overwritten
 // x      T [capacity, H, W, cp] in
 // dy     T [capacity, P, Q, kp] in
@@ -16,9 +16,13 @@
 // warps, a thread has 4 k x 4 c.
 // Order of the sum: tiles, then their pixels; then parts (groups of every so many, then the groups) in order.
 // Preconditions: pointers are multiples of 16 but dw, cp and kp of 8.
+#include "mma.cuh"
 #include "patch.cuh"
 
-struct WgradDims {
+// Threads of a block of the sum over parts, and the depth of an mma, which pixels are padded to.
+constexpr u32 SUM_THREADS = 256, DEPTH = 16;
+
+struct ConvWgradDims {
     // Tiles of output pixels; the same without gaps between pixels, for dy.
     Tile tile, dense;
     Patch dy, x[4];
@@ -37,21 +41,8 @@ struct WgradDims {
 };
 
 // Parts that have a tile.
-__device__ __forceinline__ u32 used_parts(const WgradDims& d, u32 live) {
+__device__ __forceinline__ u32 used_parts(const ConvWgradDims& d, u32 live) {
     return min(d.parts, (live + d.tile.images - 1) / d.tile.images * d.tile.down * d.tile.across);
-}
-
-__device__ __forceinline__ void ldmatrix_trans(u32 (&r)[4], u32 at) {
-    asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
-                 : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
-                 : "r"(at));
-}
-
-__device__ __forceinline__ void mma(float (&c)[4], const u32 (&a)[4], u32 b0, u32 b1) {
-    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
-                 "{%0, %1, %2, %3};"
-                 : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
-                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
 
 // Sums of S taps in a row of the filter, of 32 k x 32 c, in fragments.
@@ -64,18 +55,18 @@ template <int S> struct Bf16Sums {
     __device__ __forceinline__ static u32 k0() { return threadIdx.x / 64 % 2 * 32; }
     __device__ __forceinline__ static u32 c0() { return threadIdx.x / 32 % 2 * 32; }
 
-    __device__ __forceinline__ void add(const char* shared, u32 stage, const u32 (&tap)[S], const WgradDims& d) {
+    __device__ __forceinline__ void add(const char* shared, u32 stage, const u32 (&tap)[S], const ConvWgradDims& d) {
         u32 lane = threadIdx.x % 32, base = shared_address(shared) + stage;
         const u32* place = (const u32*)(shared + d.places) + lane % 16;
         u32 a = base + d.dy_at + lane % 16 * PITCH + lane / 16 * 16 + k0() * 2, b = base + lane / 16 * 16 + c0() * 2;
 #pragma unroll 1
-        for (u32 m = 0; m < d.padded; m += 16) {
+        for (u32 m = 0; m < d.padded; m += DEPTH) {
             u32 left[2][4], at = b + place[m];
 #pragma unroll
             for (int i = 0; i < 2; i++) {
                 // Pixels and channels by eights: (0,0) (1,0) (0,1) (1,1). An mma wants channels first.
                 u32 r[4];
-                ldmatrix_trans(r, a + m * PITCH + i * 32);
+                ldmatrix_trans(a + m * PITCH + i * 32, r);
                 left[i][0] = r[0], left[i][1] = r[2], left[i][2] = r[1], left[i][3] = r[3];
             }
 #pragma unroll
@@ -83,7 +74,7 @@ template <int S> struct Bf16Sums {
 #pragma unroll
                 for (int j = 0; j < 2; j++) {
                     u32 right[4];
-                    ldmatrix_trans(right, at + tap[s] + j * 32);
+                    ldmatrix_trans(at + tap[s] + j * 32, right);
 #pragma unroll
                     for (int i = 0; i < 2; i++) {
                         mma(sum[s][i][2 * j], left[i], right[0], right[1]);
@@ -94,7 +85,7 @@ template <int S> struct Bf16Sums {
     }
 
     // Stores to `parts`, whose element (k, tap, c) is at (k*taps + tap)*cp + c, from tap `first` on.
-    __device__ __forceinline__ void store(float* parts, u32 k, u32 c, u32 first, const WgradDims& d) {
+    __device__ __forceinline__ void store(float* parts, u32 k, u32 c, u32 first, const ConvWgradDims& d) {
         u32 lane = threadIdx.x % 32;
         k += k0() + lane / 4, c += c0() + lane % 4 * 2;
 #pragma unroll
@@ -122,7 +113,7 @@ template <int S> struct F32Sums {
     __device__ __forceinline__ static u32 k0() { return 0; }
     __device__ __forceinline__ static u32 c0() { return threadIdx.x / 32 % 2 * 16; }
 
-    __device__ __forceinline__ void add(const char* shared, u32 stage, const u32 (&tap)[S], const WgradDims& d) {
+    __device__ __forceinline__ void add(const char* shared, u32 stage, const u32 (&tap)[S], const ConvWgradDims& d) {
         u32 lane = threadIdx.x % 32;
         const u32* place = (const u32*)(shared + d.places);
         const char* left = shared + stage + d.dy_at + lane % 8 * 16;
@@ -144,7 +135,7 @@ template <int S> struct F32Sums {
         }
     }
 
-    __device__ __forceinline__ void store(float* parts, u32 k, u32 c, u32 first, const WgradDims& d) {
+    __device__ __forceinline__ void store(float* parts, u32 k, u32 c, u32 first, const ConvWgradDims& d) {
         u32 lane = threadIdx.x % 32;
         k += lane % 8 * 4, c += c0() + lane / 8 * 4;
         if (c >= d.cp) return;
@@ -184,7 +175,7 @@ __device__ __forceinline__ Origin origin(const Tile& t, Place p) {
 }
 
 // The tables of the tile at `o`. A filter of one tap has one patch.
-template <int R> __device__ __forceinline__ void fill_tables(u32* table, const WgradDims& d, Origin o, u32 live) {
+template <int R> __device__ __forceinline__ void fill_tables(u32* table, const ConvWgradDims& d, Origin o, u32 live) {
 #pragma unroll 1
     for (u32 i = 0; i < (R == 1 ? 1 : d.patches); i++) patch_table(table + d.entries[i], d.tile, d.x[i], o, live);
     patch_table(table + d.entries[4], d.dense, d.dy, o, live);
@@ -192,7 +183,7 @@ template <int R> __device__ __forceinline__ void fill_tables(u32* table, const W
 
 // Starts the copy of the tile at `o`: the chunk of C from byte `c` of its pixels on and that of K from byte `k` on.
 template <int R, int THREADS>
-__device__ __forceinline__ void gather(u32 stage, const u32* table, const void* x, const void* dy, const WgradDims& d,
+__device__ __forceinline__ void gather(u32 stage, const u32* table, const void* x, const void* dy, const ConvWgradDims& d,
                                        Origin o, u32 c, u32 k) {
 #pragma unroll 1
     for (u32 i = 0; i < (R == 1 ? 1 : d.patches); i++)
@@ -203,7 +194,7 @@ __device__ __forceinline__ void gather(u32 stage, const u32* table, const void* 
 }
 
 template <int R, class Sums>
-__device__ __forceinline__ void wgrad(float* parts, const void* x, const void* dy, const u32* live, const WgradDims& d) {
+__device__ __forceinline__ void wgrad(float* parts, const void* x, const void* dy, const u32* live, const ConvWgradDims& d) {
     constexpr u32 THREADS = R * Sums::WARPS * 32, CHANNELS = CHUNK / sizeof(typename Sums::Type);
     extern __shared__ __align__(256) char shared[];
     u32 n = live[0], step = used_parts(d, n);
@@ -248,12 +239,13 @@ __device__ __forceinline__ void wgrad(float* parts, const void* x, const void* d
     if (active) sums.store(parts + (size_t)blockIdx.z * d.k * d.taps * d.cp, k, c, row * R, d);
 }
 
-// Grid (ceil(K*taps*cp / (256 / groups))), 256 threads: `groups` threads for an element, each with every groups-th part.
-extern "C" __global__ void __launch_bounds__(256)
+// Grid (ceil(K*taps*cp / (256 / groups))), 256 threads, 1 KiB of shared memory: `groups` threads for an element, each with every
+// groups-th part.
+extern "C" __global__ void __launch_bounds__(SUM_THREADS)
     conv_wgrad_sum(float* __restrict__ dw, const float* __restrict__ parts, const u32* __restrict__ live,
-                   const __grid_constant__ WgradDims d) {
-    __shared__ float sums[256];
-    u32 each = 256 / d.groups, group = threadIdx.x / each, element = threadIdx.x % each;
+                   const __grid_constant__ ConvWgradDims d) {
+    __shared__ float sums[SUM_THREADS];
+    u32 each = SUM_THREADS / d.groups, group = threadIdx.x / each, element = threadIdx.x % each;
     u32 len = d.k * d.taps * d.cp, i = blockIdx.x * each + element, used = used_parts(d, live[0]);
     float sum = 0.0f;
     if (i < len) {
@@ -271,7 +263,7 @@ extern "C" __global__ void __launch_bounds__(256)
 #define WGRAD_ENTRY(NAME, R, SUMS)                                                                                           \
     extern "C" __global__ void __launch_bounds__(R * SUMS<R>::WARPS * 32)                                                   \
         NAME(float* __restrict__ parts, const void* __restrict__ x, const void* __restrict__ dy,                            \
-             const u32* __restrict__ live, const __grid_constant__ WgradDims d) {                                           \
+             const u32* __restrict__ live, const __grid_constant__ ConvWgradDims d) {                                           \
         wgrad<R, SUMS<R>>(parts, x, dy, live, d);                                                                           \
     }
 

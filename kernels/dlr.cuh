@@ -8,12 +8,7 @@ __device__ __forceinline__ float dlr_scale(const float* z, u32 classes, float* p
     float first = -INFINITY, third = -INFINITY, fourth = -INFINITY;
     for (u32 k = threadIdx.x % 32; k < classes; k += 32) {
         float mine = z[k];
-        u32 before = 0;
-#pragma unroll 4
-        for (u32 j = 0; j < classes; j++) {
-            float v = z[j];
-            before += v > mine || (v == mine && j < k);
-        }
+        u32 before = rank_of(z, classes, k);
         if (before == 0) first = mine;
         if (before == 2) third = mine;
         if (before == 3) fourth = mine;

@@ -34,9 +34,9 @@
 // Preconditions: parts*cp/LANES <= 256 if parts > 1; at least two classes for the margin, four for the targeted
 // DLR; labels and aims below classes.
 #include "dlr.cuh"
-#include "maps.cuh"
+#include "vector.cuh"
 
-constexpr u32 THREADS = 256, WARPS = THREADS / 32;
+constexpr u32 THREADS = 256, WARPS = THREADS / 32, WGRAD_THREADS = 64, WGRAD_SLOTS = 128;
 
 struct HeadDims {
     u32 classes;
@@ -47,11 +47,13 @@ struct HeadDims {
     u32 parts;
     // 1 / pixels.
     float inverse;
+    // A number of `loss`.
     u32 loss;
 };
 
-// Values of `loss`.
-constexpr u32 CROSS_ENTROPY = 0, MARGIN = 1, DIVERGENCE = 2, GIVEN = 3, DIFFERENCE = 4, TARGETED_DLR = 5;
+namespace loss {
+enum : u32 { CROSS_ENTROPY, MARGIN, DIVERGENCE, GIVEN, DIFFERENCE, TARGETED_DLR };
+}
 
 // How often `first`, `first + stride` and so on are below `end`. A loop that counts is unrolled with its loads ahead; one that
 // compares unsigned numbers that might wrap is not.
@@ -62,20 +64,20 @@ __device__ __forceinline__ u32 times(u32 first, u32 end, u32 stride) {
 // By one warp: `dz` holds the probabilities and becomes the gradient of the loss with respect to the logits.
 __device__ __forceinline__ void logit_gradient(float* dz, const float* z, const float* __restrict__ target, u32 label, u32 aim,
                                                float weight, const HeadDims& d) {
-    u32 lane = threadIdx.x % 32, loss = d.loss, other = loss == MARGIN ? warp_argmax(z, d.classes, label) : aim;
-    bool between = loss == MARGIN || loss == DIFFERENCE || loss == TARGETED_DLR;
+    u32 lane = threadIdx.x % 32, loss = d.loss, other = loss == loss::MARGIN ? warp_argmax(z, d.classes, label) : aim;
+    bool between = loss == loss::MARGIN || loss == loss::DIFFERENCE || loss == loss::TARGETED_DLR;
     float inverse = 1.0f, bend = 0.0f;
-    if (loss == TARGETED_DLR) {
+    if (loss == loss::TARGETED_DLR) {
         inverse = 1.0f / dlr_scale(z, d.classes, dz);
         bend = (z[aim] - z[label]) * inverse * inverse;
     }
     for (u32 k = lane; k < d.classes; k += 32) {
         float v = dz[k];
         if (between) {
-            float slope = loss == TARGETED_DLR ? bend * v : 0.0f;
+            float slope = loss == loss::TARGETED_DLR ? bend * v : 0.0f;
             v = (k == other ? inverse : 0.0f) - (k == label ? inverse : 0.0f) - slope;
-        } else if (loss == CROSS_ENTROPY) v = k == label ? v - 1.0f : v;
-        else v = loss == GIVEN ? target[k] : v - target[k];
+        } else if (loss == loss::CROSS_ENTROPY) v = k == label ? v - 1.0f : v;
+        else v = loss == loss::GIVEN ? target[k] : v - target[k];
         dz[k] = __fmul_rn(v, weight);
     }
 }
@@ -107,7 +109,7 @@ template <class T> __device__ __forceinline__ void pool(float* sums, const T* __
 #pragma unroll
             for (u32 c = 0; c < LANES<T>; c++) sum[c] += v[c];
         }
-        put(sums + s.part * d.cp + g * LANES<T>, sum, threadIdx.x);
+        put(sum, sums + s.part * d.cp + g * LANES<T>, threadIdx.x);
     }
     __syncthreads();
     for (u32 c = threadIdx.x; c < d.cp; c += THREADS) {
@@ -255,9 +257,7 @@ dgrad(T* __restrict__ dy, const float* __restrict__ probs, const float* __restri
 ENTRIES(float, f32)
 ENTRIES(__nv_bfloat16, bf16)
 
-constexpr u32 WGRAD_THREADS = 64, WGRAD_SLOTS = 128;
-
-struct WgradDims {
+struct HeadWgradDims {
     u32 classes;
     u32 channels;
 };
@@ -265,7 +265,7 @@ struct WgradDims {
 extern "C" __global__ void __launch_bounds__(WGRAD_THREADS)
     head_wgrad(float* __restrict__ dw, float* __restrict__ db, const float* __restrict__ probs, const float* __restrict__ pooled,
                const u32* __restrict__ label, const float* __restrict__ given, const float* __restrict__ weight,
-               const u32* __restrict__ position, const u32* __restrict__ live, WgradDims d) {
+               const u32* __restrict__ position, const u32* __restrict__ live, HeadWgradDims d) {
     __shared__ float dz[WGRAD_SLOTS];
     u32 n = live[0], t = threadIdx.x, c = blockIdx.x * WGRAD_THREADS + t, k = blockIdx.y;
     float sum = 0.0f, bias = 0.0f;

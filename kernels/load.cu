@@ -9,28 +9,33 @@
 // images    u8 or f32 [N, C, H, W] in
 // labels    u32 [N] in
 // order     u32 [epoch's examples] in
-// control   u32 [3] in: cursor, end, epoch
+// control   u32 [4] in: cursor, end, epoch
 // halted    u64 [1] in: not 0 once the run has halted
-#include "common.cuh"
+//
+// load_state: grid ceil(capacity / 256), 256 threads, no shared memory; a thread has a slot. load_images: grid (ceil(len / 1024),
+// capacity), 256 threads, 12 bytes of shared memory; a block has a part of one image, a thread four pixels of it, 256 apart, the
+// first one draws the crop. Nothing is summed. Preconditions: the order has `end` entries, each below N.
+#include "state.cuh"
+
+// Threads of a block, and pixels of one that loads images.
+constexpr u32 THREADS = 256, PIXELS = 4 * THREADS;
 
 // Slots of the next mini-batch.
 __device__ __forceinline__ u32 loaded(const u32* control, const u64* halted, u32 capacity) {
-    u32 cursor = control[0], end = control[1];
+    u32 cursor = control[control::CURSOR], end = control[control::END];
     return *halted != 0 || end <= cursor ? 0 : min(end - cursor, capacity);
 }
 
 // The count of slots and the state of each.
-//
-// Grid (ceil(capacity / 256)), 256 threads: a slot each.
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(THREADS)
     load_state(u32* __restrict__ live, u32* __restrict__ position, u32* __restrict__ label, u32* __restrict__ sample,
                u32* __restrict__ kappa, u32* __restrict__ crossed, u32* __restrict__ keep, float* __restrict__ step,
                float* __restrict__ weight, const u32* __restrict__ labels, const u32* __restrict__ order,
                const u32* __restrict__ control, const u64* __restrict__ halted, u32 capacity) {
-    u32 slot = blockIdx.x * 256 + threadIdx.x, n = loaded(control, halted, capacity);
+    u32 slot = blockIdx.x * THREADS + threadIdx.x, n = loaded(control, halted, capacity);
     if (slot == 0) live[0] = live[1] = n;
     if (slot >= n) return;
-    u32 id = order[control[0] + slot];
+    u32 id = order[control[control::CURSOR] + slot];
     position[slot] = slot;
     label[slot] = labels[id];
     sample[slot] = id;
@@ -52,26 +57,24 @@ __device__ __forceinline__ float pixel(const u8* images, size_t at) { return __f
 __device__ __forceinline__ float pixel(const float* images, size_t at) { return images[at]; }
 
 // The images.
-//
-// Grid (ceil(len / 1024), capacity), 256 threads: four pixels each, 256 apart. One thread draws the crop for its block.
 template <class T>
 __device__ __forceinline__ void load_image(float* x, const T* images, const u32* order, const u32* control, const u64* halted,
                                            const LoadDims& d) {
     __shared__ int crop[3];
     u32 slot = blockIdx.y;
     if (slot >= loaded(control, halted, d.capacity)) return;
-    u32 id = order[control[0] + slot];
+    u32 id = order[control[control::CURSOR] + slot];
     if (threadIdx.x == 0) {
         uint4 r = make_uint4(d.pad, d.pad, 0, 0);
-        if (d.augment) r = philox(d.seed, d.stream, control[2], id, 0);
+        if (d.augment) r = philox(d.seed, d.stream, control[control::EPOCH], id, 0);
         crop[0] = (int)(r.x % (2 * d.pad + 1)) - (int)d.pad;
         crop[1] = (int)(r.y % (2 * d.pad + 1)) - (int)d.pad;
         crop[2] = (int)(r.z & 1);
     }
     __syncthreads();
 #pragma unroll
-    for (u32 j = 0; j < 4; j++) {
-        u32 i = blockIdx.x * 1024 + j * 256 + threadIdx.x;
+    for (u32 j = 0; j < PIXELS / THREADS; j++) {
+        u32 i = blockIdx.x * PIXELS + j * THREADS + threadIdx.x;
         if (i >= d.len) break;
         u32 row = i / d.w, col = i - row * d.w, c = row / d.h;
         int from_y = (int)(row - c * d.h) + crop[0], from_x = (int)(crop[2] ? d.w - 1 - col : col) + crop[1];
@@ -81,13 +84,13 @@ __device__ __forceinline__ void load_image(float* x, const T* images, const u32*
     }
 }
 
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(THREADS)
     load_images_u8(float* __restrict__ x, const u8* __restrict__ images, const u32* __restrict__ order,
                    const u32* __restrict__ control, const u64* __restrict__ halted, LoadDims d) {
     load_image(x, images, order, control, halted, d);
 }
 
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(THREADS)
     load_images_f32(float* __restrict__ x, const float* __restrict__ images, const u32* __restrict__ order,
                     const u32* __restrict__ control, const u64* __restrict__ halted, LoadDims d) {
     load_image(x, images, order, control, halted, d);

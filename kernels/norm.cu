@@ -24,15 +24,18 @@
 // 16 bytes of each, a thread one vector of every `lanes`-th row.
 // The finalise kernels: grid ceil(cp / 8), 256 threads, 32 of them for a channel; a thread adds every 32nd part, in f64.
 // They need no more than parts, whoever made them.
+// Shared memory: 17 KiB at most (static).
 // Order of sums: rows of a thread ascending, then the lanes (f32); parts of a thread ascending, then a tree (f64).
 // Variance: each thread subtracts its first value from all. As it is one of them, the squares that are added up exceed those
 // of the deviations by no more than the number of values: nothing else cancels, however large the mean. Partial means and
 // squares combine as Chan, Golub and LeVeque have it.
 // Preconditions: cp is a multiple of 8, width <= 8, width*lanes <= 256.
-#include "maps.cuh"
+#include "vector.cuh"
 
-constexpr u32 THREADS = 256, ALL_LANES = 32, CHANNELS = 8, FOLDS = 64;
-constexpr float EPS = 1e-5f;
+constexpr u32 THREADS = 256, CHANNELS = 8, ALL_LANES = THREADS / CHANNELS, FOLDS = 64;
+// Most vectors of a row that a block has, and most channels.
+constexpr u32 WIDTH = 8, SPAN = WIDTH * LANES<__nv_bfloat16>;
+constexpr float NORM_EPS = 1e-5f;
 
 struct FoldJob {
     const float* gamma;
@@ -53,7 +56,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) norm_fold(const __grid_con
     for (u32 c = threadIdx.x; c < job.cp; c += THREADS) {
         float scale = 0.0f, shift = 0.0f;
         if (c < job.channels) {
-            scale = __fdiv_rn(job.gamma[c], __fsqrt_rn(__fadd_rn(job.var[c], EPS)));
+            scale = __fdiv_rn(job.gamma[c], __fsqrt_rn(__fadd_rn(job.var[c], NORM_EPS)));
             shift = __fsub_rn(job.beta[c], __fmul_rn(job.mean[c], scale));
         }
         job.affine[c] = scale;
@@ -93,9 +96,6 @@ template <class T> __device__ __forceinline__ Walk walk(u32 live, const NormDims
 __device__ __forceinline__ float lane_rows(u32 lane, u32 rows, u32 lanes) {
     return (float)(rows / lanes + (lane < rows % lanes ? 1 : 0));
 }
-
-// Most channels of a block.
-constexpr u32 SPAN = 64;
 
 // Copies K values of each of the block's channels to shared memory, from rows `stride` apart; zero from channel `end` on.
 template <class T, u32 K>
@@ -357,7 +357,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     if (c < d.channels) {
         double off = s.first / s.count, m = pivot + off, squares = s.second - s.first * off;
         squares = squares > 0.0 ? squares : 0.0;
-        scale = (double)gamma[c] / sqrt(squares / s.count + (double)EPS);
+        scale = (double)gamma[c] / sqrt(squares / s.count + (double)NORM_EPS);
         shift = (double)beta[c] - m * scale;
         mean[c] = (float)m;
         // A single value per channel has no unbiased variance; its biased one, 0, stands in.
@@ -378,7 +378,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     float scale = 0.0f, mean_g = 0.0f, mu = 0.0f, slope = 0.0f;
     if (c < d.channels) {
         double biased = (double)var[c] * (total > 1 ? s.count - 1.0 : 1.0) / s.count;
-        double rstd = 1.0 / sqrt(biased + (double)EPS), dot = s.second * rstd;
+        double rstd = 1.0 / sqrt(biased + (double)NORM_EPS), dot = s.second * rstd;
         dbeta[c] = (float)s.first;
         dgamma[c] = (float)dot;
         scale = (float)((double)gamma[c] * rstd);

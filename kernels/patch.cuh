@@ -13,15 +13,17 @@
 #include "common.cuh"
 
 // Bytes of a chunk of channels, and of a pixel in shared memory.
-const u32 CHUNK = 128;
-const u32 PITCH = 144;
+constexpr u32 CHUNK = 128;
+constexpr u32 PITCH = CHUNK + 16;
+// Pixels of a patch and its bytes stay below these, and the input pixels that an entry of a table counts.
+constexpr u32 MOST_PIXELS = 1024, MOST_BYTES = 1 << 17, REACH = 1 << 18;
 
-// Division by `by` of what is below 1024.
+// Division by `by` of what is below MOST_PIXELS.
 struct Divisor {
     u32 by, magic;
 };
 
-__device__ __forceinline__ u32 quotient(u32 n, Divisor d) { return n * d.magic >> 20; }
+__device__ __forceinline__ u32 quotient(u32 n, Divisor d) { return n * d.magic / (MOST_PIXELS * MOST_PIXELS); }
 
 struct Tile {
     u32 images;
@@ -84,7 +86,7 @@ __device__ __forceinline__ void patch_table(u32* table, const Tile& t, const Pat
         int y = p.step * (int)(o.y + row) + p.y, x = p.step * (int)(o.x + col) + p.x;
         bool inside = (u32)y < (u32)p.h && (u32)x < (u32)p.w && o.slot + g < live;
         u32 place = (g * t.image_pitch + row * t.row_pitch + col * PITCH) / 16;
-        table[i] = place << 18 | (inside ? (g * p.h + y - first) * p.w + x : 1u << 31);
+        table[i] = place * REACH | (inside ? (g * p.h + y - first) * p.w + x : 1u << 31);
     }
 }
 
@@ -118,6 +120,6 @@ __device__ __forceinline__ void patch_gather(u32 to, const u32* table, u32 pixel
     for (u32 i = threadIdx.x / 8; i < pixels; i += THREADS / 8) {
         u32 entry = table[i];
         // A pixel outside has 0 in its low bits, so the address is valid too.
-        cp_async(to + (entry >> 18 & 0x1fff) * 16, base + (size_t)(entry & 0x3ffff) * pixel, (int)entry < 0 ? 0 : whole);
+        cp_async(to + (entry / REACH % (MOST_BYTES / 16)) * 16, base + (size_t)(entry % REACH) * pixel, (int)entry < 0 ? 0 : whole);
     }
 }

@@ -9,15 +9,19 @@
 // pool      each of these by place in the ring of 2*capacity: out of put, in of take
 // batch     x and x_adv by slot, the others by position: in of put, out of take
 // position  u32 [capacity]: in of put, out of take
-// ring      u32 [2] head, count: in; out of close
+// ring      u32 [2] head, count: in of all; out of close
 // live      u32 [2] live, loaded: in; out of close
 //
 // put and take: grid (ceil(len / 1024), capacity), 256 threads; a block has a part of one example's images, a thread four
-// elements of each, the first block's first thread the rest. close: one thread. No shared memory.
+// elements of each, the first block's first thread the rest. close: one thread. No shared memory. Nothing is summed.
 // Preconditions: before put the ring holds less than capacity examples.
 #include "common.cuh"
 
-constexpr u32 THREADS = 256, QUADS = 4;
+constexpr u32 THREADS = 256, QUADS = 4, PART = QUADS * THREADS;
+
+namespace ring {
+enum : u32 { HEAD, COUNT, LEN };
+}
 
 struct RefillDims {
     u32 len;
@@ -48,7 +52,7 @@ __device__ __forceinline__ void move(const Example& to, u32 image_to, u32 rest_t
     size_t out = (size_t)image_to * len, in = (size_t)image_from * len;
 #pragma unroll
     for (u32 q = 0; q < QUADS; q++) {
-        u32 i = (blockIdx.x * QUADS + q) * THREADS + threadIdx.x;
+        u32 i = blockIdx.x * PART + q * THREADS + threadIdx.x;
         if (i >= len) break;
         to.x[out + i] = from.x[in + i];
         to.x_adv[out + i] = from.x_adv[in + i];
@@ -73,7 +77,7 @@ extern "C" __global__ void __launch_bounds__(THREADS)
                const u32* __restrict__ position, const u32* __restrict__ ring, const u32* __restrict__ live, RefillDims d) {
     u32 slot = blockIdx.y;
     if (slot >= live[0]) return;
-    u32 place = (ring[0] + ring[1] + slot) % (2 * d.capacity);
+    u32 place = (ring[ring::HEAD] + ring[ring::COUNT] + slot) % (2 * d.capacity);
     Example to = {pool_x, pool_x_adv, pool_label, pool_sample, pool_kappa, pool_step};
     move(to, place, place, {x, x_adv, label, sample, kappa, step}, slot, position[slot], d.len);
 }
@@ -86,17 +90,17 @@ extern "C" __global__ void __launch_bounds__(THREADS)
                 const float* __restrict__ pool_step, u32* __restrict__ position, const u32* __restrict__ ring,
                 const u32* __restrict__ live, RefillDims d) {
     u32 slot = blockIdx.y;
-    if (slot >= taken(ring[1] + live[0], live[1], d.capacity)) return;
-    u32 place = (ring[0] + slot) % (2 * d.capacity);
+    if (slot >= taken(ring[ring::COUNT] + live[0], live[1], d.capacity)) return;
+    u32 place = (ring[ring::HEAD] + slot) % (2 * d.capacity);
     if (blockIdx.x == 0 && threadIdx.x == 0) position[slot] = slot;
     Example to = {x, x_adv, label, sample, kappa, step};
     move(to, slot, slot, {pool_x, pool_x_adv, pool_label, pool_sample, pool_kappa, pool_step}, place, place, d.len);
 }
 
 extern "C" __global__ void refill_close(u32* __restrict__ ring, u32* __restrict__ live, RefillDims d) {
-    u32 waiting = ring[1] + live[0], out = taken(waiting, live[1], d.capacity);
-    ring[0] = (ring[0] + out) % (2 * d.capacity);
-    ring[1] = waiting - out;
+    u32 waiting = ring[ring::COUNT] + live[0], out = taken(waiting, live[1], d.capacity);
+    ring[ring::HEAD] = (ring[ring::HEAD] + out) % (2 * d.capacity);
+    ring[ring::COUNT] = waiting - out;
     live[0] = out;
     live[1] = out;
 }

@@ -16,7 +16,7 @@
 // logits    f32 [capacity, classes] by position, in
 // eta       f32 tables [side, side] in
 // label     u32 [capacity] in, by position, as is sample: counter of the random numbers
-// control   u32 [4] in: the third is the run, the fourth the number of the program's first query
+// control   u32 [4] in: the epoch, which is the run, and the iteration: the number of the program's first query
 // position  u32 [capacity] in: the position of a slot;  live u32 [2] in
 //
 // Random numbers of a query: block 0 has the corners of two squares, from block 1 on every bit is a sign or a direction.
@@ -24,13 +24,13 @@
 // Shared memory: 2 KiB. Sums: pixels of a lane ascending, a butterfly, the channels ascending; each operation
 // rounds by itself, as on the CPU.
 // Preconditions: at most 256 channels; at least two classes; sides at most height and width.
+#include "state.cuh"
 #include "warp.cuh"
 
-constexpr u32 THREADS = 256, WARPS = THREADS / 32, MAX_CHANNELS = 256, LEVELS = 10;
-constexpr u32 CONTROL_RUN = 2, CONTROL_ITERATION = 3;
+constexpr u32 THREADS = 256, WARPS = THREADS / 32, MAX_CHANNELS = 256, LEVELS = 10, BLOCK_BITS = 128;
 constexpr float TINY = 1e-12f;
 
-struct Level {
+struct LevelDims {
     u32 side;
     // Its table's first element.
     u32 table;
@@ -46,11 +46,11 @@ struct SquareDims {
     u32 blocks;
     Philox seed;
     u32 stream;
-    Level levels[LEVELS];
+    LevelDims levels[LEVELS];
     // The first query of each level but the first.
     u32 from[LEVELS - 1];
     // The start's grid.
-    Level start;
+    LevelDims start;
     u32 corner;
     u32 grid[2];
 };
@@ -64,7 +64,7 @@ struct Dice {
 
     // Bit i, as a sign.
     __device__ __forceinline__ float sign(u32 i) const {
-        uint4 r = block(1 + i / 128);
+        uint4 r = block(1 + i / BLOCK_BITS);
         u32 k = i / 32 % 4, word = k == 0 ? r.x : k == 1 ? r.y : k == 2 ? r.z : r.w;
         return word >> (i % 32) & 1 ? 1.0f : -1.0f;
     }
@@ -113,7 +113,7 @@ __device__ __forceinline__ void start(float* __restrict__ adv, float* __restrict
     if (slot >= live[0]) return;
     u32 at = position[slot];
     adv += (size_t)slot * d.c * pixels, x += (size_t)slot * d.c * pixels;
-    Dice dice = {d, control[CONTROL_RUN], sample[at], 0};
+    Dice dice = {d, control[control::EPOCH], sample[at], 0};
     if (t == 0) margin[at] = INFINITY;
     if constexpr (!L2) {
         for (u32 column = t; column < d.c * d.w; column += THREADS) {
@@ -190,13 +190,13 @@ __device__ __forceinline__ void step(float* adv, float* __restrict__ best, float
     const float* z = logits + (size_t)at * d.classes;
     float now = __fsub_rn(z[y], z[warp_argmax(z, d.classes, y)]);
     bool better = now < margin[at];
-    u32 query = control[CONTROL_ITERATION] + d.offset;
-    Dice dice = {d, control[CONTROL_RUN], sample[at], (query + 1) * d.blocks};
+    u32 query = control[control::ITERATION] + d.offset;
+    Dice dice = {d, control[control::EPOCH], sample[at], (query + 1) * d.blocks};
     if (t < d.c) signs[t] = dice.sign(1 + t);
     // Also: everybody has read the margin.
     __syncthreads();
     if (t == 0 && better) margin[at] = now;
-    Level level = d.levels[0];
+    LevelDims level = d.levels[0];
 #pragma unroll
     for (u32 i = 1; i < LEVELS; i++)
         if (query >= d.from[i - 1]) level = d.levels[i];

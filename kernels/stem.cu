@@ -7,25 +7,32 @@
 //          and that, or x_adv = clamp(clamp(x_adv + alpha*sign(g), x-eps, x+eps), 0, 1)
 //   wgrad  dw[k,r,s,c] = sum over n,h,w of dy[n,h,w,k] * z[n,c,h+r-1,w+s-1]
 //
-// image, x, x_adv, gradient  f32 [capacity, C, H, W]
-// y, a, dy      T [capacity, H, W, kp]
-// bits          u8 [capacity, H, W, kp/8] out
-// bias, scale, shift  f32 [kp] in
-// weights, dw   f32 [K, 3, 3, C]
+// image, x      f32 [capacity, C, H, W] in; x null for the gradient
+// x_adv, gradient  f32 [capacity, C, H, W]: x_adv in and out, gradient out
+// y, a, dy      T [capacity, H, W, kp]: y and a out, nullable; dy in
+// bits          u8 [capacity, H, W, kp/8] out, nullable
+// bias, scale, shift  f32 [kp] in, nullable
+// weights, dw   f32 [K, 3, 3, C]: weights in, dw out
 // filter        f32, made by stem_prepare: fprop [C][r,s][kp]; dgrad [C/M][r][kp][F], where F holds [s][M] and zeros, r and s
 //               are mirrored, M (channels of a block) is 1 or 3, and F is 4 or 12
-// parts         f32 [parts, C, r,s, kp]: sums of wgrad's blocks
+// parts         f32 [parts, C, r,s, kp]: sums of wgrad's blocks, out; in of stem_wgrad_sum
 // moments, counts  what moments.cuh says, of y and the tiles of fprop
 // live          u32 [2] in
 //
 // Sums: fprop by thread over c, r, s. dgrad by thread over chunks of k, r, k, s, then over the warps in order. wgrad by thread
 // over tiles and columns, then rows as a tree, then halves of the tile, then parts (every eighth, then those eight) in order.
+// Each kernel's grid, block and shared memory are above it. Preconditions: 1 to 256 image channels; kp is a multiple of 8; pointers
+// of T, bias, scale, shift and filter are multiples of 16.
 #include "moments.cuh"
 #include "patch.cuh"
+#include "vector.cuh"
+#include "warp.cuh"
 
-const u32 MAX_CHANNELS = 256;
+constexpr u32 THREADS = 256, MAX_CHANNELS = 256;
 // Channels of the image that are in shared memory at a time.
-const u32 CHANNELS = 4;
+constexpr u32 CHANNELS = 4;
+// Vectors of a chunk of dy's channels.
+constexpr u32 VECTORS = 8;
 
 struct StemDims {
     u32 c, h, w, k, kp;
@@ -42,27 +49,6 @@ struct StemDims {
     float eps, alpha;
     float mean[MAX_CHANNELS], scale[MAX_CHANNELS];
 };
-
-template <class T> __device__ __forceinline__ void unpack(const uint4& v, float (&out)[16 / sizeof(T)]) {
-    const u32 words[4] = {v.x, v.y, v.z, v.w};
-#pragma unroll
-    for (int i = 0; i < 4; i++) {
-        if (sizeof(T) == 4) {
-            out[i] = __uint_as_float(words[i]);
-        } else {
-            out[2 * i] = __uint_as_float(words[i] << 16);
-            out[2 * i + 1] = __uint_as_float(words[i] & 0xffff0000u);
-        }
-    }
-}
-
-__device__ __forceinline__ u32 pack(__nv_bfloat162 v) { return *reinterpret_cast<u32*>(&v); }
-
-__device__ __forceinline__ void load8(float (&out)[8], const float* p) {
-    float4 low = *reinterpret_cast<const float4*>(p), high = *reinterpret_cast<const float4*>(p + 4);
-    out[0] = low.x, out[1] = low.y, out[2] = low.z, out[3] = low.w;
-    out[4] = high.x, out[5] = high.y, out[6] = high.z, out[7] = high.w;
-}
 
 // Rows `y0-1 ..` of channels `c0 ..` of an image to shared memory, normalised first and then padded with zeros.
 __device__ __forceinline__ void image_tile(float* patch, const float* image, const StemDims& d, u32 slot, u32 c0, u32 channels,
@@ -83,15 +69,15 @@ __device__ __forceinline__ void image_tile(float* patch, const float* image, con
 
 // Prepares a filter.
 //
-// Grid (ceil(elements / 256)), 256 threads: an element each. `block` is M of dgrad, 0 for fprop.
-struct PrepareDims {
+// Grid (ceil(elements / 256)), 256 threads, no shared memory: an element each. `block` is M of dgrad, 0 for fprop.
+struct StemPrepareDims {
     u32 c, k, kp, block, len;
     float std[MAX_CHANNELS];
 };
 
-extern "C" __global__ void __launch_bounds__(256)
-    stem_prepare(float* __restrict__ filter, const float* __restrict__ weights, PrepareDims d) {
-    u32 i = blockIdx.x * 256 + threadIdx.x;
+extern "C" __global__ void __launch_bounds__(THREADS)
+    stem_prepare(float* __restrict__ filter, const float* __restrict__ weights, StemPrepareDims d) {
+    u32 i = blockIdx.x * THREADS + threadIdx.x;
     if (i >= d.len) return;
     u32 c, k, tap;
     bool in = true;
@@ -119,8 +105,8 @@ extern "C" __global__ void __launch_bounds__(256)
 // With MOMENTS those of what a thread writes too: always of the same channels.
 template <class T, bool MOMENTS = false>
 __device__ __forceinline__ void store_half(T* out, u8* bits, uint4* stage, const float (&v)[4][8], u32 u, const StemDims& d,
-                                           u32 slot, u32 y0, u32 x0, u32 k0, Moments<16 / sizeof(T)>& moments) {
-    constexpr u32 VEC = 16 / sizeof(T), OWN = 8 / VEC, OWN_LOG2 = OWN / 2;
+                                           u32 slot, u32 y0, u32 x0, u32 k0, Moments<LANES<T>>& moments) {
+    constexpr u32 VEC = LANES<T>, OWN = 8 / VEC, OWN_LOG2 = OWN / 2;
     u32 lane = threadIdx.x % 32, warp = threadIdx.x / 32, log2 = d.vectors + OWN_LOG2;
     u32 group = warp & ((1u << d.vectors) - 1), quad = (warp >> d.vectors) * 32 + lane;
     __syncthreads();
@@ -128,15 +114,11 @@ __device__ __forceinline__ void store_half(T* out, u8* bits, uint4* stage, const
     for (u32 i = 0; i < 4; i++) {
         u32 at = ((quad * 4 + i) << log2) + group * OWN;
         // The key spreads the quads of a row over the banks.
-        if (sizeof(T) == 4) {
-            stage[at ^ (quad & 7)] = make_uint4(__float_as_uint(v[i][0]), __float_as_uint(v[i][1]), __float_as_uint(v[i][2]),
-                                                __float_as_uint(v[i][3]));
-            stage[(at + 1) ^ (quad & 7)] = make_uint4(__float_as_uint(v[i][4]), __float_as_uint(v[i][5]),
-                                                      __float_as_uint(v[i][6]), __float_as_uint(v[i][7]));
+        if constexpr (VEC == 4) {
+            stage[at ^ (quad & 7)] = pack({v[i][0], v[i][1], v[i][2], v[i][3]});
+            stage[(at + 1) ^ (quad & 7)] = pack({v[i][4], v[i][5], v[i][6], v[i][7]});
         } else {
-            stage[at ^ (quad & 7)] =
-                make_uint4(pack(__floats2bfloat162_rn(v[i][0], v[i][1])), pack(__floats2bfloat162_rn(v[i][2], v[i][3])),
-                           pack(__floats2bfloat162_rn(v[i][4], v[i][5])), pack(__floats2bfloat162_rn(v[i][6], v[i][7])));
+            stage[at ^ (quad & 7)] = pack(v[i]);
         }
     }
     __syncthreads();
@@ -151,20 +133,16 @@ __device__ __forceinline__ void store_half(T* out, u8* bits, uint4* stage, const
         bool in = y < d.h && x < d.w && k < d.kp;
         size_t at = (((size_t)slot * d.h + y) * d.w + x) * d.kp + k;
         if (in) *reinterpret_cast<uint4*>(out + at) = raw;
-        if (MOMENTS && in) {
-            float stored[VEC];
-            unpack<T>(raw, stored);
-            moments.add(stored);
-        }
+        float stored[VEC];
+        unpack(raw, stored);
+        if (MOMENTS && in) moments.add(stored);
         if (bits) {
-            float a[VEC];
-            unpack<T>(raw, a);
             u32 mask = 0;
 #pragma unroll
-            for (u32 e = 0; e < VEC; e++) mask |= (a[e] > 0.0f ? 1u : 0u) << e;
+            for (u32 e = 0; e < VEC; e++) mask |= (stored[e] > 0.0f ? 1u : 0u) << e;
             if (VEC == 4) {
                 mask <<= vector % 2 * 4;
-                mask |= __shfl_xor_sync(0xffffffffu, mask, 1);
+                mask |= __shfl_xor_sync(ALL, mask, 1);
             }
             if (in && vector % OWN == 0) bits[at / 8] = (u8)mask;
         }
@@ -211,11 +189,11 @@ __device__ __forceinline__ void fprop(T* y, T* a, u8* bits, float* moments, u32*
             for (u32 r = 0; r < 3; r++) {
                 float x[2][8];
 #pragma unroll
-                for (u32 u = 0; u < 2; u++) load8(x[u], corner + c * plane + (u * half + r) * d.pitch);
+                for (u32 u = 0; u < 2; u++) load_floats(corner + c * plane + (u * half + r) * d.pitch, x[u]);
 #pragma unroll
                 for (u32 s = 0; s < 3; s++) {
                     float w[8];
-                    load8(w, taps + (c * 9 + r * 3 + s) * wide + group * 8);
+                    load_floats(taps + (c * 9 + r * 3 + s) * wide + group * 8, w);
 #pragma unroll
                     for (u32 u = 0; u < 2; u++)
 #pragma unroll
@@ -232,7 +210,7 @@ __device__ __forceinline__ void fprop(T* y, T* a, u8* bits, float* moments, u32*
     uint4* stage = reinterpret_cast<uint4*>(shared);
     if (bias && in) {
         float b[8];
-        load8(b, bias + k);
+        load_floats(bias + k, b);
 #pragma unroll
         for (u32 u = 0; u < 2; u++)
 #pragma unroll
@@ -240,15 +218,15 @@ __device__ __forceinline__ void fprop(T* y, T* a, u8* bits, float* moments, u32*
 #pragma unroll
                 for (u32 k = 0; k < 8; k++) acc[u][i][k] += b[k];
     }
-    Moments<16 / sizeof(T)> of_y, of_a;
+    Moments<LANES<T>> of_y, of_a;
 #pragma unroll
     for (u32 u = 0; u < 2; u++) {
         if (y) store_half<T, MOMENTS>(y, nullptr, stage, acc[u], u, d, slot, y0, x0, k0, of_y);
         if (a) {
             if (scale && in) {
                 float m[8], t[8];
-                load8(m, scale + k);
-                load8(t, shift + k);
+                load_floats(scale + k, m);
+                load_floats(shift + k, t);
 #pragma unroll
                 for (u32 i = 0; i < 4; i++)
 #pragma unroll
@@ -262,7 +240,7 @@ __device__ __forceinline__ void fprop(T* y, T* a, u8* bits, float* moments, u32*
         }
     }
     if (MOMENTS) {
-        u32 tile = slot * d.tiles + blockIdx.x, vectors = wide * sizeof(T) / 16;
+        u32 tile = slot * d.tiles + blockIdx.x, vectors = wide / LANES<T>;
         moments_write(moments, counts, shared, of_y, blockDim.x, vectors, k0, d.kp, tile);
     }
 }
@@ -276,7 +254,7 @@ __device__ __forceinline__ void fprop(T* y, T* a, u8* bits, float* moments, u32*
 template <class T, u32 M>
 __device__ __forceinline__ void dgrad(float* out, const float* x, const T* dy, const float* filter, const u32* live,
                                       const StemDims& d) {
-    constexpr u32 VEC = 16 / sizeof(T), F = M == 1 ? 4 : 12;
+    constexpr u32 VEC = LANES<T>, F = M == 1 ? 4 : 12;
     extern __shared__ __align__(16) float shared[];
     u32 slot = blockIdx.y;
     if (slot >= live[0]) return;
@@ -292,9 +270,9 @@ __device__ __forceinline__ void dgrad(float* out, const float* x, const T* dy, c
     u32 row = lane >> d.quads, quad = lane & ((1u << d.quads) - 1);
 
     float acc[2][4][M] = {};
-    for (u32 v0 = 0; v0 < vectors; v0 += 8) {
+    for (u32 v0 = 0; v0 < vectors; v0 += VECTORS) {
         if (v0 > 0) __syncthreads();
-        u32 v = threadIdx.x % 8, r = 0, q = threadIdx.x / 8;
+        u32 v = threadIdx.x % VECTORS, r = 0, q = threadIdx.x / VECTORS;
         for (;;) {
             while (q >= cols) q -= cols, r++;
             if (r >= rows) break;
@@ -303,14 +281,14 @@ __device__ __forceinline__ void dgrad(float* out, const float* x, const T* dy, c
             const T* from = in ? base + ((size_t)py * d.w + px) * d.kp + (v0 + v) * VEC : base;
             // The key spreads the groups of four pixels over the banks.
             u32 key = (q / 4 + (r << d.quads)) & 7;
-            cp_async(patch_at + ((r * cols + q) * 8 + (v ^ key)) * 16, from, in ? 16 : 0);
-            q += 32;
+            cp_async(patch_at + ((r * cols + q) * VECTORS + (v ^ key)) * VECTOR, from, in ? 16 : 0);
+            q += THREADS / VECTORS;
         }
-        u32 channels = min(8 * VEC, d.kp - v0 * VEC), each = channels * F / 4;
-        for (u32 i = threadIdx.x; i < 3 * each; i += 256) {
+        u32 channels = min(VECTORS * VEC, d.kp - v0 * VEC), each = channels * F / 4;
+        for (u32 i = threadIdx.x; i < 3 * each; i += THREADS) {
             u32 r = i / each, at = i - r * each;
             const float* from = weights + ((size_t)r * d.kp + v0 * VEC) * F + at * 4;
-            cp_async(taps_at + (r * 8 * VEC * F + at * 4) * 4, from, 16);
+            cp_async(taps_at + (r * VECTORS * VEC * F + at * 4) * 4, from, 16);
         }
         cp_async_commit();
         cp_async_wait<0>();
@@ -325,17 +303,17 @@ __device__ __forceinline__ void dgrad(float* out, const float* x, const T* dy, c
                 for (u32 i = 0; i < 6; i++) {
                     u32 pr = u * half + row + r, pq = quad * 4 + i;
                     u32 key = (quad + i / 4 + (pr << d.quads)) & 7;
-                    raw[u][i] = patch[(pr * cols + pq) * 8 + (warp ^ key)];
+                    raw[u][i] = patch[(pr * cols + pq) * VECTORS + (warp ^ key)];
                 }
             float g[2][6][VEC];
 #pragma unroll
             for (u32 u = 0; u < 2; u++)
 #pragma unroll
-                for (u32 i = 0; i < 6; i++) unpack<T>(raw[u][i], g[u][i]);
+                for (u32 i = 0; i < 6; i++) unpack(raw[u][i], g[u][i]);
 #pragma unroll
             for (u32 k = 0; k < VEC; k++) {
                 float w[F];
-                const float4* from = reinterpret_cast<const float4*>(taps + ((r * 8 + warp) * VEC + k) * F);
+                const float4* from = reinterpret_cast<const float4*>(taps + ((r * VECTORS + warp) * VEC + k) * F);
 #pragma unroll
                 for (u32 i = 0; i < F / 4; i++) {
                     float4 f = from[i];
@@ -370,7 +348,7 @@ __device__ __forceinline__ void dgrad(float* out, const float* x, const T* dy, c
         if (c >= d.c) break;
         float g = 0.0f;
 #pragma unroll
-        for (u32 w = 0; w < 8; w++) g += shared[(w * M + i) * 256 + threadIdx.x];
+        for (u32 w = 0; w < VECTORS; w++) g += shared[(w * M + i) * THREADS + threadIdx.x];
         size_t at = (((size_t)slot * d.c + c) * d.h + py) * d.w + px;
         if (x) {
             float step = g > 0.0f ? d.alpha : g < 0.0f ? -d.alpha : 0.0f, clean = x[at];
@@ -393,13 +371,13 @@ __device__ __forceinline__ u32 wgrad_parts(const StemDims& d, u32 live) { return
 // dy's tile, and the image's with its border; then the sums of both halves.
 template <class T>
 __device__ __forceinline__ void wgrad(float* parts, const float* image, const T* dy, const u32* live, const StemDims& d) {
-    constexpr u32 VEC = 16 / sizeof(T);
+    constexpr u32 VEC = LANES<T>;
     extern __shared__ __align__(16) float shared[];
     u32 n = live[0], used = wgrad_parts(d, n);
     if (blockIdx.x >= used) return;
     u32 lane = threadIdx.x % 32, warp = threadIdx.x / 32, channels = min(CHANNELS, d.c);
     u32 c0 = blockIdx.y * CHANNELS, c = warp / 2, set = warp % 2;
-    u32 wide = 1u << d.vectors, v0 = blockIdx.z * 8, vectors = d.kp / VEC;
+    u32 wide = 1u << d.vectors, v0 = blockIdx.z * VECTORS, vectors = d.kp / VEC;
     u32 half = 32u >> d.vectors, rows = 2 * half, row = set * half + (lane >> d.vectors), vector = lane & (wide - 1);
     const uint4* grads = reinterpret_cast<const uint4*>(shared);
     float* patch = shared + rows * d.sets * 4;
@@ -418,7 +396,7 @@ __device__ __forceinline__ void wgrad(float* parts, const float* image, const T*
             if (r >= rows) break;
             bool in = y0 + r < d.h && x0 + q < d.w && v0 + v < vectors;
             const T* from = in ? base + ((size_t)(y0 + r) * d.w + x0 + q) * d.kp + (v0 + v) * VEC : base;
-            cp_async(grads_at + (r * d.sets + q * wide + v) * 16, from, in ? 16 : 0);
+            cp_async(grads_at + (r * d.sets + q * wide + v) * VECTOR, from, in ? 16 : 0);
             q += blockDim.x >> d.vectors;
         }
         cp_async_commit();
@@ -431,7 +409,7 @@ __device__ __forceinline__ void wgrad(float* parts, const float* image, const T*
 #pragma unroll 3
         for (u32 q = 0; q < d.cols; q++) {
             float g[VEC];
-            unpack<T>(grads[row * d.sets + q * wide + vector], g);
+            unpack(grads[row * d.sets + q * wide + vector], g);
 #pragma unroll
             for (u32 r = 0; r < 3; r++) {
                 x[r][0] = x[r][1], x[r][1] = x[r][2], x[r][2] = corner[r * d.pitch + q + 2];
@@ -447,7 +425,7 @@ __device__ __forceinline__ void wgrad(float* parts, const float* image, const T*
 #pragma unroll
         for (u32 k = 0; k < VEC; k++)
 #pragma unroll
-            for (u32 tap = 0; tap < 9; tap++) acc[k][tap] += __shfl_xor_sync(0xffffffffu, acc[k][tap], off);
+            for (u32 tap = 0; tap < 9; tap++) acc[k][tap] += __shfl_xor_sync(ALL, acc[k][tap], off);
     __syncthreads();
     u32 len = channels * 9 * wide * VEC;
     if (lane < wide)
@@ -472,8 +450,9 @@ __device__ __forceinline__ void wgrad(float* parts, const float* image, const T*
 
 // dw = sum of the parts; 0 without any. dw out.
 //
-// Grid (ceil(C * 9 * kp / 32)), 256 threads: a warp adds up every eighth part of 32 elements, then one those eight sums.
-extern "C" __global__ void __launch_bounds__(256)
+// Grid (ceil(C * 9 * kp / 32)), 256 threads, 1 KiB of shared memory: a warp adds up every eighth part of 32 elements, then one
+// those eight sums.
+extern "C" __global__ void __launch_bounds__(THREADS)
     stem_wgrad_sum(float* __restrict__ dw, const float* __restrict__ parts, const u32* __restrict__ live, StemDims d) {
     __shared__ float sums[8][32];
     u32 lane = threadIdx.x % 32, warp = threadIdx.x / 32, i = blockIdx.x * 32 + lane;
@@ -490,33 +469,33 @@ extern "C" __global__ void __launch_bounds__(256)
 }
 
 #define STEM_ENTRIES(T, SUFFIX)                                                                                              \
-    extern "C" __global__ void __launch_bounds__(256)                                                                       \
+    extern "C" __global__ void __launch_bounds__(THREADS)                                                                       \
         stem_fprop_##SUFFIX(T* __restrict__ y, T* __restrict__ a, u8* __restrict__ bits, const float* __restrict__ image,   \
                             const float* __restrict__ filter, const float* __restrict__ bias,                               \
                             const float* __restrict__ scale, const float* __restrict__ shift,                               \
                             const u32* __restrict__ live, const __grid_constant__ StemDims d) {                             \
         fprop<T>(y, a, bits, nullptr, nullptr, image, filter, bias, scale, shift, live, d);                                 \
     }                                                                                                                       \
-    extern "C" __global__ void __launch_bounds__(256)                                                                       \
+    extern "C" __global__ void __launch_bounds__(THREADS)                                                                       \
         stem_fprop_moments_##SUFFIX(T* __restrict__ y, float* __restrict__ moments, u32* __restrict__ counts,               \
                                     const float* __restrict__ image, const float* __restrict__ filter,                      \
                                     const float* __restrict__ bias, const u32* __restrict__ live,                           \
                                     const __grid_constant__ StemDims d) {                                                   \
         fprop<T, true>(y, nullptr, nullptr, moments, counts, image, filter, bias, nullptr, nullptr, live, d);               \
     }                                                                                                                       \
-    extern "C" __global__ void __launch_bounds__(256)                                                                       \
+    extern "C" __global__ void __launch_bounds__(THREADS)                                                                       \
         stem_dgrad_one_##SUFFIX(float* __restrict__ out, const float* __restrict__ x, const T* __restrict__ dy,             \
                                 const float* __restrict__ filter, const u32* __restrict__ live,                             \
                                 const __grid_constant__ StemDims d) {                                                       \
         dgrad<T, 1>(out, x, dy, filter, live, d);                                                                           \
     }                                                                                                                       \
-    extern "C" __global__ void __launch_bounds__(256)                                                                       \
+    extern "C" __global__ void __launch_bounds__(THREADS)                                                                       \
         stem_dgrad_three_##SUFFIX(float* __restrict__ out, const float* __restrict__ x, const T* __restrict__ dy,           \
                                   const float* __restrict__ filter, const u32* __restrict__ live,                           \
                                   const __grid_constant__ StemDims d) {                                                     \
         dgrad<T, 3>(out, x, dy, filter, live, d);                                                                           \
     }                                                                                                                       \
-    extern "C" __global__ void __launch_bounds__(256)                                                                       \
+    extern "C" __global__ void __launch_bounds__(THREADS)                                                                       \
         stem_wgrad_##SUFFIX(float* __restrict__ parts, const float* __restrict__ image, const T* __restrict__ dy,           \
                             const u32* __restrict__ live, const __grid_constant__ StemDims d) {                             \
         wgrad<T>(parts, image, dy, live, d);                                                                                \

@@ -17,11 +17,11 @@
 // live         u32 [2] in
 //
 // Grid ceil(len / 2048) + ceil(stats / 2048), 256 threads, no shared memory. The first blocks have the parameters, the others
-// the statistics; a thread has two vectors of four elements. Preconditions: all arrays are 16-byte aligned.
-#include "common.cuh"
+// the statistics; a thread has two vectors of four elements. Nothing is summed across threads.
+// Preconditions: all arrays are 16-byte aligned.
+#include "state.cuh"
 
-constexpr u32 UPDATE_THREADS = 256, QUADS = 2, PART = 4 * QUADS * UPDATE_THREADS;
-constexpr u32 BATCHES = 2, HALTED = 7;
+constexpr u32 THREADS = 256, QUADS = 2, PART = 4 * QUADS * THREADS;
 
 struct UpdateDims {
     u32 len;
@@ -69,24 +69,24 @@ __device__ __forceinline__ float4 sum(float4 a, float4 b) {
 }
 
 // One block an SM at the least: ptxas would else spill on sm_80, to fit more of them.
-extern "C" __global__ void __launch_bounds__(UPDATE_THREADS, 1)
+extern "C" __global__ void __launch_bounds__(THREADS, 1)
     update(float* __restrict__ params, float* __restrict__ momenta, float* __restrict__ running,
            float* __restrict__ ema, const float* __restrict__ grads, const float* __restrict__ batch_stats,
            const float* __restrict__ clean_grads, const float* __restrict__ clean_stats, const float* __restrict__ rates,
            const u64* __restrict__ counters, const u32* __restrict__ live,
            UpdateDims d) {
-    if (live[0] == 0 || counters[HALTED] != 0) return;
+    if (live[0] == 0 || counters[counter::HALTED] != 0) return;
     u32 t = threadIdx.x, blocks = (d.len + PART - 1) / PART;
     if (blockIdx.x >= blocks) {
         u32 i = (blockIdx.x - blocks) * PART + t * 4;
 #pragma unroll
-        for (u32 q = 0; q < QUADS; q++) move_running(running, clean_stats, batch_stats, i + q * 4 * UPDATE_THREADS, d);
+        for (u32 q = 0; q < QUADS; q++) move_running(running, clean_stats, batch_stats, i + q * 4 * THREADS, d);
         return;
     }
-    float lr = rates[counters[BATCHES] - 1];
+    float lr = rates[counters[counter::BATCHES] - 1];
     u32 start = blockIdx.x * PART;
     if (start + PART > d.len) {
-        for (u32 i = start + t; i < d.len; i += UPDATE_THREADS) {
+        for (u32 i = start + t; i < d.len; i += THREADS) {
             float g = clean_grads ? __fadd_rn(grads[i], clean_grads[i]) : grads[i];
             sgd(params[i], momenta[i], g, lr, d);
             if (ema) ema[i] = moved(ema[i], params[i], d.ema_keep, d.ema_share);
@@ -96,7 +96,7 @@ extern "C" __global__ void __launch_bounds__(UPDATE_THREADS, 1)
     float4 w[QUADS], v[QUADS], g[QUADS], e[QUADS];
 #pragma unroll
     for (u32 q = 0; q < QUADS; q++) {
-        u32 i = start + (q * UPDATE_THREADS + t) * 4;
+        u32 i = start + (q * THREADS + t) * 4;
         w[q] = *(const float4*)(params + i);
         v[q] = *(const float4*)(momenta + i);
         g[q] = *(const float4*)(grads + i);
@@ -105,7 +105,7 @@ extern "C" __global__ void __launch_bounds__(UPDATE_THREADS, 1)
     }
 #pragma unroll
     for (u32 q = 0; q < QUADS; q++) {
-        u32 i = start + (q * UPDATE_THREADS + t) * 4;
+        u32 i = start + (q * THREADS + t) * 4;
         sgd(w[q].x, v[q].x, g[q].x, lr, d);
         sgd(w[q].y, v[q].y, g[q].y, lr, d);
         sgd(w[q].z, v[q].z, g[q].z, lr, d);

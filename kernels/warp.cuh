@@ -10,6 +10,18 @@ __device__ __forceinline__ float warp_sum(float v) {
     return v;
 }
 
+// Classes before class k: of larger logits, and of equal ones the lower.
+__device__ __forceinline__ u32 rank_of(const float* z, u32 classes, u32 k) {
+    float mine = z[k];
+    u32 before = 0;
+#pragma unroll 4
+    for (u32 j = 0; j < classes; j++) {
+        float v = z[j];
+        before += v > mine || (v == mine && j < k);
+    }
+    return before;
+}
+
 // The lowest class with the largest logit, `skip` left out; as on the CPU a NaN never wins, unless it is the first looked at.
 __device__ __forceinline__ u32 warp_argmax(const float* z, u32 classes, u32 skip) {
     float best = -INFINITY;

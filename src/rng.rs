@@ -3,6 +3,8 @@
 //! A number is a function of (seed, stream, epoch, sample, position) and of nothing else, so every device, thread count,
 //! batch order and compaction draws the same ones.
 
+use bytemuck::{Pod, Zeroable};
+
 /// What a number is drawn for; streams never overlap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
@@ -24,7 +26,8 @@ pub enum Stream {
 }
 
 /// A Philox4x32-10 generator under one seed.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+#[repr(C)]
 pub struct Philox {
     key: [u32; 2],
 }
@@ -33,11 +36,6 @@ impl Philox {
     /// The generator of `seed`.
     pub fn new(seed: u64) -> Self {
         Philox { key: [seed as u32, (seed >> 32) as u32] }
-    }
-
-    /// The key, as other implementations take it.
-    pub fn key(&self) -> [u32; 2] {
-        self.key
     }
 
     /// Four independent u32 for the counter (position, sample, epoch, stream).

@@ -10,7 +10,16 @@ pub struct Module {
     /// The PTX.
     pub ptx: &'static str,
     /// Its kernels.
-    pub entries: &'static [&'static str],
+    pub entries: &'static [Entry],
+}
+
+/// A kernel as its PTX declares it.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Its name.
+    pub name: &'static str,
+    /// Bytes of each parameter.
+    pub params: &'static [usize],
 }
 
 include!(concat!(env!("OUT_DIR"), "/kernels.rs"));
@@ -22,17 +31,25 @@ pub struct Kernel {
     pub module: usize,
     /// Name of the entry.
     pub name: &'static str,
+    /// Bytes of each parameter.
+    pub params: &'static [usize],
 }
 
 impl Kernel {
+    /// All kernels.
+    pub fn all() -> impl Iterator<Item = Kernel> {
+        let of = |(module, m): (usize, &'static Module)| {
+            m.entries.iter().map(move |e| Kernel { module, name: e.name, params: e.params })
+        };
+        MODULES.iter().enumerate().flat_map(of)
+    }
+
     /// The kernel of that name.
     ///
     /// # Errors
     /// If there is none (a bug of a launcher).
     pub fn find(name: &str) -> Result<Kernel> {
-        let all = MODULES.iter().enumerate().flat_map(|(module, m)| m.entries.iter().map(move |e| (module, *e)));
-        let mut found = all.filter(|(_, entry)| *entry == name);
-        let kernel = found.next().map(|(module, name)| Kernel { module, name });
+        let kernel = Kernel::all().find(|kernel| kernel.name == name);
         kernel.ok_or_else(|| Error::Op { op: "gpu", what: format!("no kernel {name}") })
     }
 }

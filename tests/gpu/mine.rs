@@ -159,7 +159,7 @@ fn compact_of_many_masks_takes_several_launches() {
         let mut p = lab.program();
         let bits = (0..masks).map(|_| p.mask(PIXEL)).collect();
         p.push(Compact { image: PIXEL, batch: lab.batch, bits });
-        let gathers = |c: &&Command| matches!(c, Command::Launch(l) if l.kernel.name == "mine_compact");
+        let gathers = |c: &&Command| matches!(c, Command::Launch(l) if l.kernel.name == "compact");
         assert_eq!(lab.compile(p).gpu.commands.iter().filter(gathers).count(), launches, "{masks} masks");
     }
 }

@@ -295,7 +295,7 @@ fn every_kernel_has_a_launcher_that_a_program_reaches() {
             reached.extend(kernels(&compiled.unwrap().commands));
         }
     }
-    let all: BTreeSet<_> = MODULES.iter().flat_map(|m| m.entries.iter().copied()).collect();
+    let all: BTreeSet<_> = MODULES.iter().flat_map(|m| m.entries.iter().map(|e| e.name)).collect();
     // The tiles of convolutions depend on the problem; the tests of conv and of moments hold that each is chosen and right. In a
     // network a convolution precedes each batch norm and makes its statistics, and the stem's gradient takes the PGD step; the tests
     // of norm and of pgd_step have each by itself.

@@ -178,14 +178,14 @@ fn list(json: bool) -> Result<()> {
     table.set_header(["module", "kernel", "shared B"].into_iter().chain(ARCHITECTURES));
     for module in MODULES {
         for entry in module.entries {
-            let of = |arch: &str| all.iter().find(|a| a.arch == arch && a.kernel == *entry);
+            let of = |arch: &str| all.iter().find(|a| a.arch == arch && a.kernel == entry.name);
             let cell = |arch: &str| match of(arch) {
                 Some(a) if a.spills + a.stack > 0 => format!("{} ({} B local)", a.registers, a.stack + a.spills),
                 Some(a) => a.registers.to_string(),
                 None => "–".into(),
             };
             let shared = of(ARCHITECTURES[0]).map_or(0, |a| a.shared).to_string();
-            let row = [module.name.to_owned(), (*entry).to_owned(), shared];
+            let row = [module.name.to_owned(), entry.name.to_owned(), shared];
             table.add_row(row.into_iter().chain(ARCHITECTURES.map(cell)));
         }
     }

@@ -7,7 +7,6 @@ use crate::gpu::kernels::{Kernel, MODULES};
 use crate::{Error, Result};
 use cudarc::driver::result::{self, DriverError};
 use cudarc::driver::sys::{self, CUfunction_attribute, CUjit_option};
-use ptx_sim::Param;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::ffi::{CStr, CString, c_void};
@@ -42,13 +41,13 @@ impl Drop for Stream {
     }
 }
 
-struct Module {
+/// A module of kernels that this GPU has loaded.
+struct LoadedModule {
     raw: sys::CUmodule,
-    entries: Vec<ptx_sim::Entry>,
     functions: HashMap<&'static str, Function>,
 }
 
-impl Drop for Module {
+impl Drop for LoadedModule {
     fn drop(&mut self) {
         // SAFETY: loaded once and unloaded here, after the graphs of its kernels.
         let _ = unsafe { result::module::unload(self.raw) };
@@ -89,7 +88,7 @@ pub(super) struct Ready {
 /// A GPU with its context, one stream, and the modules loaded so far.
 pub(super) struct Device {
     // In this order they are dropped. Graphs and allocations hold the device, so that they are gone by then.
-    modules: RefCell<HashMap<usize, Module>>,
+    modules: RefCell<HashMap<usize, LoadedModule>>,
     stream: Stream,
     context: Context,
     info: GpuInfo,
@@ -212,10 +211,9 @@ impl Device {
             function.shared = launch.shared;
         }
         let raw = function.raw;
-        let params = module.params(launch.kernel.name);
         // The driver reads as many bytes as the kernel has declared.
         let given: Vec<usize> = launch.args.iter().map(|a| a.bytes().len()).collect();
-        if !params.iter().map(|p| p.size).eq(given.iter().copied()) {
+        if launch.kernel.params != given {
             return refuse(format!("arguments of {given:?} bytes don't fit the kernel; report this line"));
         }
         let (mut words, mut starts) = (Vec::new(), Vec::new());
@@ -249,12 +247,11 @@ impl Device {
     }
 
     /// Compiles a module's PTX for this GPU.
-    fn load(&self, kernel: Kernel) -> Result<Module> {
+    fn load(&self, kernel: Kernel) -> Result<LoadedModule> {
         let source = &MODULES[kernel.module];
         let refused = |why: String| Error::Device {
             what: format!("{}: kernels/{}.cu can't be loaded: {why}", self.label(), source.name),
         };
-        let entries = ptx_sim::Module::load(source.ptx).map_err(|e| refused(e.to_string()))?.entries();
         let ptx = CString::new(source.ptx).map_err(|e| refused(e.to_string()))?;
         let mut log = [0u8; LOG];
         let mut options = [
@@ -284,15 +281,11 @@ impl Device {
             let Reason { cause, remedy, .. } = reason(e);
             refused(format!("{cause}{said}; {remedy}"))
         })?;
-        Ok(Module { raw, entries, functions: HashMap::new() })
+        Ok(LoadedModule { raw, functions: HashMap::new() })
     }
 }
 
-impl Module {
-    fn params(&self, name: &str) -> &[Param] {
-        self.entries.iter().find(|e| e.name == name).map_or(&[], |e| &e.params)
-    }
-
+impl LoadedModule {
     fn function(&mut self, kernel: Kernel) -> std::result::Result<&mut Function, DriverError> {
         if !self.functions.contains_key(kernel.name) {
             let name = CString::new(kernel.name).map_err(|_| DriverError(sys::CUresult::CUDA_ERROR_NOT_FOUND))?;

@@ -35,7 +35,8 @@ impl CudaDriver {
     }
 }
 
-enum Step {
+/// A command made ready to be issued.
+enum Issue {
     Launch(Ready),
     Push(CString),
     Pop,
@@ -44,7 +45,7 @@ enum Step {
 /// A captured sequence, and its parts to trace it.
 pub struct CudaGraph {
     exec: Exec,
-    steps: Vec<Step>,
+    issues: Vec<Issue>,
     device: Rc<Device>,
     /// The sequence as messages name it.
     what: Rc<str>,
@@ -52,11 +53,11 @@ pub struct CudaGraph {
 
 impl CudaGraph {
     fn one_by_one(&self) -> Result<()> {
-        for step in &self.steps {
-            match step {
-                Step::Push(name) => nvtx::push(name),
-                Step::Pop => nvtx::pop(),
-                Step::Launch(ready) => {
+        for issue in &self.issues {
+            match issue {
+                Issue::Push(name) => nvtx::push(name),
+                Issue::Pop => nvtx::pop(),
+                Issue::Launch(ready) => {
                     self.device.enqueued(&ready.what, true);
                     self.device.launch(ready)?;
                     if self.device.blocking {
@@ -70,8 +71,8 @@ impl CudaGraph {
 }
 
 /// The kernels of a sequence.
-fn launches(steps: &[Step]) -> impl Iterator<Item = &Ready> {
-    steps.iter().filter_map(|step| if let Step::Launch(ready) = step { Some(ready) } else { None })
+fn launches(issues: &[Issue]) -> impl Iterator<Item = &Ready> {
+    issues.iter().filter_map(|issue| if let Issue::Launch(ready) = issue { Some(ready) } else { None })
 }
 
 /// A range's name as C has it: a zero within ends it.
@@ -79,8 +80,8 @@ fn range_name(name: &str) -> CString {
     CString::new(name.split('\0').next().unwrap_or_default()).unwrap_or_default()
 }
 
-fn describe(steps: &[Step]) -> Rc<str> {
-    let kernels: Vec<&str> = launches(steps).map(|ready| &*ready.what).collect();
+fn describe(issues: &[Issue]) -> Rc<str> {
+    let kernels: Vec<&str> = launches(issues).map(|ready| &*ready.what).collect();
     match &kernels[..] {
         [] => "a sequence of no kernels".into(),
         [one] => (*one).into(),
@@ -138,13 +139,13 @@ impl Driver for CudaDriver {
     fn prepare(&mut self, commands: Vec<Command>) -> Result<CudaGraph> {
         self.device.bind()?;
         let ready = |command| match command {
-            Command::Launch(launch) => self.device.ready(launch).map(Step::Launch),
-            Command::Push(name) => Ok(Step::Push(range_name(&name))),
-            Command::Pop => Ok(Step::Pop),
+            Command::Launch(launch) => self.device.ready(launch).map(Issue::Launch),
+            Command::Push(name) => Ok(Issue::Push(range_name(&name))),
+            Command::Pop => Ok(Issue::Pop),
         };
-        let steps = commands.into_iter().map(ready).collect::<Result<Vec<Step>>>()?;
-        let exec = Exec::capture(&self.device, launches(&steps))?;
-        Ok(CudaGraph { exec, what: describe(&steps), steps, device: self.device.clone() })
+        let issues = commands.into_iter().map(ready).collect::<Result<Vec<Issue>>>()?;
+        let exec = Exec::capture(&self.device, launches(&issues))?;
+        Ok(CudaGraph { exec, what: describe(&issues), issues, device: self.device.clone() })
     }
 
     fn replay(&mut self, graph: &mut CudaGraph, traced: bool) -> Result<()> {

@@ -37,7 +37,7 @@ impl GpuOp for Compact {
         let moves = cx.workspace((1 + cx.capacity()) * 4);
         let live = cx.buf(b.live);
         let args = [Arg::Out(cx.buf(b.position)), Arg::Out(live), Arg::Out(moves), Arg::In(cx.buf(b.keep))];
-        cx.launch("mine_compact_scan", [1, 1, 1], SCAN_THREADS, 0, args, format!("{} slots", cx.capacity()))?;
+        cx.launch("compact_scan", [1, 1, 1], SCAN_THREADS, 0, args, format!("{} slots", cx.capacity()))?;
         let image = self.image.len() * 4;
         let masks = self.bits.iter().map(|m| (cx.bits(*m), bits_len(cx.values.mask(*m))));
         let records: Vec<(Ptr, usize)> =
@@ -55,7 +55,7 @@ impl GpuOp for Compact {
             let dims = CompactDims { jobs, count: records.len() as u32, unused: 0 };
             let args = [Arg::In(moves), Arg::In(live), bytes(&dims)];
             let shape = format!("{} buffers of {} slots", records.len(), cx.capacity());
-            cx.launch("mine_compact", [blocks, 1, 1], MOVE_THREADS, 0, args, shape)?;
+            cx.launch("compact", [blocks, 1, 1], MOVE_THREADS, 0, args, shape)?;
         }
         Ok(())
     }

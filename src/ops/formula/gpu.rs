@@ -7,21 +7,28 @@ use crate::gpu::driver::Arg;
 use crate::gpu::launches::Launches;
 use bytemuck::{Pod, Zeroable};
 
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+struct FormulaCode {
+    op: u32,
+    value: f32,
+}
+
 /// A formula as the kernels take it.
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
 pub(in crate::ops) struct FormulaDims {
-    codes: [[u32; 2]; LONGEST],
+    codes: [FormulaCode; LONGEST],
     len: u32,
 }
 
 impl FormulaDims {
     pub(in crate::ops) fn new(formula: &Formula) -> Result<FormulaDims> {
         formula.validate()?;
-        let mut dims = FormulaDims { codes: [[0; 2]; LONGEST], len: formula.code().len() as u32 };
+        let mut dims = FormulaDims { codes: Zeroable::zeroed(), len: formula.code().len() as u32 };
         for (to, code) in dims.codes.iter_mut().zip(formula.code()) {
             let (op, value) = code.encode();
-            *to = [op, value.to_bits()];
+            *to = FormulaCode { op, value };
         }
         Ok(dims)
     }

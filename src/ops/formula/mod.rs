@@ -41,25 +41,44 @@ enum Code {
     Tanh,
 }
 
+/// Numbers of the codes in kernels.
+mod opcode {
+    pub const NUMBER: u32 = 0;
+    pub const CROSSED: u32 = 1;
+    pub const KAPPA: u32 = 2;
+    pub const CONFIDENCE: u32 = 3;
+    pub const LOSS: u32 = 4;
+    pub const STEP: u32 = 5;
+    pub const LABEL: u32 = 6;
+    pub const POSITION: u32 = 7;
+    pub const ADD: u32 = 8;
+    pub const SUB: u32 = 9;
+    pub const MUL: u32 = 10;
+    pub const DIV: u32 = 11;
+    pub const MAX: u32 = 12;
+    pub const LESS: u32 = 13;
+    pub const TANH: u32 = 14;
+}
+
 impl Code {
-    /// Its number in `kernels/formula.cuh`, and its constant.
+    /// Its [`opcode`], and its constant.
     fn encode(self) -> (u32, f32) {
         let number = match self {
-            Code::Number(v) => return (0, v),
-            Code::Crossed => 1,
-            Code::Kappa => 2,
-            Code::Confidence => 3,
-            Code::Loss => 4,
-            Code::Step => 5,
-            Code::Label => 6,
-            Code::Position => 7,
-            Code::Add => 8,
-            Code::Sub => 9,
-            Code::Mul => 10,
-            Code::Div => 11,
-            Code::Max => 12,
-            Code::Less => 13,
-            Code::Tanh => 14,
+            Code::Number(v) => return (opcode::NUMBER, v),
+            Code::Crossed => opcode::CROSSED,
+            Code::Kappa => opcode::KAPPA,
+            Code::Confidence => opcode::CONFIDENCE,
+            Code::Loss => opcode::LOSS,
+            Code::Step => opcode::STEP,
+            Code::Label => opcode::LABEL,
+            Code::Position => opcode::POSITION,
+            Code::Add => opcode::ADD,
+            Code::Sub => opcode::SUB,
+            Code::Mul => opcode::MUL,
+            Code::Div => opcode::DIV,
+            Code::Max => opcode::MAX,
+            Code::Less => opcode::LESS,
+            Code::Tanh => opcode::TANH,
         };
         (number, 0.0)
     }

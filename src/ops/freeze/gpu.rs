@@ -31,13 +31,13 @@ impl GpuOp for Freeze {
             bytes(&dims),
         ];
         let grid = [len.div_ceil(FREEZE_PART), cx.capacity(), 1];
-        cx.launch("mine_freeze", grid, THREADS, 0, args, self.image.to_string())
+        cx.launch("freeze", grid, THREADS, 0, args, self.image.to_string())
     }
 }
 
 impl GpuOp for Thaw {
     fn launch(&self, cx: &mut Launches) -> Result<()> {
         let args = [Arg::Out(cx.buf(self.batch.position)), Arg::Out(cx.buf(self.batch.live))];
-        cx.launch("mine_thaw", [1, 1, 1], THREADS, 0, args, format!("{} slots", cx.capacity()))
+        cx.launch("thaw", [1, 1, 1], THREADS, 0, args, format!("{} slots", cx.capacity()))
     }
 }

@@ -17,6 +17,16 @@ const WGRAD_THREADS: usize = 64;
 /// Shared memory that every GPU gives a block.
 const SHARED: usize = 48 << 10;
 
+/// Numbers of the losses.
+mod loss {
+    pub const CROSS_ENTROPY: u32 = 0;
+    pub const MARGIN: u32 = 1;
+    pub const DIVERGENCE: u32 = 2;
+    pub const GIVEN: u32 = 3;
+    pub const DIFFERENCE: u32 = 4;
+    pub const TARGETED_DLR: u32 = 5;
+}
+
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
 struct HeadDims {
@@ -31,7 +41,7 @@ struct HeadDims {
 
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
-struct WgradDims {
+struct HeadWgradDims {
     classes: u32,
     channels: u32,
 }
@@ -59,14 +69,13 @@ fn dims(cx: &Launches, shape: Shape, classes: usize, loss: Loss) -> Result<(Head
         pixels: pixels as u32,
         parts: parts as u32,
         inverse: 1.0 / pixels as f32,
-        // The numbers of `kernels/head.cu`.
         loss: match loss {
-            Loss::CrossEntropy => 0,
-            Loss::Margin => 1,
-            Loss::Divergence => 2,
-            Loss::TwoPass => 3,
-            Loss::Difference => 4,
-            Loss::TargetedDlr => 5,
+            Loss::CrossEntropy => loss::CROSS_ENTROPY,
+            Loss::Margin => loss::MARGIN,
+            Loss::Divergence => loss::DIVERGENCE,
+            Loss::TwoPass => loss::GIVEN,
+            Loss::Difference => loss::DIFFERENCE,
+            Loss::TargetedDlr => loss::TARGETED_DLR,
         },
     };
     Ok((dims, shared))
@@ -119,7 +128,7 @@ impl GpuOp for HeadDgrad {
 impl GpuOp for HeadWgrad {
     fn launch(&self, cx: &mut Launches) -> Result<()> {
         let (b, channels) = (&self.batch, self.channels);
-        let dims = WgradDims { classes: b.classes as u32, channels: channels as u32 };
+        let dims = HeadWgradDims { classes: b.classes as u32, channels: channels as u32 };
         let args = [
             Arg::Out(cx.span(self.grads, self.linear.weight)),
             Arg::Out(cx.span(self.grads, self.linear.bias)),

@@ -6,7 +6,7 @@ use crate::batch::counter;
 use crate::gpu::driver::Arg;
 use crate::gpu::launches::{GpuOp, Launches, bytes};
 use crate::program::{DType, Span};
-use crate::rng::Stream;
+use crate::rng::{Philox, Stream};
 use bytemuck::{Pod, Zeroable};
 
 const THREADS: usize = 256;
@@ -22,7 +22,7 @@ struct LoadDims {
     capacity: u32,
     augment: u32,
     pad: u32,
-    seed: [u32; 2],
+    seed: Philox,
     stream: u32,
 }
 
@@ -49,7 +49,7 @@ impl GpuOp for Load {
             capacity: capacity as u32,
             augment: self.augment as u32,
             pad: PAD as u32,
-            seed: self.rng.key(),
+            seed: self.rng,
             stream: Stream::Augment as u32,
         };
         let kernel = if data.images.dtype == DType::U8 { "load_images_u8" } else { "load_images_f32" };

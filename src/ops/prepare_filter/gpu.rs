@@ -1,4 +1,4 @@
-//! Launcher of the kernel in `kernels/conv_prepare.cu`; a stem's filters are prepared by its own.
+//! Launcher of the kernel in `kernels/prepare_filter.cu`; a stem's filters are prepared by its own.
 
 use super::PrepareFilter;
 use crate::Result;
@@ -17,7 +17,7 @@ const THREADS: usize = 256;
 
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
 #[repr(C)]
-struct Job {
+struct PrepareFilterJob {
     out: [Ptr; 2],
     scale_k: [Ptr; 2],
     scale_c: [Ptr; 2],
@@ -30,17 +30,17 @@ struct Job {
 
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
-struct PrepareDims {
+struct PrepareFilterDims {
     jobs: u32,
     pad: u32,
-    job: [Job; JOBS],
+    job: [PrepareFilterJob; JOBS],
 }
 
 /// Preparations of the same weights, of one pass or of both.
 struct Weights {
     params: Buf,
     span: Span,
-    job: Job,
+    job: PrepareFilterJob,
 }
 
 /// Bytes of a prepared filter.
@@ -68,7 +68,7 @@ pub fn prepare(cx: &mut Launches, filters: &[&PrepareFilter]) -> Result<()> {
         let fits = |w: &Weights| w.params == f.params && w.span == f.weights && w.job.out[pass] == 0;
         if !all.last().is_some_and(fits) {
             let (k, c, taps) = (conv.k as u32, conv.c as u32, (conv.filter * conv.filter) as u32);
-            let job = Job { weights: f.weights.offset as u64, k, c, taps, ..Job::zeroed() };
+            let job = PrepareFilterJob { weights: f.weights.offset as u64, k, c, taps, ..PrepareFilterJob::zeroed() };
             all.push(Weights { params: f.params, span: f.weights, job });
         }
         let job = &mut all.last_mut().expect("there is one").job;
@@ -84,13 +84,13 @@ pub fn prepare(cx: &mut Launches, filters: &[&PrepareFilter]) -> Result<()> {
 }
 
 fn launch(cx: &mut Launches, weights: &[Weights]) -> Result<()> {
-    let mut dims = PrepareDims { jobs: weights.len() as u32, ..PrepareDims::zeroed() };
+    let mut dims = PrepareFilterDims { jobs: weights.len() as u32, ..PrepareFilterDims::zeroed() };
     let mut blocks = 0;
     for (to, w) in dims.job.iter_mut().zip(weights) {
         let tiles = |n: u32| (n as usize).next_multiple_of(ROWS) / TILE;
-        *to = Job { first: blocks as u32, ..w.job };
+        *to = PrepareFilterJob { first: blocks as u32, ..w.job };
         blocks += w.job.taps as usize * tiles(w.job.k) * tiles(w.job.c);
     }
     let args = [Arg::In(cx.buf(weights[0].params)), bytes(&dims)];
-    cx.launch_typed("conv_prepare", [blocks, 1, 1], THREADS, 0, args, format!("{} filters", weights.len()))
+    cx.launch_typed("prepare_filter", [blocks, 1, 1], THREADS, 0, args, format!("{} filters", weights.len()))
 }

@@ -25,6 +25,6 @@ impl GpuOp for Select {
         let args = [Arg::Out(cx.buf(b.keep))].into_iter().chain(state(cx, b)).chain(rest);
         let grid = [cx.capacity().div_ceil(THREADS), 1, 1];
         let shape = format!("{} slots, {} of the easy", cx.capacity(), self.keep_easy);
-        cx.launch("mine_select", grid, THREADS, 0, args.collect::<Vec<_>>(), shape)
+        cx.launch("select_keep", grid, THREADS, 0, args.collect::<Vec<_>>(), shape)
     }
 }

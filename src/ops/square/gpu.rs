@@ -7,7 +7,7 @@ use crate::gpu::driver::Arg;
 use crate::gpu::launches::{GpuOp, Launches, bytes};
 use crate::gpu::unsupported;
 use crate::ops::stem::MAX_CHANNELS;
-use crate::rng::Stream;
+use crate::rng::{Philox, Stream};
 use bytemuck::{Pod, Zeroable};
 
 /// Threads of a block, which has an example.
@@ -36,7 +36,7 @@ struct SquareDims {
     eps: f32,
     offset: u32,
     blocks: u32,
-    seed: [u32; 2],
+    seed: Philox,
     stream: u32,
     levels: [LevelDims; LEVELS],
     from: [u32; LEVELS - 1],
@@ -64,7 +64,7 @@ impl GpuOp for Square {
             eps: self.eps,
             offset: self.query.map_or(0, |at| at.offset),
             blocks: self.blocks() as u32,
-            seed: self.rng.key(),
+            seed: self.rng,
             stream: Stream::Square as u32,
             levels: schedule.levels.map(LevelDims::from),
             from: schedule.from,

@@ -5,12 +5,19 @@ use crate::Result;
 use crate::gpu::driver::Arg;
 use crate::gpu::launches::{GpuOp, Launches, bytes};
 use crate::ops::ball::Norm;
-use crate::rng::Stream;
+use crate::rng::{Philox, Stream};
 use bytemuck::{Pod, Zeroable};
 
 /// Elements of a thread and threads of a block.
 const QUAD: usize = 4;
 const THREADS: usize = 256;
+
+/// Numbers of the noise.
+mod noise {
+    pub const NONE: u32 = 0;
+    pub const UNIFORM: u32 = 1;
+    pub const NORMAL: u32 = 2;
+}
 
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
@@ -18,7 +25,7 @@ struct StartDims {
     len: u32,
     noise: u32,
     scale: f32,
-    seed: [u32; 2],
+    seed: Philox,
     stream: u32,
     clean: u32,
 }
@@ -26,16 +33,15 @@ struct StartDims {
 impl GpuOp for Start {
     fn launch(&self, cx: &mut Launches) -> Result<()> {
         let (b, len) = (&self.batch, self.image.len());
-        // The numbers of `kernels/start.cu`.
-        let (noise, scale, clean) = match self.noise.map(|d| d.noise) {
-            None => (0, 0.0, 0),
-            Some(Noise::Uniform(eps)) => (1, eps, 0),
-            Some(Noise::Normal(sigma)) => (2, sigma, 0),
-            Some(Noise::Surface { norm: Norm::Linf, length, clean }) => (1, length, clean),
-            Some(Noise::Surface { norm: Norm::L2, length, clean }) => (2, length, clean),
+        let (number, scale, clean) = match self.noise.map(|d| d.noise) {
+            None => (noise::NONE, 0.0, 0),
+            Some(Noise::Uniform(eps)) => (noise::UNIFORM, eps, 0),
+            Some(Noise::Normal(sigma)) => (noise::NORMAL, sigma, 0),
+            Some(Noise::Surface { norm: Norm::Linf, length, clean }) => (noise::UNIFORM, length, clean),
+            Some(Noise::Surface { norm: Norm::L2, length, clean }) => (noise::NORMAL, length, clean),
         };
-        let (seed, stream) = self.noise.map_or(([0; 2], Stream::Attack), |d| (d.rng.key(), d.stream));
-        let dims = StartDims { len: len as u32, noise, scale, seed, stream: stream as u32, clean };
+        let (seed, stream) = self.noise.map_or((Philox::zeroed(), Stream::Attack), |d| (d.rng, d.stream));
+        let dims = StartDims { len: len as u32, noise: number, scale, seed, stream: stream as u32, clean };
         let args = [
             Arg::Out(cx.buf(b.x_adv)),
             Arg::In(cx.buf(b.x)),

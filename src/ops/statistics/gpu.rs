@@ -1,4 +1,4 @@
-//! Launchers of the kernels in `kernels/account.cu`.
+//! Launchers of the kernels in `kernels/statistics.cu`.
 
 use super::{CountBatch, CountPass, NetPass};
 use crate::Result;
@@ -8,14 +8,16 @@ use crate::gpu::launches::{GpuOp, Launches, bytes};
 use crate::program::Phase;
 use bytemuck::{Pod, Zeroable};
 
-/// Threads of the block that closes a mini-batch.
+/// Threads of the block that closes a mini-batch, and of the one that counts passes.
 const THREADS: usize = 256;
-/// What `mark` takes for "no phase ends".
-const NO_PHASE: u32 = Phase::ALL.len() as u32;
+const PASS_THREADS: usize = 32;
+/// Phases; also what `mark` takes for "no phase ends".
+const PHASES: u32 = 3;
+const _: () = assert!(PHASES as usize == Phase::ALL.len());
 
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
-struct AccountDims {
+struct CountBatchDims {
     classes: u32,
     kappas: u32,
     loaded: u32,
@@ -25,7 +27,7 @@ struct AccountDims {
 impl GpuOp for CountBatch {
     fn launch(&self, cx: &mut Launches) -> Result<()> {
         let (b, s) = (&self.batch, &self.stats);
-        let dims = AccountDims {
+        let dims = CountBatchDims {
             classes: s.classes as u32,
             kappas: s.kappas as u32,
             loaded: self.part.loaded().into(),
@@ -45,7 +47,7 @@ impl GpuOp for CountBatch {
             cx.live(),
             bytes(&dims),
         ];
-        cx.launch("account", [1, 1, 1], THREADS, 0, args, format!("{} classes, {} kappas", s.classes, s.kappas))
+        cx.launch("count_batch", [1, 1, 1], THREADS, 0, args, format!("{} classes, {} kappas", s.classes, s.kappas))
     }
 }
 
@@ -57,10 +59,16 @@ impl GpuOp for CountPass {
     }
 }
 
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+struct MarkDims {
+    ended: u32,
+}
+
 /// Books the time since the last mark to the phase that ends here; `next` starts.
 pub fn mark(cx: &mut Launches, next: Option<Phase>) -> Result<()> {
-    let ended = std::mem::replace(&mut cx.phase, next).map_or(NO_PHASE, |phase| phase as u32);
-    let args = [Arg::Out(cx.times()), bytes(&ended)];
+    let ended = std::mem::replace(&mut cx.phase, next).map_or(PHASES, |phase| phase as u32);
+    let args = [Arg::Out(cx.times()), bytes(&MarkDims { ended })];
     cx.launch("mark", [1, 1, 1], 1, 0, args, format!("{next:?} starts"))
 }
 
@@ -96,7 +104,7 @@ impl PassCounts {
 
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
-struct TallyDims {
+struct CountPassDims {
     passes: [u32; 3],
     first: u32,
     steps: u32,
@@ -105,7 +113,7 @@ struct TallyDims {
 /// Adds the number of live examples to the counters, once for every pass and step.
 pub fn count_passes(cx: &mut Launches, counts: &PassCounts) -> Result<()> {
     let PassCounts { stats, passes, steps } = counts;
-    let dims = TallyDims { passes: *passes, first: stats.step(steps.start) as u32, steps: steps.len() as u32 };
+    let dims = CountPassDims { passes: *passes, first: stats.step(steps.start) as u32, steps: steps.len() as u32 };
     let args = [Arg::Out(cx.buf(stats.counters)), cx.live(), bytes(&dims)];
-    cx.launch("tally", [1, 1, 1], 32, 0, args, format!("{} passes", passes.iter().sum::<u32>()))
+    cx.launch("count_pass", [1, 1, 1], PASS_THREADS, 0, args, format!("{} passes", passes.iter().sum::<u32>()))
 }

@@ -46,7 +46,7 @@ struct StemDims {
 
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
-struct PrepareDims {
+struct StemPrepareDims {
     c: u32,
     k: u32,
     kp: u32,
@@ -125,7 +125,7 @@ pub fn prepare(
     let FilterDecl { conv, pass, .. } = *cx.decl(filter);
     let StemDims { c, k, kp, .. } = StemDims::new(&conv, None, [1, 1])?;
     let (len, block) = (filter_len(&conv, pass), if pass == Pass::Dgrad { dgrad_block(&conv).0 } else { 0 });
-    let mut dims = PrepareDims { c, k, kp, block: block as u32, len: len as u32, std: [1.0; MAX_CHANNELS] };
+    let mut dims = StemPrepareDims { c, k, kp, block: block as u32, len: len as u32, std: [1.0; MAX_CHANNELS] };
     if let Some(norm) = norm {
         dims.std[..conv.c].copy_from_slice(&norm.std[..conv.c]);
     }

@@ -1,4 +1,4 @@
-//! Launcher of the kernel in `kernels/aim.cu`.
+//! Launcher of the kernel in `kernels/target_class.cu`.
 
 use super::TargetClass;
 use crate::Result;
@@ -11,7 +11,7 @@ const THREADS: usize = 256;
 
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
-struct AimDims {
+struct TargetClassDims {
     classes: u32,
     restarts: u32,
 }
@@ -19,7 +19,7 @@ struct AimDims {
 impl GpuOp for TargetClass {
     fn launch(&self, cx: &mut Launches) -> Result<()> {
         let b = &self.batch;
-        let dims = AimDims { classes: b.classes as u32, restarts: self.restarts };
+        let dims = TargetClassDims { classes: b.classes as u32, restarts: self.restarts };
         let args = [
             Arg::Out(cx.buf(b.target)),
             Arg::In(cx.buf(b.logits)),
@@ -29,6 +29,6 @@ impl GpuOp for TargetClass {
             bytes(&dims),
         ];
         let grid = [cx.capacity().div_ceil(THREADS / 32), 1, 1];
-        cx.launch("aim", grid, THREADS, 0, args, format!("{} classes", b.classes))
+        cx.launch("target_class", grid, THREADS, 0, args, format!("{} classes", b.classes))
     }
 }

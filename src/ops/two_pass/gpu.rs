@@ -1,4 +1,4 @@
-//! Launcher of the kernel in `kernels/pair.cu`.
+//! Launcher of the kernel in `kernels/two_pass.cu`.
 
 use super::{MARGIN, SURE, TwoPass, TwoPassLoss};
 use crate::Result;
@@ -13,7 +13,7 @@ const EXAMPLES: usize = THREADS / 32;
 
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
-struct PairDims {
+struct TwoPassDims {
     classes: u32,
     mart: u32,
     beta: f32,
@@ -25,10 +25,10 @@ impl GpuOp for TwoPassLoss {
     fn launch(&self, cx: &mut Launches) -> Result<()> {
         let (b, clean) = (&self.batch, self.batch.clean());
         if b.classes < 2 {
-            return Err(unsupported("pair", "one class: it takes two; use another method"));
+            return Err(unsupported("two-pass loss", "one class: it takes two; use another method"));
         }
         let mart = u32::from(self.loss == TwoPass::Mart);
-        let dims = PairDims { classes: b.classes as u32, mart, beta: self.beta, margin: MARGIN, sure: SURE };
+        let dims = TwoPassDims { classes: b.classes as u32, mart, beta: self.beta, margin: MARGIN, sure: SURE };
         let args = [
             Arg::Out(cx.buf(b.loss)),
             Arg::Out(cx.buf(b.gradient)),
@@ -42,6 +42,6 @@ impl GpuOp for TwoPassLoss {
             bytes(&dims),
         ];
         let grid = [cx.capacity().div_ceil(EXAMPLES), 1, 1];
-        cx.launch("pair", grid, THREADS, 0, args, format!("{:?}, {} classes", self.loss, b.classes))
+        cx.launch("two_pass_loss", grid, THREADS, 0, args, format!("{:?}, {} classes", self.loss, b.classes))
     }
 }

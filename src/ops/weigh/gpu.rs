@@ -15,6 +15,6 @@ impl GpuOp for Weigh {
         let rest = [Arg::In(cx.buf(b.position)), cx.live(), bytes(&FormulaDims::new(&self.weight)?)];
         let args = [Arg::Out(cx.buf(b.weight))].into_iter().chain(state(cx, b)).chain(rest);
         let args = args.collect::<Vec<_>>();
-        cx.launch("mine_weigh", [1, 1, 1], THREADS, 0, args, format!("{} slots", cx.capacity()))
+        cx.launch("weigh", [1, 1, 1], THREADS, 0, args, format!("{} slots", cx.capacity()))
     }
 }

@@ -12,7 +12,7 @@ const MOST_BYTES: usize = 1 << 17;
 /// Input pixels that an entry can count.
 const REACH: usize = 1 << 18;
 
-/// Division by `by` of what is below 1024.
+/// Division by `by` of what is below [`MOST_PIXELS`].
 #[derive(Clone, Copy, Debug, PartialEq, Pod, Zeroable)]
 #[repr(C)]
 pub struct Divisor {
@@ -22,7 +22,7 @@ pub struct Divisor {
 
 impl Divisor {
     fn new(by: usize) -> Divisor {
-        Divisor { by: by as u32, magic: (1u32 << 20).div_ceil(by as u32) }
+        Divisor { by: by as u32, magic: (MOST_PIXELS * MOST_PIXELS).div_ceil(by) as u32 }
     }
 }
 

@@ -21,7 +21,7 @@ const SUM_GROUPS: usize = 8;
 
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
-struct WgradDims {
+struct ConvWgradDims {
     tile: Tile,
     dense: Tile,
     dy: Patch,
@@ -47,7 +47,7 @@ struct WgradDims {
 
 /// What one tile size comes to.
 struct Plan {
-    dims: WgradDims,
+    dims: ConvWgradDims,
     shared: usize,
     /// Of all tiles: products, and a tenth of one for each pixel that is copied.
     cost: usize,
@@ -68,7 +68,7 @@ impl Plan {
         let tile = Tile::choose(pixels, size, [halo; 2], |t| shared(t) <= cx.shared)?;
         let pixel = |channels: usize| padded(channels) * precision.size();
         let dense = tile.dense();
-        let mut dims = WgradDims {
+        let mut dims = ConvWgradDims {
             tile,
             dense,
             dy: Patch::new(&dense, pixel(conv.k), size, 1, [0; 2], [0; 2])?,
@@ -85,7 +85,7 @@ impl Plan {
             taps: (conv.filter * conv.filter) as u32,
             pixels: tile.pixels([0; 2]) as u32,
             padded: depth(&tile) as u32,
-            ..WgradDims::zeroed()
+            ..ConvWgradDims::zeroed()
         };
         let mut before = 0;
         for (i, part) in parts.iter().enumerate() {

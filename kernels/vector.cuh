@@ -1,8 +1,10 @@
-// Feature maps as vectors of 16 bytes: 4 f32 or 8 bf16.
+// Vectors of 16 bytes: 4 f32 or 8 bf16 of a feature map, and f32 in shared memory. What is read comes first, then where it goes.
 #pragma once
 #include "common.cuh"
 
-template <class T> constexpr u32 LANES = 16 / sizeof(T);
+// Bytes of a vector, and its elements.
+constexpr u32 VECTOR = 16;
+template <class T> constexpr u32 LANES = VECTOR / sizeof(T);
 
 __device__ __forceinline__ void unpack(uint4 raw, float (&v)[4]) {
     v[0] = __uint_as_float(raw.x);
@@ -34,6 +36,15 @@ __device__ __forceinline__ uint4 pack(const float (&v)[8]) {
     return make_uint4(pair(v[0], v[1]), pair(v[2], v[3]), pair(v[4], v[5]), pair(v[6], v[7]));
 }
 
+// Floats in a row, four at a time; `from` is a multiple of 16 bytes.
+template <int N> __device__ __forceinline__ void load_floats(const float* from, float (&v)[N]) {
+#pragma unroll
+    for (int i = 0; i < N; i += 4) {
+        float4 f = *(const float4*)(from + i);
+        v[i] = f.x, v[i + 1] = f.y, v[i + 2] = f.z, v[i + 3] = f.w;
+    }
+}
+
 // One store: of an address whose alignment it does not see, the compiler makes four.
 __device__ __forceinline__ void store_shared(float* at, float a, float b, float c, float d) {
     asm volatile("st.shared.v4.f32 [%0], {%1, %2, %3, %4};" ::"r"((u32)__cvta_generic_to_shared(at)), "f"(a), "f"(b), "f"(c),
@@ -42,18 +53,17 @@ __device__ __forceinline__ void store_shared(float* at, float a, float b, float 
 }
 
 // A lane's vector of f32 in shared memory, where the lanes' vectors follow one another; `at` is a multiple of 16 bytes.
-__device__ __forceinline__ void put(float* at, const float (&v)[4], u32 lane) {
+__device__ __forceinline__ void put(const float (&v)[4], float* at, u32 lane) {
     store_shared(at, v[0], v[1], v[2], v[3]);
 }
 
 __device__ __forceinline__ void get(const float* at, float (&v)[4], u32 lane) {
-    float4 r = *(const float4*)at;
-    v[0] = r.x, v[1] = r.y, v[2] = r.z, v[3] = r.w;
+    load_floats(at, v);
 }
 
 // Of eight lanes four start with their upper half: together they use all banks. Selected value by value, lest the compiler
 // branches.
-__device__ __forceinline__ void put(float* at, const float (&v)[8], u32 lane) {
+__device__ __forceinline__ void put(const float (&v)[8], float* at, u32 lane) {
     bool swap = lane & 4;
     float a[4], b[4];
 #pragma unroll

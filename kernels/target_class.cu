@@ -5,36 +5,31 @@
 // target    u32 [capacity] by position, out
 // logits    f32 [capacity, classes] by position, in
 // position  u32 [capacity] in: the position of a slot
-// control   u32 [4] in: the third is the epoch
+// control   u32 [4] in: the epoch
 // live      u32 [2] in
 //
-// Grid ceil(capacity / 8), 256 threads, no shared memory. A warp has one slot; a lane has every 32nd class and compares it with all.
+// Grid ceil(capacity / 8), 256 threads, no shared memory. A warp has one slot; a lane has every 32nd class and compares it with
+// all. Nothing is summed.
 // Preconditions: restarts is at least 1.
+#include "state.cuh"
 #include "warp.cuh"
 
 constexpr u32 THREADS = 256;
 
-struct AimDims {
+struct TargetClassDims {
     u32 classes;
     u32 restarts;
 };
 
 extern "C" __global__ void __launch_bounds__(THREADS)
-    aim(u32* __restrict__ target, const float* __restrict__ logits, const u32* __restrict__ position,
-        const u32* __restrict__ control, const u32* __restrict__ live, AimDims d) {
+    target_class(u32* __restrict__ target, const float* __restrict__ logits, const u32* __restrict__ position,
+        const u32* __restrict__ control, const u32* __restrict__ live, TargetClassDims d) {
     u32 slot = blockIdx.x * (THREADS / 32) + threadIdx.x / 32, lane = threadIdx.x % 32;
     if (slot >= live[0]) return;
-    u32 at = position[slot], rank = 1 + control[2] / d.restarts, found = d.classes;
+    u32 at = position[slot], rank = 1 + control[control::EPOCH] / d.restarts, found = d.classes;
     const float* z = logits + (size_t)at * d.classes;
     for (u32 k = lane; k < d.classes; k += 32) {
-        float mine = z[k];
-        u32 before = 0;
-#pragma unroll 4
-        for (u32 j = 0; j < d.classes; j++) {
-            float v = z[j];
-            before += v > mine || (v == mine && j < k);
-        }
-        if (before == rank && !isnan(mine)) found = min(found, k);
+        if (rank_of(z, d.classes, k) == rank && !isnan(z[k])) found = min(found, k);
     }
     found = __reduce_min_sync(ALL, found);
     if (lane == 0) target[at] = found < d.classes ? found : 0;

@@ -1,50 +1,50 @@
-// The counters of an epoch, the end of a mini-batch, and the time of phases. src/ops/account/mod.rs has the counters' order.
+// The counters of an epoch, the end of a mini-batch, and the time of phases. state.cuh has the counters' order.
 //
-//   tally    fprop, dgrad, wgrad += passes * live;  the counter of each of some steps of the attack += live
-//   account  of the loaded: examples and cursor += loaded; per class, and kappas per class, the last bin for all larger ones;
+//   count_pass   fprop, dgrad, wgrad += passes * live;  the counter of each of some steps of the attack += live
+//   count_batch  of the loaded: examples and cursor += loaded; per class, and kappas per class, the last bin for all larger ones;
 //            of the dropped (loaded, not live): the bin of their confidence, per class;
 //            of the live: kept += live, batches += 1, skipped += (live == 0); per class, kept, kept and right, and the bin of
 //            their confidence;
 //            loss += live * sum over live of weight*loss; a sum that is not finite marks its batch as halted.
 //            The loaded alone: kappas of the dropped only. The live alone: their kappas too. Nothing once halted, nor both
 //            without a loaded example.
-//   mark     time of the phase that ends += now - last mark; last mark = now
+//   mark         time of the phase that ends += now - last mark; last mark = now
 //
 // counters  u64 [8 + (3 + kappas + 20)*classes + steps] in and out
 // total     f64 [1] in and out: the loss
-// control   u32 [3] in and out: the first is the cursor
+// control   u32 [4] in and out: the cursor
 // label     u32 [capacity] in, by position, as are kappa and crossed (u32), confidence, weight and loss (f32)
 // position  u32 [capacity] in: the position of a slot, increasing
 // live      u32 [2] in: live, loaded
 // times     u64 [4] in and out: nanoseconds of three phases, and when the last mark was passed
 //
-// tally: grid 1, 32 threads; a thread has a pass, and every 32nd step. account: grid 1, 256 threads; the threads count their examples with integer
-// atomics, and the first one adds the losses up in order of the slots, in f64. mark: grid 1, one thread.
+// count_pass: grid 1, 32 threads; a thread has a pass, and every 32nd step. count_batch: grid 1, 256 threads; the threads count their
+// examples with integer atomics, and the first one adds the losses up in order of the slots, in f64; 2 KiB of shared memory.
+// mark: grid 1, one thread.
 // Preconditions: labels below classes.
-#include "common.cuh"
+#include "state.cuh"
 
-enum Counter { EXAMPLES, KEPT, BATCHES, SKIPPED, FPROP, DGRAD, WGRAD, HALTED, CLASSES };
+constexpr u32 THREADS = 256, PASS_THREADS = 32;
+// Bins of a histogram of probabilities.
+constexpr u32 BINS = 10;
+constexpr u32 PHASES = 3;
 
-struct TallyDims {
+struct CountPassDims {
     u32 passes[3];
     // The first step's counter, and how many follow.
     u32 first;
     u32 steps;
 };
 
-extern "C" __global__ void tally(u64* __restrict__ counters, const u32* __restrict__ live, TallyDims d) {
+extern "C" __global__ void count_pass(u64* __restrict__ counters, const u32* __restrict__ live, CountPassDims d) {
     u32 i = threadIdx.x;
-    for (u32 step = i; step < d.steps; step += 32) counters[d.first + step] += live[0];
+    for (u32 step = i; step < d.steps; step += PASS_THREADS) counters[d.first + step] += live[0];
     if (i >= 3) return;
     u32 passes = i == 0 ? d.passes[0] : i == 1 ? d.passes[1] : d.passes[2];
-    counters[FPROP + i] += (u64)passes * live[0];
+    counters[counter::FPROP + i] += (u64)passes * live[0];
 }
 
-constexpr u32 ACCOUNT_THREADS = 256;
-// Bins of a histogram of probabilities.
-constexpr u32 BINS = 10;
-
-struct AccountDims {
+struct CountBatchDims {
     u32 classes;
     u32 kappas;
     // Whether the loaded examples are counted, and the live ones with the mini-batch.
@@ -65,20 +65,20 @@ __device__ __forceinline__ bool is_live(const u32* __restrict__ position, u32 n,
 
 __device__ __forceinline__ u32 bin_of(float probability) { return min((u32)(probability * (float)BINS), BINS - 1); }
 
-extern "C" __global__ void __launch_bounds__(ACCOUNT_THREADS)
-    account(u64* __restrict__ counters, double* __restrict__ total, u32* __restrict__ control, const u32* __restrict__ label,
+extern "C" __global__ void __launch_bounds__(THREADS)
+    count_batch(u64* __restrict__ counters, double* __restrict__ total, u32* __restrict__ control, const u32* __restrict__ label,
             const u32* __restrict__ kappa, const u32* __restrict__ crossed, const float* __restrict__ confidence,
             const float* __restrict__ weight, const float* __restrict__ loss, const u32* __restrict__ position,
-            const u32* __restrict__ live, AccountDims d) {
-    __shared__ double terms[ACCOUNT_THREADS];
+            const u32* __restrict__ live, CountBatchDims d) {
+    __shared__ double terms[THREADS];
     u32 n = live[0], loaded = live[1], t = threadIdx.x;
-    if (counters[HALTED] != 0 || (d.loaded && d.live && loaded == 0)) return;
-    u64 *examples = counters + CLASSES, *kept = examples + d.classes, *right = kept + d.classes;
+    if (counters[counter::HALTED] != 0 || (d.loaded && d.live && loaded == 0)) return;
+    u64 *examples = counters + counter::CLASSES, *kept = examples + d.classes, *right = kept + d.classes;
     u64* kappas = right + d.classes;
     u64* kept_bins = kappas + d.classes * d.kappas + d.kappas - 1;
     u64* dropped_bins = kept_bins + d.classes * BINS;
     if (d.loaded) {
-        for (u32 i = t; i < loaded; i += ACCOUNT_THREADS) {
+        for (u32 i = t; i < loaded; i += THREADS) {
             u32 c = label[i];
             bool dropped = !is_live(position, n, i);
             atomicAdd(examples + c, 1ull);
@@ -87,13 +87,13 @@ extern "C" __global__ void __launch_bounds__(ACCOUNT_THREADS)
             if (dropped) atomicAdd(dropped_bins + c * BINS + bin_of(confidence[i]), 1ull);
         }
         if (t == 0) {
-            counters[EXAMPLES] += loaded;
-            control[0] += loaded;
+            counters[counter::EXAMPLES] += loaded;
+            control[control::CURSOR] += loaded;
         }
     }
     if (!d.live) return;
     double sum = 0.0;
-    for (u32 first = 0; first < n; first += ACCOUNT_THREADS) {
+    for (u32 first = 0; first < n; first += THREADS) {
         if (first + t < n) {
             u32 p = position[first + t], c = label[p];
             atomicAdd(kept + c, 1ull);
@@ -104,25 +104,23 @@ extern "C" __global__ void __launch_bounds__(ACCOUNT_THREADS)
         }
         __syncthreads();
         if (t == 0) {
-            u32 terms_here = min(ACCOUNT_THREADS, n - first);
+            u32 terms_here = min(THREADS, n - first);
 #pragma unroll 4
             for (u32 i = 0; i < terms_here; i++) sum = __dadd_rn(sum, terms[i]);
         }
         __syncthreads();
     }
     if (t != 0) return;
-    u64 batch = counters[BATCHES] + 1;
-    counters[KEPT] += n;
-    counters[BATCHES] = batch;
-    if (n == 0) counters[SKIPPED] += 1;
-    if (!isfinite(sum)) counters[HALTED] = batch;
+    u64 batch = counters[counter::BATCHES] + 1;
+    counters[counter::KEPT] += n;
+    counters[counter::BATCHES] = batch;
+    if (n == 0) counters[counter::SKIPPED] += 1;
+    if (!isfinite(sum)) counters[counter::HALTED] = batch;
     total[0] = __dadd_rn(total[0], __dmul_rn(sum, (double)n));
 }
 
-constexpr u32 PHASES = 3;
-
 struct MarkDims {
-    // The phase that ends, or 3 for none.
+    // The phase that ends, or PHASES for none.
     u32 ended;
 };
 

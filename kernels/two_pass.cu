@@ -20,7 +20,7 @@
 
 constexpr u32 THREADS = 128, EXAMPLES = THREADS / 32;
 
-struct PairDims {
+struct TwoPassDims {
     u32 classes;
     u32 mart;
     float beta;
@@ -44,9 +44,9 @@ struct Softmax {
 };
 
 extern "C" __global__ void __launch_bounds__(THREADS)
-    pair(float* __restrict__ loss, float* __restrict__ gradient, float* __restrict__ clean_gradient,
+    two_pass_loss(float* __restrict__ loss, float* __restrict__ gradient, float* __restrict__ clean_gradient,
          const float* __restrict__ logits, const float* __restrict__ clean_logits, const u32* __restrict__ label,
-         const float* __restrict__ weight, const u32* __restrict__ position, const u32* __restrict__ live, PairDims d) {
+         const float* __restrict__ weight, const u32* __restrict__ position, const u32* __restrict__ live, TwoPassDims d) {
     u32 slot = blockIdx.x * EXAMPLES + threadIdx.x / 32, lane = threadIdx.x % 32;
     if (slot >= live[0]) return;
     u32 at = position[slot], y = label[at];
