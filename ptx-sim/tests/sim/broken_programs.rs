@@ -1,13 +1,11 @@
 //! Whole programs with one thing wrong, as it goes wrong in practice: a dropped barrier or wait, an off-by-one bound, swapped
 //! fragments. Every order of blocks and warps must show it.
 
-mod host;
-mod place;
-mod reference;
-
+use crate::args;
+use crate::host::{Buffer, Host, Random};
+use crate::place::{SEEDS, assert_place, fault};
+use crate::reference;
 use half::bf16;
-use host::{Buffer, Host, Random};
-use place::{SEEDS, assert_place, fault};
 use ptx_sim::{Arg, Error, FaultKind, Shape};
 
 /// A whole program: its launch on data that shows every violation.

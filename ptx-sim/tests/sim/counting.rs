@@ -1,8 +1,7 @@
 //! What a launch counts, derived by hand.
 
-mod host;
-
-use host::{Host, line};
+use crate::args;
+use crate::host::{Host, line};
 use ptx_sim::{Class, Counters, Device, DeviceOptions, Module, Shape};
 
 fn count(kernel: &str, shape: Shape, args: impl FnOnce(&mut Host) -> Vec<ptx_sim::Arg>) -> Counters {

@@ -1,8 +1,7 @@
 //! The same seed gives the same run, however many host threads there are; another seed another order.
 
-mod host;
-
-use host::{Host, Random, line};
+use crate::args;
+use crate::host::{Host, Random, line};
 use ptx_sim::{Counters, DeviceOptions, Error, Shape};
 use std::fmt::Debug;
 

@@ -1,11 +1,9 @@
 //! For every check kernels that violate it, which must be reported for what they are and where, and their corrected twins,
 //! which must pass; under several orders of blocks and warps.
 
-mod host;
-mod place;
-
-use host::{Host, Random, nvcc};
-use place::{SEEDS, assert_place, fault};
+use crate::args;
+use crate::host::{Host, Random, nvcc};
+use crate::place::{SEEDS, assert_place, fault};
 use ptx_sim::{Arg, Counters, DeviceOptions, Error, Fault, FaultKind, Module, Shape};
 use std::fs;
 

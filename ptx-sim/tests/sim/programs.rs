@@ -1,10 +1,7 @@
 //! The CUDA programs, compared with plain Rust.
 
-mod cases;
-mod host;
-mod reference;
-
-use host::Host;
+use crate::host::{Host, Random};
+use crate::{cases, reference};
 use std::iter;
 
 /// A test for each case, under several orders of blocks and warps, and on different data.
@@ -38,7 +35,7 @@ fn philox_reference() {
 
 #[test]
 fn rounding_reference() {
-    let mut random = host::Random(1);
+    let mut random = Random(1);
     for v in iter::repeat_with(|| random.float(-60_000.0, 60_000.0)).take(10_000) {
         for v in [v, v * 1e-6, v * 1e-9] {
             assert_eq!(reference::to_f16(f64::from(v)), half::f16::from_f32(v), "{v}");
