@@ -7,6 +7,7 @@ mod fetching;
 mod files;
 mod fixtures;
 mod formats;
+#[allow(dead_code)] // a part of it is for tests/clients
 mod server;
 
 use std::path::{Path, PathBuf};
