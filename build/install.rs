@@ -24,7 +24,7 @@ fn install(root: &Path) -> Result<(), String> {
 }
 
 /// Makes a virtual environment of Python with packages from PyPI, unless it is there: then the file `done` is in it.
-pub fn venv(venv: &Path, done: &str, packages: &[String]) -> Result<(), String> {
+fn venv(venv: &Path, done: &str, packages: &[String]) -> Result<(), String> {
     fs::create_dir_all(venv).map_err(|e| format!("{}: {e}", venv.display()))?;
     let _lock = lock(&venv.join("lock"))?;
     // Written last, so that an installation that was cut off starts again.
@@ -33,7 +33,7 @@ pub fn venv(venv: &Path, done: &str, packages: &[String]) -> Result<(), String> 
         eprintln!("installing {} into {}", packages.join(", "), venv.display());
         output(Command::new("python3").args(["-m", "venv"]).arg(venv))?;
         let mut pip = Command::new(venv.join("bin/pip"));
-        output(pip.args(["install", "--disable-pip-version-check", "--retries=2"]).args(packages))?;
+        output(pip.args(["install", "--no-cache-dir", "--disable-pip-version-check", "--retries=2"]).args(packages))?;
         fs::write(&done, "").map_err(|e| e.to_string())?;
     }
     Ok(())

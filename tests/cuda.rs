@@ -4,9 +4,10 @@
 //! with one of the roles of [`child`].
 #![cfg(target_os = "linux")]
 
-mod common_cli;
+#[path = "cli/common.rs"]
+mod common;
 
-use common_cli::{BIN, TINY, dataset, failed, succeeded, tensors};
+use common::{BIN, TINY, dataset, failed, succeeded, tensors};
 use ham_engine::Result;
 use ham_engine::backend::Backend;
 use ham_engine::backend::gpu::{Compiled, GpuBackend};

@@ -12,7 +12,7 @@ venv=$(cd "$here/../.." && pwd)/.peer
 mark=$venv/requirements.txt
 if ! cmp -s "$here/requirements.txt" "$mark"; then
   python3 -m venv "$venv"
-  "$venv/bin/pip" install --disable-pip-version-check --quiet -r "$here/requirements.txt"
+  "$venv/bin/pip" install --no-cache-dir --disable-pip-version-check --quiet -r "$here/requirements.txt"
   cp "$here/requirements.txt" "$mark"
 fi
 "$venv/bin/python" -c 'import numpy, safetensors, torch; print("torch", torch.__version__, "in", __import__("sys").prefix)'
