@@ -4,7 +4,7 @@
 
 use ham_engine::cpu::layout::MapShape;
 use ham_engine::cpu::peak::peak_gflops;
-use ham_engine::cpu::simd::{Level, Line};
+use ham_engine::cpu::simd::{CacheLine, Level};
 use ham_engine::ops::conv::cases::{Case, LAYERS};
 use ham_engine::ops::conv::cpu::{self, Act, Algo, DgradArgs, FpropArgs, Pass};
 use ham_engine::ops::stem::{cpu as stem_cpu, stem};
@@ -24,12 +24,12 @@ fn time(f: &mut dyn FnMut()) -> f64 {
 }
 
 /// Small values, so that sums neither overflow nor go denormal.
-fn buffer(len: usize) -> Vec<Line> {
-    let line = |i: usize| Line(std::array::from_fn(|j| ((i * 16 + j) * 7919 % 1000) as f32 / 1000.0 - 0.5));
+fn buffer(len: usize) -> Vec<CacheLine> {
+    let line = |i: usize| CacheLine(std::array::from_fn(|j| ((i * 16 + j) * 7919 % 1000) as f32 / 1000.0 - 0.5));
     (0..len.div_ceil(16)).map(line).collect()
 }
 
-fn f32s(lines: &mut [Line]) -> &mut [f32] {
+fn f32s(lines: &mut [CacheLine]) -> &mut [f32] {
     bytemuck::cast_slice_mut(lines)
 }
 

@@ -38,7 +38,7 @@ struct Timed {
 
 impl Timed {
     fn new(arch: &Arch, plan: &Plan, batch: usize, threads: usize) -> Timed {
-        let mut engine = Engine::new(CpuBackend::new(threads).unwrap(), arch.clone(), false).unwrap();
+        let mut engine = Engine::new(CpuBackend::new(threads).unwrap(), arch.clone()).unwrap();
         let pixels: Vec<u8> = (0..batch * arch.image.len()).map(|i| (i * 7919 % 251) as u8).collect();
         let labels: Vec<u32> = (0..batch).map(|i| (i % arch.classes) as u32).collect();
         let steps = plan.attack.map_or(0, |a| a.steps);

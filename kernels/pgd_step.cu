@@ -10,15 +10,17 @@
 // Without contraction, as the step in the stem's dgrad: the same bits.
 #include "common.cuh"
 
+constexpr u32 THREADS = 256;
+
 struct PgdStepDims {
     u32 len;
     float eps;
     float alpha;
 };
 
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(THREADS)
     pgd_step(float* x_adv, const float* x, const float* g, const u32* live, PgdStepDims d) {
-    u32 slot = blockIdx.y, i = blockIdx.x * 256 + threadIdx.x;
+    u32 slot = blockIdx.y, i = blockIdx.x * THREADS + threadIdx.x;
     if (slot >= live[0] || i >= d.len) return;
     size_t at = (size_t)slot * d.len + i;
     float gradient = g[at], clean = x[at];

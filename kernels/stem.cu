@@ -133,13 +133,17 @@ __device__ __forceinline__ void store_half(T* out, u8* bits, uint4* stage, const
         bool in = y < d.h && x < d.w && k < d.kp;
         size_t at = (((size_t)slot * d.h + y) * d.w + x) * d.kp + k;
         if (in) *reinterpret_cast<uint4*>(out + at) = raw;
-        float stored[VEC];
-        unpack(raw, stored);
-        if (MOMENTS && in) moments.add(stored);
+        if (MOMENTS && in) {
+            float stored[VEC];
+            unpack(raw, stored);
+            moments.add(stored);
+        }
         if (bits) {
+            float a[VEC];
+            unpack(raw, a);
             u32 mask = 0;
 #pragma unroll
-            for (u32 e = 0; e < VEC; e++) mask |= (stored[e] > 0.0f ? 1u : 0u) << e;
+            for (u32 e = 0; e < VEC; e++) mask |= (a[e] > 0.0f ? 1u : 0u) << e;
             if (VEC == 4) {
                 mask <<= vector % 2 * 4;
                 mask |= __shfl_xor_sync(ALL, mask, 1);

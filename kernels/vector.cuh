@@ -38,11 +38,12 @@ __device__ __forceinline__ uint4 pack(const float (&v)[8]) {
 
 // Floats in a row, four at a time; `from` is a multiple of 16 bytes.
 template <int N> __device__ __forceinline__ void load_floats(const float* from, float (&v)[N]) {
+    // All loads come first, as one would write them down: else nvcc now and then shortens one whose values are not all used.
+    float4 f[N / 4];
 #pragma unroll
-    for (int i = 0; i < N; i += 4) {
-        float4 f = *(const float4*)(from + i);
-        v[i] = f.x, v[i + 1] = f.y, v[i + 2] = f.z, v[i + 3] = f.w;
-    }
+    for (int i = 0; i < N / 4; i++) f[i] = *(const float4*)(from + 4 * i);
+#pragma unroll
+    for (int i = 0; i < N / 4; i++) v[4 * i] = f[i].x, v[4 * i + 1] = f[i].y, v[4 * i + 2] = f[i].z, v[4 * i + 3] = f[i].w;
 }
 
 // One store: of an address whose alignment it does not see, the compiler makes four.

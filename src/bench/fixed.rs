@@ -65,7 +65,7 @@ impl<B: Backend> Timed<B> {
         if let Some(share) = subject.kept_share {
             force(&mut plan, share, batch);
         }
-        let mut engine = Engine::new(backend, subject.arch.clone(), subject.exact)?;
+        let mut engine = Engine::new(backend, subject.arch.clone())?.exact(subject.exact);
         engine.set_weights(subject.weights)?;
         let steps = plan.attack.map_or(0, |a| a.steps);
         let mut scene = engine.scene(subject.images, subject.labels, batch, steps)?;

@@ -151,7 +151,7 @@ struct AttackJob<'a> {
 impl Job for AttackJob<'_> {
     fn run<B: Backend>(self, open: impl Fn() -> Result<B>) -> Result<()> {
         let args = self.args;
-        let mut engine = Engine::new(open()?, self.arch.clone(), args.exact)?;
+        let mut engine = Engine::new(open()?, self.arch.clone())?.exact(args.exact);
         engine.set_weights(&self.weights)?;
         let outcome = self.attack(&mut engine)?;
         write(&outcome, &engine, args, self.split.len())?;

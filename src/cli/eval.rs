@@ -201,7 +201,7 @@ impl Job for EvalJob<'_> {
     fn run<B: Backend>(self, open: impl Fn() -> Result<B>) -> Result<()> {
         let EvalJob { args, data, id, split, baseline, arch, weights, hash, eps, seed } = self;
         let images = Images::from(split);
-        let mut engine = Engine::new(open()?, arch, false)?;
+        let mut engine = Engine::new(open()?, arch)?;
         engine.set_weights(&weights)?;
         let examined = Examined::new(&mut engine, images, &split.labels)?;
         let random_start = !args.attacks.options.no_random_start.unwrap_or(false);

@@ -130,7 +130,7 @@ fn pictures<B: Backend>(open: impl Fn() -> Result<B>, run: &Record, args: &Args)
         return Ok(None);
     }
     let eps = meta.contract.eps;
-    let mut engine = Engine::new(open()?, arch.clone(), false)?;
+    let mut engine = Engine::new(open()?, arch.clone())?;
     engine.set_weights(&Weights::from_state_dict(&Net::new(arch.clone()), &checkpoint.dict, &path)?)?;
     let pairs = attacked(&mut engine, &split, args.attack, eps, meta.seed)?;
     Ok(Some(Pictures::choose(args.attack.to_string(), eps, class, arch.image, pairs, args.images.into())))

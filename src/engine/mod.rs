@@ -3,15 +3,12 @@
 use crate::attack::stage::Stage;
 use crate::attack::{self, Check, Fate, Pgd, Scene};
 use crate::backend::Backend;
-use crate::batch::Batch;
-use crate::batch::Stats;
-use crate::batch::{Resident, control};
+use crate::batch::{Batch, Resident, Stats, control};
 use crate::method::{Plan, TrainLoss};
 use crate::net::eval_pass::EvalPass;
 use crate::net::state::Weights;
 use crate::net::train_pass::TrainPass;
 use crate::net::{Arch, Net};
-use crate::ops::Op;
 use crate::ops::Program;
 use crate::ops::head::{Loss, Measures};
 use crate::ops::refill::{Pool, ring};
@@ -66,11 +63,11 @@ pub struct TrainSpec {
 }
 
 impl<B: Backend> Engine<B> {
-    /// Puts `arch` on `backend`, all parameters zero. `exact` forces direct convolutions everywhere.
+    /// Puts `arch` on `backend`, all parameters zero.
     ///
     /// # Errors
     /// Where the backend's memory does not suffice.
-    pub fn new(mut backend: B, arch: Arch, exact: bool) -> Result<Engine<B>> {
+    pub fn new(mut backend: B, arch: Arch) -> Result<Engine<B>> {
         let net = Net::new(arch.validate()?);
         let mut f32s = |n| backend.alloc(DType::F32, n);
         let arenas = Arenas {
@@ -81,7 +78,12 @@ impl<B: Backend> Engine<B> {
             batch_stats: f32s(net.running)?,
         };
         let lr = f32s(0)?;
-        Ok(Engine { backend, net, arenas, ema: None, clean: None, lr, exact })
+        Ok(Engine { backend, net, arenas, ema: None, clean: None, lr, exact: false })
+    }
+
+    /// The same with the rounding of direct convolutions everywhere, if `exact`; call before anything is recorded.
+    pub fn exact(self, exact: bool) -> Engine<B> {
+        Engine { exact, ..self }
     }
 
     /// Sets the weights; momenta become zero, and the moving average, if one is kept, the weights.
@@ -321,7 +323,7 @@ impl<B: Backend> Engine<B> {
             batch.x
         };
         p.mark(Phase::Update);
-        p.push(Op::Weigh(Weigh { batch, weight: plan.weight.clone() }));
+        p.push(Weigh { batch, weight: plan.weight.clone() });
         let pass = TrainPass::prepare(&mut p, &self.net, self.arenas, self.exact);
         let part = if refill.is_some() { Part::Refilled } else { Part::Whole };
         let tally = || [NetPass::Fprop, NetPass::Dgrad, NetPass::Wgrad].into_iter();
@@ -338,7 +340,7 @@ impl<B: Backend> Engine<B> {
                 p.within(Range::Forward, |p| {
                     twin.forward(p, &batch.clean(), batch.x);
                     pass.forward(p, &batch, input);
-                    p.push(Op::TwoPassLoss(TwoPassLoss { batch, loss, beta }));
+                    p.push(TwoPassLoss { batch, loss, beta });
                     scene.count_batch(p, part);
                 });
                 p.within(Range::Backward, |p| {
@@ -354,7 +356,7 @@ impl<B: Backend> Engine<B> {
         let ema = self.ema.zip(spec.ema).map(|(params, decay)| Ema { params, decay });
         let clean = clean.map(|c| c.2);
         let update = Update { arenas, lr, momentum, weight_decay, ema, clean, batch, stats };
-        p.within(Range::Update, |p| p.push(Op::Update(update)));
+        p.within(Range::Update, |p| p.push(update));
         Ok(p)
     }
 

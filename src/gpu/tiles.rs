@@ -82,7 +82,7 @@ pub struct Problem {
 }
 
 /// A line of the table: problems that differ in the batch, with the tile of each.
-pub type Line = Vec<(Problem, TileSize)>;
+pub type Row = Vec<(Problem, TileSize)>;
 
 impl fmt::Display for TileSize {
     fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
@@ -135,7 +135,7 @@ fn problem(fields: [&str; 5]) -> Option<Problem> {
 ///
 /// # Errors
 /// The line that isn't as [`write()`] writes it.
-pub fn read(text: &str) -> Result<Vec<Line>, String> {
+pub fn read(text: &str) -> Result<Vec<Row>, String> {
     let (mut batches, mut lines) = (Vec::new(), Vec::new());
     for line in text.lines().filter(|l| !l.starts_with('#') && !l.trim().is_empty()) {
         let wrong = || format!("not a line of the table of tiles: {line}");
@@ -158,7 +158,7 @@ pub fn read(text: &str) -> Result<Vec<Line>, String> {
 }
 
 /// The text of a table, which says first what made it.
-pub fn write(made_by: &str, lines: &[Line]) -> String {
+pub fn write(made_by: &str, lines: &[Row]) -> String {
     let mut text = format!("# {made_by}\n");
     text += "# A line: precision, pass, filter/stride (and a shortcut in the sum), input>output channels, height and width of\n";
     text += "# the output, and for each size of the batch the fastest tile, pixels x channels. src/ops/conv/gpu/tiles.rs says\n";
@@ -175,7 +175,7 @@ pub fn write(made_by: &str, lines: &[Line]) -> String {
 }
 
 /// The table that the launcher goes by.
-pub static TABLE: LazyLock<Vec<Line>> =
+pub static TABLE: LazyLock<Vec<Row>> =
     LazyLock::new(|| read(include_str!("tiles.txt")).expect("a test reads the committed table"));
 
 /// How far apart two numbers are, by their ratio.

@@ -3,9 +3,8 @@
 //! norm2 folds into conv1's filter and bias; norm1 into the epilogue of whatever made its input, and into the dgrad filters
 //! that lead back through it. The residual stream is updated in place, forward and backward.
 
-use super::{Block, Filtered, Net};
+use super::{Block, Filtered, Net, Prepared};
 use crate::batch::Batch;
-use crate::ops::Op;
 use crate::ops::Program;
 use crate::ops::conv::{Activation, ConvDgrad, ConvFprop, Epilogue};
 use crate::ops::head::{HeadDgrad, HeadFprop, Loss, Measures};
@@ -13,7 +12,7 @@ use crate::ops::norm::{Fold, Norm};
 use crate::ops::prepare_filter::PrepareFilter;
 use crate::ops::stem::{StemDgrad, StemFprop};
 use crate::ops::update::Arenas;
-use crate::program::{Affine, Bits, Buf, Filter, FilterDecl, Map, Pass, Shape};
+use crate::program::{Affine, Bits, Buf, FilterDecl, Map, Pass, Shape};
 
 /// Maps of one resolution; forward and backward share them.
 #[derive(Clone, Copy)]
@@ -28,9 +27,9 @@ struct Stage {
 }
 
 struct BlockFilters {
-    conv1: [Filter; 2],
-    conv2: [Filter; 2],
-    shortcut: Option<[Filter; 2]>,
+    conv1: Prepared,
+    conv2: Prepared,
+    shortcut: Option<Prepared>,
     affine1: Affine,
     affine2: Affine,
     bits1: Bits,
@@ -44,7 +43,7 @@ pub struct EvalPass<'n> {
     net: &'n Net,
     arenas: Arenas,
     stages: Vec<Stage>,
-    stem: [Filter; 2],
+    stem: Prepared,
     blocks: Vec<BlockFilters>,
     affine: Affine,
     bits: Bits,
@@ -60,19 +59,20 @@ impl<'n> EvalPass<'n> {
         let mut stages = vec![stage(p, net.blocks[0].input)];
         let fold = |p: &mut Program, norm: Norm| {
             let affine = p.affine(norm.gamma.len);
-            p.push(Op::Fold(Fold { params: arenas.params, running: arenas.running, norm, affine }));
+            p.push(Fold { params: arenas.params, running: arenas.running, norm, affine });
             affine
         };
         let filters = |p: &mut Program, f: Filtered, stem: bool, scale_k: Option<Affine>, scale_c: Option<Affine>| {
-            [Pass::Fprop, Pass::Dgrad].map(|pass| {
+            let [fprop, dgrad] = [Pass::Fprop, Pass::Dgrad].map(|pass| {
                 let filter = p.filter(FilterDecl { conv: f.conv, stem, pass, exact });
                 let scale_c = scale_c.filter(|_| pass == Pass::Dgrad);
                 let normalisation = net.arch.normalisation.clone().filter(|_| stem);
                 let (params, weights) = (arenas.params, f.weights);
                 let prepare = PrepareFilter { filter, params, weights, scale_k, scale_c, normalisation };
-                p.push(Op::PrepareFilter(prepare));
+                p.push(prepare);
                 filter
-            })
+            });
+            Prepared { fprop, dgrad }
         };
         let stem = filters(p, net.stem, true, None, None);
         let mut blocks = Vec::new();
@@ -122,45 +122,45 @@ impl<'n> EvalPass<'n> {
     /// Records the forward pass of `image` (by slot), head included.
     pub fn forward(&self, p: &mut Program, batch: &Batch, image: Buf, measures: Measures) {
         let (y, act) = self.block_input(0);
-        p.push(Op::StemFprop(StemFprop {
+        p.push(StemFprop {
             conv: self.net.stem.conv,
             image,
             normalisation: self.net.arch.normalisation.clone(),
-            filter: self.stem[0],
+            filter: self.stem.fprop,
             epilogue: Epilogue { y, act: Some(act), ..Epilogue::default() },
-        }));
+        });
         for (i, (b, f)) in self.net.blocks.iter().zip(&self.blocks).enumerate() {
             self.block_forward(p, i, b, f);
         }
         let last = self.stages.last().expect("a net has a stage");
-        p.push(Op::HeadFprop(HeadFprop {
+        p.push(HeadFprop {
             shape: last.shape,
             a: last.a,
             params: self.arenas.params,
             linear: self.net.linear,
             batch: *batch,
             measures,
-        }));
+        });
     }
 
     fn block_forward(&self, p: &mut Program, i: usize, b: &Block, f: &BlockFilters) {
         let (from, to) = (self.stages[f.input], self.stages[f.output]);
         let act = Some(Activation { affine: None, a: to.h, bits: Some(f.bits2) });
         let epilogue = Epilogue { bias: Some(f.affine2), act, ..Epilogue::default() };
-        p.push(Op::ConvFprop(ConvFprop { conv: b.conv1.conv, x: from.a, filter: f.conv1[0], epilogue }));
+        p.push(ConvFprop { conv: b.conv1.conv, x: from.a, filter: f.conv1.fprop, epilogue });
         if let (Some(shortcut), Some(filter)) = (b.shortcut, f.shortcut) {
             let epilogue = Epilogue { y: Some(to.res), ..Epilogue::default() };
-            p.push(Op::ConvFprop(ConvFprop { conv: shortcut.conv, x: from.a, filter: filter[0], epilogue }));
+            p.push(ConvFprop { conv: shortcut.conv, x: from.a, filter: filter.fprop, epilogue });
         }
         let (y, act) = self.block_input(i + 1);
         let epilogue = Epilogue { bias: None, residual: Some(to.res), y, act: Some(act) };
-        p.push(Op::ConvFprop(ConvFprop { conv: b.conv2.conv, x: to.h, filter: f.conv2[0], epilogue }));
+        p.push(ConvFprop { conv: b.conv2.conv, x: to.h, filter: f.conv2.fprop, epilogue });
     }
 
     /// Records the backward pass to the image, from the state that the last forward pass left: the gradient of `loss`, by slot.
     pub fn backward(&self, p: &mut Program, batch: &Batch, loss: Loss, gradient: Buf) {
         let last = self.stages.last().expect("a net has a stage");
-        p.push(Op::HeadDgrad(HeadDgrad {
+        p.push(HeadDgrad {
             shape: last.shape,
             params: self.arenas.params,
             linear: self.net.linear,
@@ -170,26 +170,26 @@ impl<'n> EvalPass<'n> {
             bits: Some(self.bits),
             affine: Some(self.affine),
             dy: last.res,
-        }));
+        });
         for (b, f) in self.net.blocks.iter().zip(&self.blocks).rev() {
             let (from, to) = (self.stages[f.input], self.stages[f.output]);
             let mut dgrad = |conv, dy, filter, bits, residual, dx| {
-                p.push(Op::ConvDgrad(ConvDgrad { conv, dy, filter, bits: Some(bits), residual, dx }));
+                p.push(ConvDgrad { conv, dy, filter, bits: Some(bits), residual, dx });
             };
-            dgrad(b.conv2.conv, to.res, f.conv2[1], f.bits2, None, to.h);
+            dgrad(b.conv2.conv, to.res, f.conv2.dgrad, f.bits2, None, to.h);
             // The identity shortcut's gradient is already in the residual stream; a 1x1 shortcut's is added to conv1's.
             let identity = f.shortcut.is_none().then_some(to.res);
-            dgrad(b.conv1.conv, to.h, f.conv1[1], f.bits1, identity, from.res);
+            dgrad(b.conv1.conv, to.h, f.conv1.dgrad, f.bits1, identity, from.res);
             if let (Some(shortcut), Some(filter)) = (b.shortcut, f.shortcut) {
-                dgrad(shortcut.conv, to.res, filter[1], f.bits1, Some(from.res), from.res);
+                dgrad(shortcut.conv, to.res, filter.dgrad, f.bits1, Some(from.res), from.res);
             }
         }
-        p.push(Op::StemDgrad(StemDgrad {
+        p.push(StemDgrad {
             conv: self.net.stem.conv,
             dy: self.stages[0].res,
-            filter: self.stem[1],
+            filter: self.stem.dgrad,
             normalisation: self.net.arch.normalisation.clone(),
             gradient,
-        }));
+        });
     }
 }

@@ -16,8 +16,7 @@ pub mod train_pass;
 
 use crate::ops::head::Linear;
 use crate::ops::norm::Norm;
-use crate::program::Conv;
-use crate::program::{Shape, Span};
+use crate::program::{Conv, Filter, Shape, Span};
 pub use arch::{Arch, Family};
 
 /// Which arena a tensor of the state dict lives in.
@@ -49,6 +48,13 @@ pub struct Filtered {
     pub conv: Conv,
     /// Filter.
     pub weights: Span,
+}
+
+/// A convolution's filter, prepared for both passes.
+#[derive(Clone, Copy, Debug)]
+struct Prepared {
+    fprop: Filter,
+    dgrad: Filter,
 }
 
 /// A pre-activation basic block.

@@ -1,8 +1,7 @@
 //! The walk of the training step: batch norm in train mode, activations kept, weight gradients.
 
-use super::{Filtered, Net};
+use super::{Filtered, Net, Prepared};
 use crate::batch::Batch;
-use crate::ops::Op;
 use crate::ops::Program;
 use crate::ops::conv::{ConvDgrad, ConvFprop, ConvWgrad, Epilogue};
 use crate::ops::head::{HeadDgrad, HeadFprop, HeadWgrad, Loss, Measures};
@@ -28,9 +27,9 @@ struct Kept {
 /// A block's filters, forward and backward.
 #[derive(Clone, Copy)]
 struct BlockFilters {
-    conv1: [Filter; 2],
-    conv2: [Filter; 2],
-    shortcut: Option<[Filter; 2]>,
+    conv1: Prepared,
+    conv2: Prepared,
+    shortcut: Option<Prepared>,
 }
 
 /// The walk: its maps and prepared filters in one program.
@@ -57,10 +56,13 @@ impl<'n> TrainPass<'n> {
             let normalisation = net.arch.normalisation.clone().filter(|_| stem);
             let (params, weights) = (arenas.params, f.weights);
             let prepare = PrepareFilter { filter, params, weights, scale_k: None, scale_c: None, normalisation };
-            p.push(Op::PrepareFilter(prepare));
+            p.push(prepare);
             filter
         };
-        let both = |p: &mut Program, f| [filter(p, f, false, Pass::Fprop), filter(p, f, false, Pass::Dgrad)];
+        let both = |p: &mut Program, f| Prepared {
+            fprop: filter(p, f, false, Pass::Fprop),
+            dgrad: filter(p, f, false, Pass::Dgrad),
+        };
         let stem = filter(p, net.stem, true, Pass::Fprop);
         let filters: Vec<_> = net
             .blocks
@@ -95,23 +97,23 @@ impl<'n> TrainPass<'n> {
 
     fn norm(&self, p: &mut Program, shape: Shape, norm: Norm, x: Map, a: Map) {
         let Arenas { params, batch_stats, .. } = self.arenas;
-        p.push(Op::NormFprop(NormFprop { shape, x, a, params, batch_stats, norm }));
+        p.push(NormFprop { shape, x, a, params, batch_stats, norm });
     }
 
     /// Records the forward pass of `image` (by slot), head included.
     pub fn forward(&self, p: &mut Program, batch: &Batch, image: Buf) {
-        p.push(Op::StemFprop(StemFprop {
+        p.push(StemFprop {
             conv: self.net.stem.conv,
             image,
             normalisation: self.net.arch.normalisation.clone(),
             filter: self.stem,
             epilogue: Epilogue { y: Some(self.blocks[0].x), ..Epilogue::default() },
-        }));
+        });
         for (i, (b, k)) in self.net.blocks.iter().zip(&self.blocks).enumerate() {
             let y = self.blocks.get(i + 1).map_or(self.y, |next| next.x);
-            let conv = |p: &mut Program, f: Filtered, x, filter: [Filter; 2], residual, y| {
+            let conv = |p: &mut Program, f: Filtered, x, filter: Prepared, residual, y| {
                 let epilogue = Epilogue { residual, y: Some(y), ..Epilogue::default() };
-                p.push(Op::ConvFprop(ConvFprop { conv: f.conv, x, filter: filter[0], epilogue }));
+                p.push(ConvFprop { conv: f.conv, x, filter: filter.fprop, epilogue });
             };
             self.norm(p, b.input, b.norm1, k.x, k.a1);
             conv(p, b.conv1, k.a1, k.filters.conv1, None, k.h);
@@ -126,14 +128,14 @@ impl<'n> TrainPass<'n> {
             conv(p, b.conv2, k.a2, k.filters.conv2, Some(residual), y);
         }
         self.norm(p, self.net.last(), self.net.norm, self.y, self.a);
-        p.push(Op::HeadFprop(HeadFprop {
+        p.push(HeadFprop {
             shape: self.net.last(),
             a: self.a,
             params: self.arenas.params,
             linear: self.net.linear,
             batch: *batch,
             measures: Measures::default(),
-        }));
+        });
     }
 
     /// Records the backward pass of `loss`, [`Loss::CrossEntropy`] or [`Loss::TwoPass`]: every parameter's gradient, none with
@@ -142,30 +144,20 @@ impl<'n> TrainPass<'n> {
         let Arenas { params, grads, batch_stats, .. } = self.arenas;
         let (linear, batch) = (self.net.linear, *batch);
         let bprop = |p: &mut Program, shape, norm, x, a, grad, residual| {
-            p.push(Op::NormBprop(NormBprop { shape, x, a, grad, residual, params, grads, batch_stats, norm }));
+            p.push(NormBprop { shape, x, a, grad, residual, params, grads, batch_stats, norm });
         };
         let wgrad = |p: &mut Program, f: Filtered, x, dy| {
-            p.push(Op::ConvWgrad(ConvWgrad { conv: f.conv, x, dy, grads, weights: f.weights }));
+            p.push(ConvWgrad { conv: f.conv, x, dy, grads, weights: f.weights });
         };
-        let dgrad = |p: &mut Program, f: Filtered, dy, filter: [Filter; 2], residual, dx| {
-            p.push(Op::ConvDgrad(ConvDgrad { conv: f.conv, dy, filter: filter[1], bits: None, residual, dx }));
+        let dgrad = |p: &mut Program, f: Filtered, dy, filter: Prepared, residual, dx| {
+            p.push(ConvDgrad { conv: f.conv, dy, filter: filter.dgrad, bits: None, residual, dx });
         };
         let mut stages = self.gradients.iter().rev();
         let [mut dy, mut free] = *stages.next().expect("a net has a stage");
         let shape = self.net.last();
         let given = loss == Loss::TwoPass;
-        p.push(Op::HeadWgrad(HeadWgrad { channels: shape.c, grads, linear, batch, given }));
-        p.push(Op::HeadDgrad(HeadDgrad {
-            shape,
-            params,
-            linear,
-            batch,
-            loss,
-            weighted: !given,
-            bits: None,
-            affine: None,
-            dy,
-        }));
+        p.push(HeadWgrad { channels: shape.c, grads, linear, batch, given });
+        p.push(HeadDgrad { shape, params, linear, batch, loss, weighted: !given, bits: None, affine: None, dy });
         bprop(p, shape, self.net.norm, self.y, self.a, dy, None);
         for (b, k) in self.net.blocks.iter().zip(&self.blocks).rev() {
             wgrad(p, b.conv2, k.a2, dy);
@@ -190,13 +182,13 @@ impl<'n> TrainPass<'n> {
                 }
             }
         }
-        p.push(Op::StemWgrad(StemWgrad {
+        p.push(StemWgrad {
             conv: self.net.stem.conv,
             image,
             normalisation: self.net.arch.normalisation.clone(),
             dy,
             grads,
             weights: self.net.stem.weights,
-        }));
+        });
     }
 }

@@ -100,7 +100,7 @@ mod tests {
         let image = Shape { c: 1, h: 4, w: 4 };
         let (widths, blocks) = (vec![8], vec![1]);
         let arch = Arch { family: Family::PreActResNet, image, classes: 3, widths, blocks, normalisation: None };
-        let mut engine = Engine::new(CpuBackend::new(1).unwrap(), arch, false).unwrap();
+        let mut engine = Engine::new(CpuBackend::new(1).unwrap(), arch).unwrap();
         let scene = engine.scene(Images::U8(&[0; 32]), &[0, 1], 2, 2).unwrap();
         let attack = crate::attack::Pgd { eps: 0.1, alpha: 0.05, steps: 2, start: None, loss: Loss::CrossEntropy };
         let settings = Settings {

@@ -126,7 +126,7 @@ pub fn profile(subject: &Subject, mut progress: impl FnMut(usize, usize)) -> Res
         .try_fold(Checks::all(), Checks::without)
         .expect("these can be left out");
     let sim = SimDriver::new(SimOptions { gpu, checks, threads: *threads, ..SimOptions::default() });
-    let mut e = Engine::new(GpuBackend::new(sim, *precision)?, arch.clone(), false)?;
+    let mut e = Engine::new(GpuBackend::new(sim, *precision)?, arch.clone())?;
     e.set_weights(&Weights::init(&e.net, 1))?;
     let images: Vec<u8> = (0..batch * arch.image.len()).map(|i| (i * 37 % 251) as u8).collect();
     let labels: Vec<u32> = (0..*batch).map(|i| (i % arch.classes) as u32).collect();

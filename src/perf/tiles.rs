@@ -17,7 +17,7 @@ use ptx_sim::roofline::{Work, roofline};
 use std::collections::HashMap;
 use std::time::Instant;
 
-pub use crate::gpu::tiles::{Line, Problem, TABLE, TileSize, ranked, read, sizes, write};
+pub use crate::gpu::tiles::{Problem, Row, TABLE, TileSize, ranked, read, sizes, write};
 pub use crate::ops::conv::gpu::Fit;
 
 /// Sizes of the batch that the table has.

@@ -117,7 +117,7 @@ impl<'a, B: Backend> Trainer<'a, B> {
         run: &'a RunDir,
         init: Option<&Weights>,
     ) -> Result<Self> {
-        let mut engine = Engine::new(backend, config.arch.clone(), false)?;
+        let mut engine = Engine::new(backend, config.arch.clone())?;
         let (train, held_out) = data.split_validation(config.validation, config.seed)?;
         let train = data.train.subset(&train)?;
         let mut scene = engine.scene(

@@ -23,7 +23,7 @@ print(json.dumps(session.run(['logits'], {'images': images})[0].ravel().astype(f
 /// Logits of our own forward pass.
 fn logits(arch: &Arch, weights: &Weights, images: &[f32]) -> Vec<f32> {
     let n = images.len() / arch.image.len();
-    let mut engine = Engine::new(CpuBackend::new(2).unwrap(), arch.clone(), true).unwrap();
+    let mut engine = Engine::new(CpuBackend::new(2).unwrap(), arch.clone()).unwrap().exact(true);
     engine.set_weights(weights).unwrap();
     let scene = engine.scene(Images::F32(images), &vec![0; n], n, 0).unwrap();
     let mut clean = engine.compile_clean(&scene, None).unwrap();

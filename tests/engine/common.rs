@@ -195,7 +195,7 @@ pub fn random_dict(arch: &Arch, seed: u64) -> StateDict {
 }
 
 pub fn engine(arch: &Arch, dict: &StateDict, threads: usize, level: Level) -> Engine<CpuBackend> {
-    let mut e = Engine::new(CpuBackend::with_level(threads, level).unwrap(), arch.clone(), false).unwrap();
+    let mut e = Engine::new(CpuBackend::with_level(threads, level).unwrap(), arch.clone()).unwrap();
     e.set_weights(&Weights::from_state_dict(&e.net, dict, Path::new("test")).unwrap()).unwrap();
     e
 }

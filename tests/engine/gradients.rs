@@ -201,7 +201,7 @@ proptest! {
             let mut e = engine(&arch, &dict, 2, level);
             if exact {
                 let weights = e.weights().unwrap();
-                e = Engine::new(CpuBackend::with_level(1, level).unwrap(), arch.clone(), true).unwrap();
+                e = Engine::new(CpuBackend::with_level(1, level).unwrap(), arch.clone()).unwrap().exact(true);
                 e.set_weights(&weights).unwrap();
             }
             // More slots than examples: the rest of the batch stays unused.

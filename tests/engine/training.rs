@@ -217,7 +217,7 @@ fn image_channels_up_to_what_the_stem_takes() {
 fn the_average_starts_at_the_weights_and_follows_them() {
     let arch = tiny();
     let dict = random_dict(&arch, 32);
-    let mut e = Engine::new(CpuBackend::new(1).unwrap(), arch.clone(), false).unwrap();
+    let mut e = Engine::new(CpuBackend::new(1).unwrap(), arch.clone()).unwrap();
     let weights = Weights::from_state_dict(&e.net, &dict, Path::new("test")).unwrap();
     e.set_weights(&weights).unwrap();
     assert_eq!(e.ema().unwrap(), None);

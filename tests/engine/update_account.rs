@@ -12,7 +12,7 @@ use ham_engine::program::{Buf, Buffers};
 const PARAMS: usize = 5001;
 const RUNNING: usize = 70;
 
-struct Step {
+struct SgdStep {
     bench: Bench,
     arenas: Arenas,
     ema: Buf,
@@ -21,14 +21,14 @@ struct Step {
     lr: Buf,
 }
 
-impl Step {
-    fn new(level: Level) -> Step {
+impl SgdStep {
+    fn new(level: Level) -> SgdStep {
         let mut bench = Bench::of_state(level, 4, 3, 1);
         let mut rng = Rng(8);
         let before = [PARAMS, PARAMS, PARAMS, RUNNING, RUNNING, PARAMS].map(|n| rng.f32s(n, -1.0, 1.0));
         let [params, grads, momenta, running, batch_stats, ema] = before.each_ref().map(|v| bench.buffer(v));
         let lr = bench.buffer(&[9.0, 0.25, 9.0]);
-        Step { bench, arenas: Arenas { params, grads, momenta, running, batch_stats }, ema, clean: None, before, lr }
+        SgdStep { bench, arenas: Arenas { params, grads, momenta, running, batch_stats }, ema, clean: None, before, lr }
     }
 
     /// Runs the update of the second mini-batch of an epoch, with a moving average of this decay if there is one.
@@ -52,7 +52,7 @@ impl Step {
 #[test]
 fn update_is_sgd_with_momentum_and_decay() {
     each_level(|level| {
-        let mut step = Step::new(level);
+        let mut step = SgdStep::new(level);
         step.run(1, 0, None);
         let [w, g, v, r, b, _] = step.before.each_ref().map(|v| v.iter().map(|v| *v as f64).collect::<Vec<_>>());
         let [w_after, g_after, v_after, r_after, b_after, ema_after] = step.after();
@@ -73,7 +73,7 @@ fn update_is_sgd_with_momentum_and_decay() {
 #[test]
 fn update_of_two_passes() {
     each_level(|level| {
-        let mut step = Step::new(level);
+        let mut step = SgdStep::new(level);
         let mut rng = Rng(9);
         let [clean_g, clean_b] = [PARAMS, RUNNING].map(|n| rng.f32s(n, -1.0, 1.0));
         let (grads, batch_stats) = (step.bench.buffer(&clean_g), step.bench.buffer(&clean_b));
@@ -96,14 +96,14 @@ fn update_of_two_passes() {
 fn the_average_moves_to_the_new_weights() {
     each_level(|level| {
         for decay in [0.0f32, 0.3, 0.75, 0.999] {
-            let mut step = Step::new(level);
+            let mut step = SgdStep::new(level);
             step.run(1, 0, Some(decay));
             let ([w, .., ema], d) = (step.after(), decay as f64);
             let want: Vec<f64> =
                 step.before[5].iter().zip(&w).map(|(e, w)| d * *e as f64 + (1.0 - d) * *w as f64).collect();
             // Three roundings of values below 2, and that of 1 - decay.
             close(&format!("{level} average, decay {decay}"), &ema, &want, 2.0 * f32::EPSILON as f64);
-            let mut without = Step::new(level);
+            let mut without = SgdStep::new(level);
             without.run(1, 0, None);
             assert_eq!(step.after()[..5], without.after()[..5], "{level} decay {decay}: the step itself changed");
         }
@@ -113,7 +113,7 @@ fn the_average_moves_to_the_new_weights() {
 #[test]
 fn update_is_skipped_when_nothing_is_live_or_the_run_halted() {
     for (live, halted) in [(0, 0), (3, 2), (0, 1)] {
-        let mut step = Step::new(Level::detect());
+        let mut step = SgdStep::new(Level::detect());
         step.run(live, halted, Some(0.5));
         assert_eq!(step.after(), step.before, "live {live} halted {halted}");
     }

@@ -43,7 +43,7 @@ fn spec() -> TrainSpec {
 }
 
 fn engine_on<B: Backend>(backend: B, dict: &StateDict) -> Engine<B> {
-    let mut e = Engine::new(backend, net(), false).unwrap();
+    let mut e = Engine::new(backend, net()).unwrap();
     e.set_weights(&Weights::from_state_dict(&e.net, dict, Path::new("test")).unwrap()).unwrap();
     e
 }
@@ -219,7 +219,7 @@ fn a_step_of_pgd_on_preact_resnet_18_takes_36_launches_at_most() {
         blocks: vec![2; 4],
         normalisation: None,
     };
-    let mut e = Engine::new(sim(Precision::Bf16, 0), arch.clone(), false).unwrap();
+    let mut e = Engine::new(sim(Precision::Bf16, 0), arch.clone()).unwrap();
     let (images, labels) = examples(&arch, 2, 1);
     let scene = e.scene(Images::F32(&images), &labels, 2, 4).unwrap();
     e.set_learning_rates(&[0.1]).unwrap();
@@ -233,7 +233,7 @@ fn a_step_of_pgd_on_preact_resnet_18_takes_36_launches_at_most() {
 #[test]
 fn a_batch_too_large_for_the_memory_is_told_what_would_fit() {
     let arch = Arch { image: Shape { c: 3, h: 256, w: 256 }, widths: vec![64], blocks: vec![8], ..net() };
-    let mut e = Engine::new(sim(Precision::Fp32, 0), arch, false).unwrap();
+    let mut e = Engine::new(sim(Precision::Fp32, 0), arch).unwrap();
     let (images, labels) = (vec![0u8; 3 * 256 * 256], [0]);
     let scene = e.scene(Images::U8(&images), &labels, 64, 4).unwrap();
     e.set_learning_rates(&[0.1]).unwrap();
@@ -262,7 +262,7 @@ fn every_kernel_has_a_launcher_that_a_program_reaches() {
     };
     for precision in [Precision::Fp32, Precision::Bf16] {
         for (arch, capacity) in [(narrow(1), 4), (narrow(3), 4), (wide.clone(), 128)] {
-            let mut e = Engine::new(sim(precision, 0), arch.clone(), false).unwrap();
+            let mut e = Engine::new(sim(precision, 0), arch.clone()).unwrap();
             let (images, labels) = examples(&arch, 4, 1);
             let bytes = vec![7u8; images.len()];
             e.set_learning_rates(&[0.1]).unwrap();
@@ -280,7 +280,7 @@ fn every_kernel_has_a_launcher_that_a_program_reaches() {
     }
     // The attacks of an evaluation, one of which takes four classes.
     let arch = arch(Shape { c: 1, h: 8, w: 8 }, &[8], 4);
-    let mut e = Engine::new(sim(Precision::Fp32, 0), arch.clone(), false).unwrap();
+    let mut e = Engine::new(sim(Precision::Fp32, 0), arch.clone()).unwrap();
     let (images, labels) = examples(&arch, 4, 1);
     let scene = e.scene(Images::F32(&images), &labels, 4, 0).unwrap();
     for norm in [Norm::Linf, Norm::L2] {

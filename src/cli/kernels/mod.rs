@@ -369,7 +369,7 @@ impl ProgramArgs {
         let image = vec![0u8; arch.image.len()];
         let steps = spec.plan.attack.map_or(0, |attack| attack.steps);
         // Nothing runs: any backend has handles for what the program names.
-        let mut engine = Engine::new(CpuBackend::new(1)?, arch, false)?;
+        let mut engine = Engine::new(CpuBackend::new(1)?, arch)?;
         let scene = engine.scene(Images::U8(&image), &[0], batch, steps)?;
         say(format!("A mini-batch of {batch} examples, {} on {}:\n", spec.plan.name, engine.net.arch.describe()));
         say(listing(&engine.train_program(&scene, &spec)?).trim_end());

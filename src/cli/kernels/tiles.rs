@@ -6,7 +6,7 @@ use crate::gpu::cuda::CudaDriver;
 use crate::gpu::devices::Cuda;
 use crate::gpu::driver::Driver;
 use crate::gpu::sim::{SimDriver, SimOptions};
-use crate::perf::tiles::{BATCHES, Line, Predictor, Subject, TileSize, measure, sizes, subjects, write};
+use crate::perf::tiles::{BATCHES, Predictor, Row, Subject, TileSize, measure, sizes, subjects, write};
 use crate::{Error, Result, fsio};
 use indicatif::{ProgressBar, ProgressStyle};
 use ptx_sim::gpu::Gpu;
@@ -78,10 +78,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
 }
 
 /// The lines of a precision, for the tiles that are fastest by `times`.
-fn tried(
-    precision: Precision,
-    mut times: impl FnMut(&Subject, TileSize) -> Result<Option<Times>>,
-) -> Result<Vec<Line>> {
+fn tried(precision: Precision, mut times: impl FnMut(&Subject, TileSize) -> Result<Option<Times>>) -> Result<Vec<Row>> {
     let (subjects, tiles) = (subjects(), sizes(precision));
     let bar = ProgressBar::new((subjects.len() * tiles.len()) as u64);
     bar.set_style(ProgressStyle::with_template("{msg} {bar:40} {pos}/{len} tiles").expect("a valid template"));
@@ -95,7 +92,7 @@ fn tried(
         }
         let best = |i: usize| tried.iter().min_by(|a, b| a.1[i].total_cmp(&b.1[i])).map(|(tile, _)| *tile);
         let line = BATCHES.iter().enumerate().map(|(i, batch)| Some((subject.problem(precision, *batch), best(i)?)));
-        lines.extend(line.collect::<Option<Line>>());
+        lines.extend(line.collect::<Option<Row>>());
     }
     bar.finish_and_clear();
     Ok(lines)

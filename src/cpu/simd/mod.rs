@@ -38,7 +38,7 @@ pub const LANES: usize = 16;
 /// Kernels accept any alignment, but a load that crosses a cache line costs twice.
 #[derive(Clone, Copy, Debug, Default, PartialEq, bytemuck::Pod, bytemuck::Zeroable)]
 #[repr(C, align(64))]
-pub struct Line(pub [f32; LANES]);
+pub struct CacheLine(pub [f32; LANES]);
 
 /// An instruction set the kernels are compiled for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -3,7 +3,7 @@
 //! SAFETY of all the `unsafe` here: an [`Avx2`] or [`Avx512`] exists only beneath `run_avx2` or `run_avx512`, whose
 //! callers have checked the machine, so the instructions exist; pointers are valid by the trait methods' contracts.
 
-use super::{Kernel, Line, Simd};
+use super::{CacheLine, Kernel, Simd};
 use std::arch::x86_64::*;
 
 /// Proof of AVX2 and FMA.
@@ -19,7 +19,7 @@ pub struct Avx512(());
 /// kernel's speed depends on where its caller's frame happens to end.
 #[inline(always)]
 fn align_stack() {
-    std::hint::black_box(&mut Line::default());
+    std::hint::black_box(&mut CacheLine::default());
 }
 
 /// # Safety

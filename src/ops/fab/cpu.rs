@@ -73,7 +73,7 @@ fn length(norm: Norm, len: usize, d: impl Fn(usize) -> f32) -> f32 {
 }
 
 /// The step of one example.
-struct Step<'a> {
+struct BoundaryStep<'a> {
     norm: Norm,
     /// `z_t - z_y` at `adv`.
     gap: f32,
@@ -82,11 +82,11 @@ struct Step<'a> {
     adv: &'a mut [f32],
 }
 
-impl Kernel for Step<'_> {
+impl Kernel for BoundaryStep<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, _: S) {
-        let Step { norm, gap, w, x, adv } = self;
+        let BoundaryStep { norm, gap, w, x, adv } = self;
         let way = lane_sum::<THREADS>(w.len(), |i| w[i] * (x[i] - adv[i]));
         let (of_adv, of_x) = (Projection { norm, gap }, Projection { norm, gap: gap + way });
         let (l_adv, l_x) = (of_adv.solve(w, adv), of_x.solve(w, x));
@@ -117,7 +117,7 @@ impl CpuOp for FabStep {
             };
             // SAFETY: no op that tiles go through writes it, or only the thread that has the example.
             let class = |buf| unsafe { cx.read::<u32>(buf) }[position] as usize;
-            cx.level.run(Step { norm: self.norm, gap: z[class(b.target)] - z[class(b.label)], w, x, adv });
+            cx.level.run(BoundaryStep { norm: self.norm, gap: z[class(b.target)] - z[class(b.label)], w, x, adv });
         }
     }
 }

@@ -7,6 +7,9 @@ use crate::gpu::driver::Arg;
 use crate::gpu::launches::Launches;
 use bytemuck::{Pod, Zeroable};
 
+/// Threads of a block that evaluates formulas.
+pub(in crate::ops) const THREADS: usize = 256;
+
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]
 struct FormulaCode {

@@ -14,12 +14,12 @@ impl CpuOp for PgdStep {
                 cx.rows::<f32>(self.gradient, cx.first, cx.n, len),
             )
         };
-        cx.level.run(Step { x, x_adv, g, eps: self.eps, alpha: self.alpha });
+        cx.level.run(SignStep { x, x_adv, g, eps: self.eps, alpha: self.alpha });
     }
 }
 
 /// The step of all elements of some slots.
-struct Step<'a> {
+struct SignStep<'a> {
     x: &'a [f32],
     x_adv: &'a mut [f32],
     g: &'a [f32],
@@ -27,7 +27,7 @@ struct Step<'a> {
     alpha: f32,
 }
 
-impl Step<'_> {
+impl SignStep<'_> {
     /// Sixteen elements.
     #[inline(always)]
     fn moved<S: Simd>(&self, s: S, x_adv: S::V, x: S::V, g: S::V) -> S::V {
@@ -40,7 +40,7 @@ impl Step<'_> {
     }
 }
 
-impl Kernel for Step<'_> {
+impl Kernel for SignStep<'_> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, s: S) {
@@ -81,7 +81,7 @@ mod tests {
             let g: Vec<f32> = (0..len).map(|i| (i % 3) as f32 - 1.0).collect();
             for level in Level::all_supported() {
                 let mut x_adv = start.clone();
-                level.run(Step { x: &x, x_adv: &mut x_adv, g: &g, eps, alpha });
+                level.run(SignStep { x: &x, x_adv: &mut x_adv, g: &g, eps, alpha });
                 for i in 0..len {
                     let want = (start[i] + alpha * g[i]).clamp(x[i] - eps, x[i] + eps).clamp(0.0, 1.0);
                     assert_eq!(x_adv[i], want, "{level}, element {i} of {len}");

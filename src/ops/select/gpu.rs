@@ -4,11 +4,8 @@ use super::Select;
 use crate::Result;
 use crate::gpu::driver::Arg;
 use crate::gpu::launches::{GpuOp, Launches, bytes};
-use crate::ops::formula::gpu::{FormulaDims, state};
+use crate::ops::formula::gpu::{FormulaDims, THREADS, state};
 use bytemuck::{Pod, Zeroable};
-
-/// Threads of a block.
-const THREADS: usize = 256;
 
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C)]

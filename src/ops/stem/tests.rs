@@ -15,7 +15,7 @@ const STEMS: &[Conv] = &[
     stem(40, 33, 4, 5),
 ];
 
-struct Problem {
+struct Case {
     stem: Conv,
     n: usize,
     /// NCHW.
@@ -33,10 +33,10 @@ fn nchw_to_nhwc(stem: &Conv, n: usize, image: &[f32]) -> Vec<f32> {
         .collect()
 }
 
-impl Problem {
+impl Case {
     fn new(stem: Conv, n: usize) -> Self {
         let mut noise = Noise((stem.k * 100 + stem.w) as u64);
-        Problem {
+        Case {
             image: noise.vec(n * stem.input_len()).iter().map(|v| v.abs()).collect(),
             norm: Normalisation {
                 mean: noise.vec(stem.c),
@@ -89,7 +89,7 @@ fn fprop_matches_the_oracle() {
         for level in Level::all_supported() {
             for normalise in [false, true] {
                 let what = format!("{level} {stem:?} normalise={normalise}");
-                let mut p = Problem::new(stem, 3);
+                let mut p = Case::new(stem, 3);
                 let (conv, n) = (stem, p.n);
                 let bias = p.noise.per_channel(stem.k);
                 let norm = normalise.then_some(&p.norm);
@@ -130,7 +130,7 @@ fn fprop_matches_the_oracle() {
 #[test]
 fn dgrad_matches_the_oracle() {
     for &stem in STEMS {
-        let p = Problem::new(stem, 3);
+        let p = Case::new(stem, 3);
         for norm in [None, Some(&p.norm)] {
             let mut want = oracle::dgrad(&stem, p.n, &p.dy, &p.w);
             for i in 0..want.value.len() {
@@ -150,7 +150,7 @@ fn dgrad_matches_the_oracle() {
 fn wgrad_matches_the_oracle_on_any_number_of_threads() {
     for &stem in STEMS {
         for n in [1, 19] {
-            let p = Problem::new(stem, n);
+            let p = Case::new(stem, n);
             for norm in [None, Some(&p.norm)] {
                 let want = oracle::wgrad(&stem, n, &p.normalised(norm), &p.dy);
                 for level in Level::all_supported() {
@@ -168,11 +168,11 @@ fn wgrad_matches_the_oracle_on_any_number_of_threads() {
 #[test]
 fn an_image_does_not_depend_on_its_tile() {
     let (stem, n) = (stem(1, 16, 7, 9), 4);
-    let all = Problem::new(stem, n);
+    let all = Case::new(stem, n);
     for level in Level::all_supported() {
         let g = all.dgrad(level, None);
         for i in 0..n {
-            let mut one = Problem::new(stem, n);
+            let mut one = Case::new(stem, n);
             one.dy = one.dy[i * one.dy.len() / n..(i + 1) * one.dy.len() / n].to_vec();
             one.image = one.image[i * stem.input_len()..(i + 1) * stem.input_len()].to_vec();
             one.n = 1;

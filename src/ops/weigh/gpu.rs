@@ -4,10 +4,7 @@ use super::Weigh;
 use crate::Result;
 use crate::gpu::driver::Arg;
 use crate::gpu::launches::{GpuOp, Launches, bytes};
-use crate::ops::formula::gpu::{FormulaDims, state};
-
-/// Threads of the block.
-const THREADS: usize = 256;
+use crate::ops::formula::gpu::{FormulaDims, THREADS, state};
 
 impl GpuOp for Weigh {
     fn launch(&self, cx: &mut Launches) -> Result<()> {

@@ -1,7 +1,7 @@
 //! The formulas as written, in f64 on plain NHWC arrays, and maps to and from the padded layout: for tests.
 
 use crate::cpu::layout::{LANES, MapShape};
-use crate::cpu::simd::Line;
+use crate::cpu::simd::CacheLine;
 use crate::program::Conv;
 
 /// Values of a small fixed generator, uniform in [-1, 1).
@@ -31,12 +31,12 @@ impl Noise {
 pub struct Maps {
     pub shape: MapShape,
     pub n: usize,
-    data: Vec<Line>,
+    data: Vec<CacheLine>,
 }
 
 impl Maps {
     pub fn zero(shape: MapShape, n: usize) -> Self {
-        Maps { shape, n, data: vec![Line::default(); n * shape.example() / LANES] }
+        Maps { shape, n, data: vec![CacheLine::default(); n * shape.example() / LANES] }
     }
     pub fn new(shape: MapShape, n: usize, nhwc: &[f32]) -> Self {
         let mut maps = Self::zero(shape, n);

@@ -28,7 +28,7 @@ const FULL: Variant = Variant { first: true, residual: true, in_place: false, st
 const IN_PLACE: Variant = Variant { in_place: true, ..FULL };
 
 /// One problem: operands as NHWC and as maps, filters packed with scales.
-struct Problem {
+struct Case {
     conv: Conv,
     n: usize,
     x: Vec<f32>,
@@ -41,11 +41,11 @@ struct Problem {
     noise: Noise,
 }
 
-impl Problem {
+impl Case {
     fn new(conv: Conv, n: usize) -> Self {
         let mut noise = Noise((conv.filter_len() * 31 + conv.h * 7 + conv.w + n) as u64);
         let (raw, scale_k, scale_c) = (noise.vec(conv.filter_len()), noise.vec(conv.k), noise.vec(conv.c));
-        Problem {
+        Case {
             x: noise.vec(n * conv.h * conv.w * conv.c),
             dy: noise.vec(n * conv.p() * conv.q() * conv.k),
             w: scaled(&conv, &raw, &scale_k, &scale_c),
@@ -226,7 +226,7 @@ impl Fprop {
 fn edges_match_the_oracle() {
     for case in EDGES {
         for v in [PLAIN, FULL, IN_PLACE, Variant { store: false, affine: false, ..FULL }] {
-            Problem::new(case.conv, case.n).check(v);
+            Case::new(case.conv, case.n).check(v);
         }
     }
 }
@@ -236,21 +236,21 @@ fn layers_match_the_oracle() {
     // The real channels; planes as large as an f64 oracle has time for.
     for case in LAYERS.iter().filter(|c| c.conv.c * c.conv.k <= 64 * 128) {
         let conv = Conv { h: case.conv.h.min(10), w: case.conv.w.min(14), ..case.conv };
-        Problem::new(conv, 2).check(FULL);
+        Case::new(conv, 2).check(FULL);
     }
 }
 
 #[test]
 fn many_channels_match_the_oracle() {
     // Beyond eight blocks Winograd's products are blocked in another way.
-    Problem::new(Conv { c: 144, k: 150, h: 4, w: 4, filter: 3, stride: 1 }, 3).check(FULL);
-    Problem::new(Conv { c: 260, k: 17, h: 2, w: 5, filter: 3, stride: 1 }, 1).check(PLAIN);
+    Case::new(Conv { c: 144, k: 150, h: 4, w: 4, filter: 3, stride: 1 }, 3).check(FULL);
+    Case::new(Conv { c: 260, k: 17, h: 2, w: 5, filter: 3, stride: 1 }, 1).check(PLAIN);
 }
 
 #[test]
 fn no_examples_is_no_work() {
     for case in EDGES {
-        let mut p = Problem::new(case.conv, 0);
+        let mut p = Case::new(case.conv, 0);
         for level in Level::all_supported() {
             for algo in algos(&case.conv) {
                 p.fprop(level, algo, FULL);
@@ -267,10 +267,10 @@ fn an_example_does_not_depend_on_its_tile() {
         let (conv, n) = (Conv { h: case.conv.h.min(14), w: case.conv.w.min(15), ..case.conv }, 5);
         for level in Level::all_supported() {
             for algo in algos(&conv) {
-                let mut all = Problem::new(conv, n);
+                let mut all = Case::new(conv, n);
                 let (y, dx) = (all.fprop(level, algo, PLAIN).y, all.dgrad(level, algo, PLAIN).0);
                 for i in 0..n {
-                    let mut one = Problem::new(conv, n);
+                    let mut one = Case::new(conv, n);
                     one.x = one.x[i * one.x.len() / n..(i + 1) * one.x.len() / n].to_vec();
                     one.dy = one.dy[i * one.dy.len() / n..(i + 1) * one.dy.len() / n].to_vec();
                     one.n = 1;
@@ -290,7 +290,7 @@ fn wgrad_does_not_depend_on_the_threads() {
         (Conv { c: 64, k: 64, h: 5, w: 5, filter: 3, stride: 1 }, 7),
         (Conv { c: 32, k: 32, h: 6, w: 6, filter: 1, stride: 2 }, 9),
     ] {
-        let p = Problem::new(conv, n);
+        let p = Case::new(conv, n);
         for level in Level::all_supported() {
             let one = with_threads(1, || p.wgrad(level));
             for threads in [2, 3] {
@@ -317,7 +317,7 @@ proptest! {
         (conv, n) in geometry(),
         (first, residual, in_place, store, affine) in prop::array::uniform5(prop::bool::ANY).prop_map(|[a, b, c, d, e]| (a, b, c, d, e)),
     ) {
-        Problem::new(conv, n).check(Variant { first, residual, in_place, store, affine });
+        Case::new(conv, n).check(Variant { first, residual, in_place, store, affine });
     }
 
     /// <fprop(x), dy> = <x, dgrad(dy)> = <w, wgrad(x, dy)>.
@@ -325,7 +325,7 @@ proptest! {
     fn passes_are_adjoint((conv, n) in geometry()) {
         for level in Level::all_supported() {
             for algo in algos(&conv) {
-                let mut p = Problem::new(conv, n);
+                let mut p = Case::new(conv, n);
                 let y = dot(&p.fprop(level, algo, PLAIN).y.nhwc(), &p.dy);
                 let x = dot(&p.dgrad(level, algo, PLAIN).0.nhwc(), &p.x);
                 let w = dot(&p.wgrad(level), &p.w);

@@ -102,7 +102,7 @@ struct Tiles<'a> {
 
 /// Where a tile is: its image and its first pixel.
 #[derive(Clone, Copy)]
-struct Place {
+struct TilePlace {
     image: usize,
     row: usize,
     col: usize,
@@ -110,10 +110,10 @@ struct Place {
 
 impl Tiles<'_> {
     #[inline(always)]
-    fn place(&self, tile: usize) -> Place {
+    fn place(&self, tile: usize) -> TilePlace {
         let (cols, per) = (self.src_map.w.div_ceil(TILE), tiles(&self.src_map));
         let (image, tile) = (tile / per, tile % per);
-        Place { image, row: tile / cols * TILE, col: tile % cols * TILE }
+        TilePlace { image, row: tile / cols * TILE, col: tile % cols * TILE }
     }
 }
 
@@ -298,7 +298,7 @@ impl Tiles<'_> {
     /// # Safety
     /// 36 vectors can be read at `m`, `point` apart; `at` is a tile of the map.
     #[inline(always)]
-    unsafe fn output_tile<S: Simd>(&self, s: S, m: *const f32, point: usize, at: Place, block: usize) {
+    unsafe fn output_tile<S: Simd>(&self, s: S, m: *const f32, point: usize, at: TilePlace, block: usize) {
         let map = &self.dst_map;
         let mut y = [[[0.0f32; LANES]; 4]; 4];
         for lane in (0..LANES).step_by(S::REG) {

@@ -65,7 +65,7 @@ struct ConvDims {
 /// One dimension of a part of a sum: the input rows (or columns) `step*(i + row) + at` for output `i`, `halo` more than the
 /// tile has; each tap is a row and its index in the filter.
 #[derive(Clone, Debug)]
-pub(super) struct Line {
+pub(super) struct AxisTaps {
     pub step: usize,
     pub at: isize,
     pub halo: usize,
@@ -73,22 +73,22 @@ pub(super) struct Line {
 }
 
 /// Parts that together read every input that a convolution's fprop needs.
-pub(super) fn fprop_lines(conv: &Conv) -> Vec<Line> {
+pub(super) fn fprop_taps(conv: &Conv) -> Vec<AxisTaps> {
     let step = conv.stride;
     match (conv.filter, step) {
-        (1, _) => vec![Line { step, at: 0, halo: 0, taps: &[(0, 0)] }],
-        (_, 1) => vec![Line { step, at: -1, halo: 2, taps: &[(0, 0), (1, 1), (2, 2)] }],
+        (1, _) => vec![AxisTaps { step, at: 0, halo: 0, taps: &[(0, 0)] }],
+        (_, 1) => vec![AxisTaps { step, at: -1, halo: 2, taps: &[(0, 0), (1, 1), (2, 2)] }],
         // Even and odd rows apart, so that the rows of a patch are always neighbours for a tap.
         _ => vec![
-            Line { step, at: 0, halo: 0, taps: &[(0, 1)] },
-            Line { step, at: -1, halo: 1, taps: &[(0, 0), (1, 2)] },
+            AxisTaps { step, at: 0, halo: 0, taps: &[(0, 1)] },
+            AxisTaps { step, at: -1, halo: 1, taps: &[(0, 0), (1, 2)] },
         ],
     }
 }
 
 /// The part that reads every input of dgrad's outputs `stride*i + phase`, if any tap reaches them.
-fn dgrad_line(conv: &Conv, phase: usize) -> Option<Line> {
-    let line = |at, halo, taps| Some(Line { step: 1, at, halo, taps });
+fn dgrad_taps(conv: &Conv, phase: usize) -> Option<AxisTaps> {
+    let line = |at, halo, taps| Some(AxisTaps { step: 1, at, halo, taps });
     match (conv.filter, conv.stride, phase) {
         (1, _, 0) => line(0, 0, &[(0, 0)]),
         (1, ..) => None,
@@ -142,35 +142,35 @@ pub(super) struct Finish {
 }
 
 /// A part of a sum in both dimensions.
-type Part = (usize, [Line; 2]);
+type Part = (usize, [AxisTaps; 2]);
 
 /// The outputs `step*i + at`, `count` of them downwards and across, and the parts of their sums.
-struct Plan {
+struct OutputPhase {
     at: [usize; 2],
     count: [usize; 2],
     parts: Vec<Part>,
 }
 
-fn plans(pass: Pass, operands: &[Operand], in_place: bool) -> Vec<Plan> {
+fn output_phases(pass: Pass, operands: &[Operand], in_place: bool) -> Vec<OutputPhase> {
     let (_, size) = operands[0].output(pass);
     let step = if pass == Pass::Dgrad { operands[0].conv.stride } else { 1 };
     let phases = (0..step).rev().flat_map(|y| (0..step).rev().map(move |x| [y, x]));
-    let plan = |at: [usize; 2]| {
+    let output = |at: [usize; 2]| {
         let lines = |o: &Operand| match pass {
             Pass::Fprop => {
-                let lines = fprop_lines(&o.conv);
+                let lines = fprop_taps(&o.conv);
                 lines.iter().flat_map(|y| lines.iter().map(move |x| [y.clone(), x.clone()])).collect()
             }
-            Pass::Dgrad => match at.map(|phase| dgrad_line(&o.conv, phase)) {
+            Pass::Dgrad => match at.map(|phase| dgrad_taps(&o.conv, phase)) {
                 [Some(y), Some(x)] => vec![[y, x]],
                 _ => vec![],
             },
         };
         let parts = operands.iter().enumerate().flat_map(|(i, o)| lines(o).into_iter().map(move |l| (i, l))).collect();
-        Plan { at, count: [0, 1].map(|i| (size[i] - at[i].min(size[i])).div_ceil(step)), parts }
+        OutputPhase { at, count: [0, 1].map(|i| (size[i] - at[i].min(size[i])).div_ceil(step)), parts }
     };
     // Where no tap reaches, accumulation in place has nothing to add.
-    phases.map(plan).filter(|p| !(p.count.contains(&0) || p.parts.is_empty() && in_place)).collect()
+    phases.map(output).filter(|p| !(p.count.contains(&0) || p.parts.is_empty() && in_place)).collect()
 }
 
 /// Patches that must be in shared memory at a time, if they serve `taps` one after the other and copies start `ahead` taps
@@ -188,21 +188,21 @@ struct Choice<'k> {
     shared: usize,
 }
 
-/// The problem: a sum over one or two inputs.
-struct Problem<'a> {
+/// A sum over one or two inputs.
+struct Sum<'a> {
     precision: Precision,
     /// Bytes of shared memory that a block may have.
     shared: usize,
     capacity: usize,
     pass: Pass,
     operands: &'a [Operand],
-    plans: Vec<Plan>,
+    phases: Vec<OutputPhase>,
 }
 
-impl Problem<'_> {
+impl Sum<'_> {
     /// The launch by that kernel; None if it does not suit.
     fn choice<'k>(&self, kernel: &'k Kernel) -> Option<Choice<'k>> {
-        let most = |f: &dyn Fn(&Plan) -> usize| self.plans.iter().map(f).max().unwrap_or(0);
+        let most = |f: &dyn Fn(&OutputPhase) -> usize| self.phases.iter().map(f).max().unwrap_or(0);
         let halo = [0, 1].map(|i| most(&|p| p.parts.iter().map(|(_, l)| l[i].halo).max().unwrap_or(0)));
         let ahead = kernel.stages - 1;
         let buffers = most(&|p| buffers(&p.parts.iter().flat_map(|part| self.taps(part)).collect::<Vec<_>>(), ahead));
@@ -232,17 +232,17 @@ impl Problem<'_> {
             segment: Zeroable::zeroed(),
         };
         let mut segments = 0;
-        for (plan, phase) in self.plans.iter().zip(&mut dims.phase) {
+        for (outputs, phase) in self.phases.iter().zip(&mut dims.phase) {
             let (first, mut table) = (segments, 0);
-            for part in &plan.parts {
+            for part in &outputs.parts {
                 dims.segment[segments] = self.segment(&tile, part, rows, table)?;
                 table += tile.pixels(part.1.each_ref().map(|l| l.halo));
                 segments += 1;
             }
-            let ([rows, cols], [y, x]) = (plan.count.map(|n| n as u32), plan.at.map(|n| n as u32));
+            let ([rows, cols], [y, x]) = (outputs.count.map(|n| n as u32), outputs.at.map(|n| n as u32));
             *phase = Phase { first: first as u32, end: segments as u32, rows, cols, y, x };
         }
-        let grid = [tile.count(self.capacity) * columns, 1, self.plans.len()];
+        let grid = [tile.count(self.capacity) * columns, 1, self.phases.len()];
         let shared = shared(&tile);
         Some(Choice { kernel, dims, grid, shared })
     }
@@ -323,18 +323,18 @@ pub fn fit(
     size: TileSize,
 ) -> Option<Fit> {
     let operands: Vec<Operand> = convs.iter().flatten().map(|c| Operand { conv: *c, map: 0, filter: 0 }).collect();
-    let plans = plans(pass, &operands, false);
-    let problem = Problem { precision, shared, capacity, pass, operands: &operands, plans };
-    let choice = problem.choose(Some(size))?;
+    let phases = output_phases(pass, &operands, false);
+    let sum = Sum { precision, shared, capacity, pass, operands: &operands, phases };
+    let choice = sum.choose(Some(size))?;
     Some(Fit { images: choice.dims.tile.group().0, blocks: choice.grid.iter().product() })
 }
 
 /// Launches the sum over the operands, and what finishes it; says where the moments are, if they are wanted.
 pub(super) fn walk(cx: &mut Launches, pass: Pass, operands: &[Operand], finish: &Finish) -> Result<Option<Moments>> {
     let (precision, shared, capacity) = (cx.precision, cx.shared, cx.capacity());
-    let problem =
-        Problem { precision, shared, capacity, pass, operands, plans: plans(pass, operands, finish.in_place) };
-    if problem.plans.is_empty() {
+    let sum =
+        Sum { precision, shared, capacity, pass, operands, phases: output_phases(pass, operands, finish.in_place) };
+    if sum.phases.is_empty() {
         return Ok(None);
     }
     let (channels, [h, w]) = operands[0].output(pass);
@@ -342,7 +342,7 @@ pub(super) fn walk(cx: &mut Launches, pass: Pass, operands: &[Operand], finish: 
     if capacity * h * w >= u32::MAX as usize {
         return refuse("more than 2^32 pixels in a batch; a smaller batch would do");
     }
-    let Some(c) = problem.choose(cx.tile) else {
+    let Some(c) = sum.choose(cx.tile) else {
         return refuse(match cx.tile {
             Some(_) => "the tile that was asked for does not suit it",
             None => "rows too wide for a patch in shared memory; smaller images would do",

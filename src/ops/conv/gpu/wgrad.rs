@@ -1,7 +1,7 @@
 //! Launcher of the kernels in `kernels/conv_wgrad.cu`.
 
 use super::patch::{CHUNK, PITCH, Patch, Tile};
-use super::walk::{Line, fprop_lines};
+use super::walk::{AxisTaps, fprop_taps};
 use crate::Result;
 use crate::gpu::driver::Arg;
 use crate::gpu::launches::{GpuOp, Launches, bytes, padded};
@@ -46,21 +46,21 @@ struct ConvWgradDims {
 }
 
 /// What one tile size comes to.
-struct Plan {
+struct Candidate {
     dims: ConvWgradDims,
     shared: usize,
     /// Of all tiles: products, and a tenth of one for each pixel that is copied.
     cost: usize,
 }
 
-impl Plan {
-    fn new(conv: &Conv, cx: &Launches, pixels: usize) -> Option<Plan> {
+impl Candidate {
+    fn new(conv: &Conv, cx: &Launches, pixels: usize) -> Option<Candidate> {
         let precision = cx.precision;
-        let lines = fprop_lines(conv);
+        let lines = fprop_taps(conv);
         let parts: Vec<_> = lines.iter().flat_map(|y| lines.iter().map(move |x| [y, x])).collect();
         let halo = lines.iter().map(|line| line.halo).max().unwrap_or(0);
         let depth = |t: &Tile| t.pixels([0; 2]).next_multiple_of(DEPTH);
-        let entries = |t: &Tile, part: &[&Line; 2]| t.pixels(part.map(|line| line.halo));
+        let entries = |t: &Tile, part: &[&AxisTaps; 2]| t.pixels(part.map(|line| line.halo));
         let stage = |t: &Tile| (parts.len() * t.patch_bytes() + depth(t) * PITCH).next_multiple_of(CHUNK);
         let all = |t: &Tile| parts.iter().map(|part| entries(t, part)).sum::<usize>() + t.pixels([0; 2]);
         let shared = |t: &Tile| 2 * stage(t) + 4 * (2 * all(t) + depth(t));
@@ -102,15 +102,15 @@ impl Plan {
         }
         dims.entries[4] = before as u32;
         let cost = tile.count(cx.capacity()) * (10 * depth(&tile) + all(&tile));
-        Some(Plan { dims, shared: shared(&tile), cost })
+        Some(Candidate { dims, shared: shared(&tile), cost })
     }
 }
 
 impl GpuOp for ConvWgrad {
     fn launch(&self, cx: &mut Launches) -> Result<()> {
         let (conv, capacity, precision) = (&self.conv, cx.capacity(), cx.precision);
-        let plans = PIXELS.iter().filter_map(|pixels| Plan::new(conv, cx, *pixels));
-        let Some(Plan { mut dims, shared, .. }) = plans.min_by_key(|plan| plan.cost) else {
+        let candidates = PIXELS.iter().filter_map(|pixels| Candidate::new(conv, cx, *pixels));
+        let Some(Candidate { mut dims, shared, .. }) = candidates.min_by_key(|c| c.cost) else {
             return Err(unsupported(
                 "conv",
                 format!("{conv}: rows too wide for a table of pixels; use narrower images"),
