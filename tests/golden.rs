@@ -19,7 +19,7 @@ use ham_engine::ops::head::Loss;
 use ham_engine::ops::start::Noise;
 use ham_engine::ops::stem::Normalisation;
 use ham_engine::ops::{Op, Program};
-use ham_engine::program::{Buffers, DType, Node, Phase};
+use ham_engine::program::{DType, Node, Phase};
 use safetensors::SafeTensors;
 use serde::Deserialize;
 use std::path::{Path, PathBuf};

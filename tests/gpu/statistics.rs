@@ -1,4 +1,4 @@
-//! The update, tallies, accounts and marks.
+//! The counters of an epoch and the time of phases, bit for bit as on the CPU.
 
 use crate::common::{Rng, bits, order};
 use crate::lab::{KAPPAS, Lab, SEEDS};
@@ -22,54 +22,8 @@ fn lab(seed: u64, capacity: usize) -> Lab {
     Lab::new(Precision::Fp32, seed, capacity, Shape { c: 1, h: 1, w: 1 }, CLASSES, 1, (DType::F32, 1))
 }
 
-#[test]
-fn update_equals_the_cpu_bit_by_bit() {
-    // Live, halted, parameters, statistics: whole blocks and vectors, and not.
-    let cases = [
-        (1, 0, 5001, 70),
-        (4, 0, 2048, 2048),
-        (2, 0, 1, 1),
-        (3, 0, 2049, 2051),
-        (4, 0, 3, 8),
-        (0, 0, 70, 70),
-        (3, 2, 70, 70),
-    ];
-    for seed in SEEDS {
-        let kinds =
-            cases.into_iter().flat_map(|c| DECAYS.map(|d| (c, d))).flat_map(|(c, d)| [(c, d, false), (c, d, true)]);
-        for ((live, halted, params, statistics), decay, two_passes) in kinds {
-            let mut lab = lab(seed, 4);
-            lab.live(&order(live), 4);
-            lab.write(lab.stats.counters, counter::BATCHES, &[2u64]);
-            lab.write(lab.stats.counters, counter::HALTED, &[halted as u64]);
-            let mut rng = Rng(seed);
-            let sizes = [params, params, params, statistics, statistics, params, params, statistics];
-            let values = sizes.map(|n| rng.f32s(n, -1.0, 1.0));
-            let buffers = values.each_ref().map(|v| lab.buffer(v));
-            let [params, grads, momenta, running, batch_stats, average, clean_grads, clean_stats] = buffers;
-            let lr = lab.buffer(&[9.0, 0.23, 9.0]);
-            let arenas = Arenas { params, grads, momenta, running, batch_stats };
-            let (batch, stats) = (lab.batch, lab.stats);
-            let ema = decay.map(|decay| Ema { params: average, decay });
-            let clean = two_passes.then_some(CleanPass { grads: clean_grads, batch_stats: clean_stats });
-            let update = Update { arenas, lr, momentum: 0.9, weight_decay: 0.013, ema, clean, batch, stats };
-            lab.run([Op::Update(update)]);
-            for (i, (buf, before)) in buffers.into_iter().zip(&values).enumerate() {
-                let what = format!(
-                    "{live} live, halted {halted}, {} elements, average {decay:?}, two {two_passes}, arena {i}",
-                    buf.len
-                );
-                let [cpu, gpu] = lab.read::<f32>(buf);
-                assert_eq!(bits(&cpu), bits(&gpu), "{what}");
-                let written = live > 0 && halted == 0 && ([0, 2, 3].contains(&i) || i == 5 && decay.is_some());
-                assert_eq!(bits(before) != bits(&gpu), written, "{what}");
-            }
-        }
-    }
-}
-
 /// Counters, loss and control of both backends are equal.
-fn assert_equal_accounts(lab: &Lab, what: &str) {
+fn assert_equal_counts(lab: &Lab, what: &str) {
     let [cpu, gpu] = lab.read::<u64>(lab.stats.counters);
     assert_eq!(cpu, gpu, "{what}: counters");
     let [cpu, gpu] = lab.read::<f64>(lab.stats.loss);
@@ -85,7 +39,7 @@ fn confidences(rng: &mut Rng, n: usize) -> Vec<f32> {
 }
 
 #[test]
-fn account_equals_the_cpu_bit_by_bit() {
+fn count_batch_equals_the_cpu_bit_by_bit() {
     // Capacity, loaded, every how many-th is live: less than a block, a block and one more, several blocks.
     let cases =
         [(4, 4, 2), (4, 3, 1), (5, 0, 1), (1, 1, 1), (256, 256, 1), (300, 257, 1), (600, 600, 1), (600, 599, 3)];
@@ -109,7 +63,7 @@ fn account_equals_the_cpu_bit_by_bit() {
                 lab.live(&live, loaded);
                 let account = CountBatch { part: Part::Whole, batch: lab.batch, data: lab.data, stats: lab.stats };
                 lab.run([Op::CountBatch(account)]);
-                assert_equal_accounts(&lab, &format!("{} live of {loaded} of {capacity}", live.len()));
+                assert_equal_counts(&lab, &format!("{} live of {loaded} of {capacity}", live.len()));
             }
         }
     }
@@ -132,7 +86,7 @@ fn a_loss_that_is_not_finite_marks_its_batch() {
 }
 
 #[test]
-fn tallies_add_passes_times_live() {
+fn count_pass_adds_passes_times_live() {
     use NetPass::{Dgrad, Fprop, Wgrad};
     for live in [0, 1, 3, 4] {
         let mut lab = lab(0, 4);

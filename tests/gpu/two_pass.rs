@@ -40,7 +40,7 @@ fn pair(seed: u64, loss: TwoPass, classes: usize, live: &[u32], beta: f32) -> Ve
 }
 
 #[test]
-fn pair_equals_the_cpu() {
+fn two_pass_loss_equals_the_cpu() {
     for loss in [TwoPass::Trades, TwoPass::Mart] {
         for classes in [2, 3, 10, 32, 33, 100] {
             for live in LIVE {

@@ -1,0 +1,58 @@
+//! Which examples stay, bit for bit as on the CPU.
+
+use crate::common::{Rng, bits, order};
+use crate::lab::{Lab, SEEDS, near};
+use ham_engine::gpu::Precision;
+use ham_engine::gpu::driver::Command;
+use ham_engine::method::Weights;
+use ham_engine::ops::Op;
+use ham_engine::ops::compact::Compact;
+use ham_engine::ops::formula::{Formula, confidence, crossed, kappa, label, loss, position, step, tanh};
+use ham_engine::ops::freeze::{Freeze, Thaw};
+use ham_engine::ops::select::Select;
+use ham_engine::ops::weigh::Weigh;
+use ham_engine::program::{DType, Shape};
+
+fn lab(seed: u64, capacity: usize, image: Shape) -> Lab {
+    Lab::new(Precision::Fp32, seed, capacity, image, 2, 1, (DType::F32, 1))
+}
+
+const PIXEL: Shape = Shape { c: 1, h: 1, w: 1 };
+
+/// Positions of every `every`-th example.
+fn some(capacity: usize, every: usize) -> Vec<u32> {
+    order(capacity).into_iter().step_by(every).collect()
+}
+
+#[test]
+fn select_equals_the_cpu() {
+    // Capacity and every how many-th is live: less than a block, a block and its neighbours, several blocks.
+    for seed in SEEDS {
+        for (capacity, every) in [(1, 1), (11, 1), (11, 2), (255, 1), (256, 1), (257, 1), (700, 1), (700, 3)] {
+            for keep_easy in [0.0, 0.1, 0.3, 0.5, 1.0] {
+                let mut lab = lab(seed, capacity, PIXEL);
+                let mut rng = Rng(seed);
+                let wrong: Vec<u32> = (0..capacity).map(|_| u32::from(rng.below(3) == 0)).collect();
+                // Few different values, so that ties abound; zeros and NaNs of both signs have their places too.
+                let odd = [0.0, -0.0, f32::NAN, -f32::NAN, f32::INFINITY, f32::NEG_INFINITY, -0.5, 1e-40];
+                let confidence: Vec<f32> = (0..capacity)
+                    .map(|_| match rng.below(4) {
+                        0 => odd[rng.below(odd.len())],
+                        1 => rng.below(7) as f32 / 7.0,
+                        _ => rng.f32(0.0, 1.0),
+                    })
+                    .collect();
+                lab.write(lab.batch.crossed, 0, &wrong);
+                lab.write(lab.batch.confidence, 0, &confidence);
+                lab.write(lab.batch.keep, 0, &vec![7u32; capacity]);
+                for live in [some(capacity, every), vec![]] {
+                    lab.live(&live, capacity);
+                    let select = Select { batch: lab.batch, keep: crossed(), keep_easy };
+                    lab.run([Op::Select(select)]);
+                    let [cpu, gpu] = lab.read::<u32>(lab.batch.keep);
+                    assert_eq!(cpu, gpu, "{} live of {capacity}, {keep_easy} of the easy", live.len());
+                }
+            }
+        }
+    }
+}
