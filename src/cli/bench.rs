@@ -14,7 +14,7 @@ use crate::gpu::Precision;
 use crate::method::Method;
 use crate::net::Net;
 use crate::net::state::Weights;
-use crate::report::comparison::Comparison;
+use crate::report::comparison::{Comparison, Examples};
 use crate::report::comparison_csv::write_csv;
 use crate::report::comparison_table::comparison_table;
 use crate::report::metrics::Epoch;
@@ -189,7 +189,7 @@ impl BenchJob {
             device,
             data: self.data.name.clone(),
             network: config.arch.describe(),
-            examples: [examples, config.batch],
+            examples: Examples { epoch: examples, batch: config.batch },
             steps: config.settings.attack.steps,
             epochs: None,
             baseline: Method::PgdAt.name().into(),

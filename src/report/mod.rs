@@ -12,7 +12,7 @@ pub mod table;
 pub mod tensorboard;
 
 pub use fairness::{ClassAccuracy, ClassCounts, Fairness, rho};
-pub use metrics::Epoch;
+pub use metrics::{Epoch, Passes};
 
 use crate::fsio::write_atomic;
 use crate::{Error, Result};

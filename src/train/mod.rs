@@ -15,10 +15,10 @@ use crate::eval::{Budget, Examination, Examined, Threat};
 use crate::net::state::Weights;
 use crate::ops::account::Counts;
 use crate::program::Phase;
-use crate::report::Report;
 use crate::report::fairness::Fairness;
 use crate::report::metrics::{Epoch, sum_over_classes};
 use crate::report::tensorboard;
+use crate::report::{Passes, Report};
 use crate::rng::{Philox, Stream};
 use crate::{Error, Result};
 use config::Config;
@@ -369,7 +369,7 @@ impl<'a, B: Backend> Trainer<'a, B> {
             kept_confidence_per_class: c.class_confidence.clone(),
             dropped_confidence_per_class: c.class_dropped_confidence.clone(),
             live_per_step: c.live.clone(),
-            passes: [c.fprop, c.dgrad, c.wgrad],
+            passes: Passes { fprop: c.fprop, dgrad: c.dgrad, wgrad: c.wgrad },
         };
         self.epochs.push(metrics.clone());
         (self.counts, self.seconds) = (Counts::default(), [0.0; 3]);

@@ -68,6 +68,11 @@ fn figures(c: &Comparison) -> BTreeMap<String, Vec<String>> {
                 assert!(x >= 0.0 && y >= 0.0 && x <= size[0] && y <= size[1], "{name}: {point} {size:?}");
             }
         }
+        for rect in svg.split("<rect ").skip(1) {
+            let number = |name: &str| rect.split(&format!("{name}=\"")).nth(1).unwrap().split('"').next().unwrap();
+            let [x, y, width, height] = ["x", "y", "width", "height"].map(|name| number(name).parse::<f64>().unwrap());
+            assert!(x >= 0.0 && y >= 0.0 && x + width <= size[0] && y + height <= size[1], "{name}: {rect} {size:?}");
+        }
         (name, boxes.into_iter().map(|b| b.0).collect())
     };
     paths.iter().map(texts).collect()
