@@ -20,7 +20,7 @@ use ham_engine::gpu::sim::{SimDriver, SimOptions};
 use ham_engine::ops::Program;
 use ham_engine::ops::start::{Draw, Noise, Start};
 use ham_engine::program::{Buf, Buffers, DType, Phase, Shape};
-use ham_engine::report::{AttackResult, Report};
+use ham_engine::results::{AttackResult, Report};
 use ham_engine::rng::{Philox, Stream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

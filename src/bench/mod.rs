@@ -10,8 +10,8 @@ pub mod peer;
 pub mod trained;
 
 use crate::ops::statistics::Counts;
-use crate::results::Seconds;
 use crate::results::comparison::{MethodCost, Spread};
+use crate::results::{Passes, Seconds};
 
 /// What a round of a method took.
 #[derive(Clone, Debug)]
@@ -55,9 +55,13 @@ fn cost(rounds: &[Round], baseline: &[f64], scale: Scale, memory: Option<u64>) -
         Spread::of(&rounds.iter().zip(baseline).map(|(r, b)| r.seconds * per_epoch(r) / b).collect::<Vec<_>>())?;
     let sum = |f: fn(&Counts) -> u64| rounds.iter().map(|r| f(&r.counts)).sum::<u64>() as f64;
     let examples = sum(|c| c.examples).max(1.0);
-    let passes = [sum(|c| c.fprop), sum(|c| c.dgrad), sum(|c| c.wgrad)].map(|n| n / examples);
+    let passes = Passes {
+        fprop: sum(|c| c.fprop) / examples,
+        dgrad: sum(|c| c.dgrad) / examples,
+        wgrad: sum(|c| c.wgrad) / examples,
+    };
     // Each unit is a pass of as many multiply-adds.
-    let gflops = 2.0 * scale.macs as f64 * passes.iter().sum::<f64>() * scale.examples / seconds.median / 1e9;
+    let gflops = 2.0 * scale.macs as f64 * passes.sum() * scale.examples / seconds.median / 1e9;
     let live =
         |k: usize| rounds.iter().map(|r| r.counts.live.get(k).copied().unwrap_or(0)).sum::<u64>() as f64 / examples;
     Some(MethodCost {

@@ -24,9 +24,9 @@ fn round(e: &Epoch) -> Round {
     let counts = Counts {
         examples: e.examples,
         kept: e.kept,
-        fprop: e.passes[0],
-        dgrad: e.passes[1],
-        wgrad: e.passes[2],
+        fprop: e.passes.fprop,
+        dgrad: e.passes.dgrad,
+        wgrad: e.passes.wgrad,
         live: e.live_per_step.clone(),
         ..Counts::default()
     };

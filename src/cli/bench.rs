@@ -18,7 +18,7 @@ use crate::report::comparison_csv::write_csv;
 use crate::report::comparison_table::comparison_table;
 use crate::report::plot;
 use crate::report::run_figures::RunFigures;
-use crate::results::comparison::Comparison;
+use crate::results::comparison::{Comparison, Examples};
 use crate::results::{Epoch, Report};
 use crate::train::config::Config;
 use crate::train::options::{Number, Options};
@@ -204,7 +204,7 @@ impl BenchJob {
             device,
             data: self.data.name.clone(),
             network: config.arch.describe(),
-            examples: [examples, config.batch],
+            examples: Examples { epoch: examples, batch: config.batch },
             steps: config.settings.attack.steps,
             epochs: None,
             baseline: Method::PgdAt.name().into(),

@@ -9,7 +9,7 @@ use crate::net::Net;
 use crate::net::state::Weights;
 use crate::report::page::Page;
 use crate::report::page::pictures::{Pair, Pictures, Verdict};
-use crate::report::page::record::{Record, folders, group};
+use crate::report::page::runs::{ReadRun, folders, group};
 use crate::train::Progress;
 use crate::train::checkpoint::Checkpoint;
 use crate::{Error, Result, data};
@@ -70,7 +70,7 @@ pub(super) fn run(args: Args) -> Result<()> {
             }
         }
     }
-    let records = found.iter().map(|f| Record::read(f)).collect::<Result<Vec<_>>>()?;
+    let records = found.iter().map(|f| ReadRun::read(f)).collect::<Result<Vec<_>>>()?;
     let baseline = args.baseline.is_some().then_some(0);
     let mut page = Page { groups: group(records), baseline, pictures: Vec::new() };
     if args.images > 0 {
@@ -109,7 +109,7 @@ impl Job for PicturesJob<'_> {
 }
 
 /// Images of the worst class of a run, attacked; none for a run without results or checkpoint.
-fn pictures<B: Backend>(open: impl Fn() -> Result<B>, run: &Record, args: &Args) -> Result<Option<Pictures>> {
+fn pictures<B: Backend>(open: impl Fn() -> Result<B>, run: &ReadRun, args: &Args) -> Result<Option<Pictures>> {
     let path = run.root.join("last.safetensors");
     let worst = run.report.as_ref().and_then(|r| r.attacks.last()).map(|a| a.fairness.worst_class);
     let (Some(class), true) = (worst, path.exists()) else { return Ok(None) };

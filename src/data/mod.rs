@@ -19,6 +19,7 @@ mod npz;
 mod open;
 mod pictures;
 mod place;
+mod raster;
 mod safetensors;
 mod svhn;
 mod tarball;

@@ -1,22 +1,18 @@
 //! Decoding JPEG and PNG pictures, many at a time, into examples of one size.
 
 use std::fmt;
-use std::io::Cursor;
 use std::path::Path;
 use std::str::FromStr;
 
-use image::imageops::{FilterType, crop_imm, resize};
-use image::{ColorType, DynamicImage, ImageBuffer, ImageReader, Limits, Pixel};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use super::raster::Raster;
 use super::{Pixels, Split, Watch};
 use crate::{Error, Result, fsio};
 
 /// Pictures that are decoded at a time: enough to keep the threads busy, and little to hold undecoded.
 const CHUNK: usize = 512;
-/// The longest side of a picture that is read. What declares more is taken for damaged.
-const LONGEST: u32 = 1 << 14;
 
 /// Rows and columns that pictures are brought to: scaled until the shorter side fits, with a triangle filter as wide as the
 /// scale asks for (Pillow's and torchvision's "bilinear"), then cut out of the centre.
@@ -155,62 +151,23 @@ fn decode(picture: Picture, root: &Path, size: Option<Size>) -> Result<Decoded> 
         Some(content) => content,
         None => std::fs::read(root.join(&path)).map_err(Error::io(root.join(&path), "cannot read the picture"))?,
     };
-    let pixels = pixels(&content).map_err(|what| match in_archive {
+    let raster = Raster::decode(&content).map_err(|what| match in_archive {
         true => Error::format(root, fsio::one_line(&format!("{path}: {what}"))),
         false => Error::format(root.join(&path), fsio::one_line(&what)),
     })?;
-    let ((planes, size), grey) = match pixels {
-        DynamicImage::ImageLuma8(buffer) => (planes(buffer, size), true),
-        other => (planes(other.into_rgb8(), size), false),
-    };
+    let (planes, size) = planes(&raster, size);
+    let grey = raster.channels == 1;
     Ok(Decoded { test, class, path, size, grey, planes })
 }
 
 /// Brings a picture to a size, and its channels one after the other.
-fn planes<P>(buffer: ImageBuffer<P, Vec<u8>>, size: Option<Size>) -> (Vec<u8>, Size)
-where
-    P: Pixel<Subpixel = u8> + 'static,
-{
-    let (w, h) = (buffer.width() as usize, buffer.height() as usize);
+fn planes(raster: &Raster, size: Option<Size>) -> (Vec<u8>, Size) {
+    let (w, h) = (raster.width, raster.height);
     let size = size.unwrap_or(Size { height: h, width: w });
-    let buffer = if (size.height, size.width) == (h, w) {
-        buffer
-    } else {
-        // The side that is relatively shorter gets its size, the other keeps the proportion, rounded down.
-        let (height, width) = match h * size.width <= w * size.height {
-            true => (size.height, w * size.height / h),
-            false => (h * size.width / w, size.width),
-        };
-        let scaled = resize(&buffer, width as u32, height as u32, FilterType::Triangle);
-        let (left, top) = ((width - size.width) / 2, (height - size.height) / 2);
-        crop_imm(&scaled, left as u32, top as u32, size.width as u32, size.height as u32).to_image()
+    // The side that is relatively shorter gets its size, the other keeps the proportion, rounded down.
+    let (height, width) = match h * size.width <= w * size.height {
+        true => (size.height, w * size.height / h),
+        false => (h * size.width / w, size.width),
     };
-    let channels = usize::from(P::CHANNEL_COUNT);
-    let values = buffer.into_raw();
-    let planes = (0..channels).flat_map(|c| values.iter().skip(c).step_by(channels).copied()).collect();
-    (planes, size)
-}
-
-/// Decodes a JPEG or a PNG, told by its first bytes, to 8-bit grey or RGB. Transparency is ignored.
-fn pixels(content: &[u8]) -> std::result::Result<DynamicImage, String> {
-    let mut reader = ImageReader::new(Cursor::new(content)).with_guessed_format().map_err(|e| e.to_string())?;
-    let mut limits = Limits::default();
-    (limits.max_image_width, limits.max_image_height) = (Some(LONGEST), Some(LONGEST));
-    reader.limits(limits);
-    if content.starts_with(&[0xff, 0xd8]) && !is_whole_jpeg(content) {
-        return Err("a JPEG that ends early".into());
-    }
-    let image = reader.decode().map_err(|e| format!("not a readable JPEG or PNG: {e}"))?;
-    Ok(match image.color() {
-        ColorType::L8 | ColorType::La8 | ColorType::L16 | ColorType::La16 => image.into_luma8().into(),
-        _ => image.into_rgb8().into(),
-    })
-}
-
-/// Whether an end marker comes after the last scan. The decoder fills up with grey what is missing, without a word. Markers
-/// don't occur in a scan's data; a thumbnail's come before the picture's.
-fn is_whole_jpeg(content: &[u8]) -> bool {
-    let (scan, end) = ([0xff, 0xda], [0xff, 0xd9]);
-    let last = content.windows(2).rfind(|pair| *pair == scan || *pair == end);
-    last.is_some_and(|pair| pair == end)
+    (raster.scaled(width, height).centre_planes(size.width, size.height), size)
 }

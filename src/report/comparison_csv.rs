@@ -6,7 +6,7 @@ use crate::results::comparison::{Comparison, MethodRow, Spread};
 use crate::results::metrics::quote;
 use std::path::Path;
 
-/// A column of a number measured several times: the end of its name, and its value.
+/// What is told of a number measured several times: the end of a column's name, and the value.
 type Statistic = (&'static str, fn(Spread) -> f64);
 
 /// The columns so far: a name, and a cell per method.
@@ -24,7 +24,7 @@ impl Columns<'_> {
 
     /// All that is known of a number measured several times; one value has no standard deviation.
     fn measured(&mut self, name: &str, value: impl Fn(&MethodRow) -> Spread) {
-        let parts: [Statistic; 6] = [
+        let statistics: [Statistic; 6] = [
             ("median", |s| s.median),
             ("mean", |s| s.mean),
             ("sd", sd),
@@ -32,8 +32,8 @@ impl Columns<'_> {
             ("high", |s| s.high),
             ("count", |s| s.count as f64),
         ];
-        for (part, of) in parts {
-            self.number(&format!("{name}_{part}"), |m| Some(of(value(m))));
+        for (statistic, of) in statistics {
+            self.number(&format!("{name}_{statistic}"), |m| Some(of(value(m))));
         }
     }
 
@@ -71,10 +71,10 @@ pub fn write_csv(path: &Path, comparison: &Comparison) -> Result<()> {
     csv.number("eval_seconds", |m| m.cost.eval);
     csv.measured("ratio", |m| m.cost.ratio);
     csv.number("images_per_second", |m| Some(m.cost.images_per_second));
-    csv.number("units_per_example", |m| Some(m.cost.passes.iter().sum()));
-    for (i, pass) in ["fprop", "dgrad", "wgrad"].iter().enumerate() {
-        csv.number(&format!("{pass}_units_per_example"), |m| Some(m.cost.passes[i]));
-    }
+    csv.number("units_per_example", |m| Some(m.cost.passes.sum()));
+    csv.number("fprop_units_per_example", |m| Some(m.cost.passes.fprop));
+    csv.number("dgrad_units_per_example", |m| Some(m.cost.passes.dgrad));
+    csv.number("wgrad_units_per_example", |m| Some(m.cost.passes.wgrad));
     csv.number("kept_share", |m| Some(m.cost.kept_share));
     csv.number("gflop_per_second", |m| m.cost.gflops);
     csv.number("peak_share", |m| m.cost.peak_share);

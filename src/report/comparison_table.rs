@@ -95,7 +95,7 @@ fn cost_row(m: &MethodRow, decimals: usize) -> Vec<String> {
         rate(c.images_per_second),
         // A peer counts none.
         match c.gflops {
-            Some(_) => c.passes.map(|p| format!("{:>4}", fit(p, 4, 1))).join("/").trim().to_owned(),
+            Some(_) => <[f64; 3]>::from(c.passes).map(|p| format!("{:>4}", fit(p, 4, 1))).join("/").trim().to_owned(),
             None => MISSING.to_owned(),
         },
         fit(100.0 * c.kept_share, 5, 1),
@@ -222,7 +222,7 @@ fn circumstances(c: &Comparison) -> String {
     format!(
         "Baseline: {}. Device: {}{peak}. Network: {}. Data: {}, {} examples an epoch, mini-batches of {}, {} attack \
          steps. {trained}, epochs timed: {repeats}{seeds}.",
-        c.baseline, c.device, c.network, c.data, c.examples[0], c.examples[1], c.steps
+        c.baseline, c.device, c.network, c.data, c.examples.epoch, c.examples.batch, c.steps
     )
 }
 

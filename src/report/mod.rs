@@ -7,9 +7,3 @@ pub mod plot;
 pub mod run_figures;
 pub mod table;
 pub mod tensorboard;
-
-pub use crate::fsio::created_by;
-pub use crate::results::{
-    AttackPart, AttackResult, ClassAccuracy, ClassCounts, Cost, DataId, Epoch, Fairness, Report, comparison, fairness,
-    metrics, paired, rho,
-};

@@ -58,11 +58,11 @@ pub fn update(path: &Path, epochs: &[Epoch], class_names: &[String]) -> Result<(
         let mut more = Vec::new();
         if events == 0 {
             let file_version = Some("brain.Event:2".to_owned());
-            record(&mut more, &Event { wall_time, step: 0, file_version, summary: None });
+            write_framed(&mut more, &Event { wall_time, step: 0, file_version, summary: None });
         }
         for epoch in epochs.iter().skip(events.saturating_sub(1)) {
             let summary = Some(Summary { value: values(epoch, class_names) });
-            record(&mut more, &Event { wall_time, step: epoch.epoch as i64, file_version: None, summary });
+            write_framed(&mut more, &Event { wall_time, step: epoch.epoch as i64, file_version: None, summary });
         }
         file.set_len(end as u64)?;
         file.seek(SeekFrom::End(0))?;
@@ -101,7 +101,8 @@ fn parse(bytes: &[u8]) -> Option<(Event, usize)> {
     Some((Event::decode(data).ok()?, 8 + 4 + length + 4))
 }
 
-fn record(out: &mut Vec<u8>, event: &Event) {
+/// Writes an event as TFRecord frames it: between its length and checksums.
+fn write_framed(out: &mut Vec<u8>, event: &Event) {
     let data = event.encode_to_vec();
     let length = (data.len() as u64).to_le_bytes();
     out.extend(length);

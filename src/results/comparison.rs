@@ -1,7 +1,7 @@
 //! What methods cost and what they buy, side by side: the result of `ham-engine bench`, as data.
 
-use super::AttackResult;
 use super::paired::Paired;
+use super::{AttackResult, Passes};
 use crate::fsio::write_atomic;
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -59,7 +59,7 @@ pub struct MethodCost {
     /// Training examples a second.
     pub images_per_second: f64,
     /// Units of the cost model an example: forward passes, gradients to the input, weight gradients.
-    pub passes: [f64; 3],
+    pub passes: Passes<f64>,
     /// Share of the examples that were trained on.
     pub kept_share: f64,
     /// Arithmetic of those passes in GFLOP/s; none where the network's is not known.
@@ -115,6 +115,28 @@ impl MethodRow {
     }
 }
 
+/// Numbers of examples; an array of two in files.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(from = "[usize; 2]", into = "[usize; 2]")]
+pub struct Examples {
+    /// Of an epoch.
+    pub epoch: usize,
+    /// Of a mini-batch.
+    pub batch: usize,
+}
+
+impl From<[usize; 2]> for Examples {
+    fn from([epoch, batch]: [usize; 2]) -> Examples {
+        Examples { epoch, batch }
+    }
+}
+
+impl From<Examples> for [usize; 2] {
+    fn from(e: Examples) -> [usize; 2] {
+        [e.epoch, e.batch]
+    }
+}
+
 /// `bench.json`: methods side by side.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Comparison {
@@ -126,8 +148,8 @@ pub struct Comparison {
     pub data: String,
     /// The network, in words.
     pub network: String,
-    /// Examples of an epoch, and of a mini-batch.
-    pub examples: [usize; 2],
+    /// How many examples there are.
+    pub examples: Examples,
     /// Steps of the attack.
     pub steps: usize,
     /// Epochs trained; none where weights were fixed.

@@ -72,7 +72,42 @@ pub struct Epoch {
     pub live_per_step: Vec<u64>,
     /// Example passes: forward, gradients to the input, weight gradients.
     #[serde(default)]
-    pub passes: [u64; 3],
+    pub passes: Passes<u64>,
+}
+
+/// Passes through the network by kind, in examples or in units of the cost model; an array of three in files.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[serde(
+    from = "[N; 3]",
+    into = "[N; 3]",
+    bound(serialize = "N: Copy + Serialize", deserialize = "N: Deserialize<'de>")
+)]
+pub struct Passes<N> {
+    /// Forward.
+    pub fprop: N,
+    /// Gradients to the input.
+    pub dgrad: N,
+    /// Weight gradients.
+    pub wgrad: N,
+}
+
+impl<N> From<[N; 3]> for Passes<N> {
+    fn from([fprop, dgrad, wgrad]: [N; 3]) -> Passes<N> {
+        Passes { fprop, dgrad, wgrad }
+    }
+}
+
+impl<N> From<Passes<N>> for [N; 3] {
+    fn from(p: Passes<N>) -> [N; 3] {
+        [p.fprop, p.dgrad, p.wgrad]
+    }
+}
+
+impl<N: std::iter::Sum> Passes<N> {
+    /// All of them.
+    pub fn sum(self) -> N {
+        <[N; 3]>::from(self).into_iter().sum()
+    }
 }
 
 /// JSON has no NaN: serde_json writes one as `null`, and this reads it back.
@@ -147,9 +182,9 @@ impl Epoch {
             ("batches", self.batches.to_string()),
             ("batches_skipped", self.batches_skipped.to_string()),
             ("units", num(self.units)),
-            ("fprop", self.passes[0].to_string()),
-            ("dgrad", self.passes[1].to_string()),
-            ("wgrad", self.passes[2].to_string()),
+            ("fprop", self.passes.fprop.to_string()),
+            ("dgrad", self.passes.dgrad.to_string()),
+            ("wgrad", self.passes.wgrad.to_string()),
             ("loss", num(self.loss)),
             ("lr", num(self.lr)),
             ("clean_accuracy", opt(self.clean_accuracy)),

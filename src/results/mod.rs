@@ -12,6 +12,6 @@ mod seconds;
 
 pub use contract::{Contract, Training};
 pub use fairness::{ClassAccuracy, ClassCounts, Fairness, rho};
-pub use metrics::Epoch;
+pub use metrics::{Epoch, Passes};
 pub use record::{AttackPart, AttackResult, Cost, DataId, Report};
 pub use seconds::Seconds;

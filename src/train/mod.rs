@@ -15,7 +15,7 @@ use crate::eval::{Examination, Examined, Threat};
 use crate::net::state::Weights;
 use crate::ops::statistics::Counts;
 use crate::results::metrics::{Epoch, sum_over_classes};
-use crate::results::{Fairness, Report, Seconds};
+use crate::results::{Fairness, Passes, Report, Seconds};
 use crate::rng::{Philox, Stream};
 use crate::{Error, Result};
 use checkpoint::Best;
@@ -377,7 +377,7 @@ impl<'a, B: Backend> Trainer<'a, B> {
             kept_confidence_per_class: c.class_confidence.clone(),
             dropped_confidence_per_class: c.class_dropped_confidence.clone(),
             live_per_step: c.live.clone(),
-            passes: [c.fprop, c.dgrad, c.wgrad],
+            passes: Passes { fprop: c.fprop, dgrad: c.dgrad, wgrad: c.wgrad },
         };
         self.epochs.push(metrics.clone());
         (self.counts, self.seconds) = (Counts::default(), Seconds::default());

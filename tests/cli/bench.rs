@@ -1,7 +1,7 @@
 //! `ham-engine bench`: methods side by side.
 
 use crate::common::{Folder, TINY};
-use ham_engine::report::comparison::{Comparison, MethodRow};
+use ham_engine::results::comparison::{Comparison, MethodRow};
 use std::path::Path;
 
 const ALL: &str = "ham,ham-trades,pgd-at,standard,fgsm-rs,trades,mart,fat,gairat";
@@ -39,7 +39,7 @@ fn costs_at_fixed_weights_are_those_of_the_cost_model() {
     ];
     for (method, units) in units {
         let cost = &row(&c, method).cost;
-        assert_eq!(cost.passes.iter().sum::<f64>(), units, "{method}");
+        assert_eq!(cost.passes.sum(), units, "{method}");
         assert_eq!(cost.ratio.count, 2, "{method}");
         assert!(cost.seconds.low > 0.0 && cost.memory.unwrap() > 0 && cost.gflops.unwrap() > 0.0, "{method}");
         assert!(cost.attack + cost.update + cost.data <= cost.seconds.high * 1.5, "{method}");
@@ -57,7 +57,7 @@ fn costs_at_fixed_weights_are_those_of_the_cost_model() {
         ["pgd-at", "ham", "ham-refill", "mart"]
     );
     let refill = &row(&c, "ham-refill").cost;
-    assert_eq!((refill.passes.iter().sum::<f64>(), refill.kept_share), (2.0 + 1.0 + 4.0 * r + 3.0 * r, r));
+    assert_eq!((refill.passes.sum(), refill.kept_share), (2.0 + 1.0 + 4.0 * r + 3.0 * r, r));
     // Ratios are of epochs, whatever a round has of them.
     let ratio = refill.seconds.low / row(&c, "pgd-at").cost.seconds.high;
     assert!(refill.ratio.high >= ratio && refill.ratio.low <= refill.seconds.high / row(&c, "pgd-at").cost.seconds.low);
@@ -136,7 +136,7 @@ fn a_peer_runs_in_turn() {
     f.ok(&line("--cost-only --kept-share 0.5 --repeats 2 --peer --threads 2 --out b"));
     let c = comparison(&f, "b");
     let peer = &row(&c, "ham (PyTorch, tuned)").cost;
-    let per_epoch = c.examples[0] as f64 / c.examples[1] as f64;
+    let per_epoch = c.examples.epoch as f64 / c.examples.batch as f64;
     assert_eq!((peer.seconds.median, peer.attack, peer.update), (3.0 * per_epoch, 2.0 * per_epoch, per_epoch));
     assert_eq!((peer.kept_share, peer.gflops, peer.memory), (0.5, None, None));
     assert_eq!(c.methods.len(), 6);

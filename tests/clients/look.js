@@ -7,7 +7,7 @@
 
   // Nothing sticks out of the page, and no text out of its figure. What scrolls by itself may be wider.
   for (const e of document.body.querySelectorAll("*")) {
-    if (e.closest(".table, defs") || e.closest(".hatchings")) continue;
+    if (e.closest(".table")) continue;
     const box = e.getBoundingClientRect();
     if (box.width === 0) continue;
     if (box.right > root.clientWidth + 1 || box.left < -1) found.push(`sticks out: ${name(e)}`);

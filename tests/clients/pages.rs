@@ -2,7 +2,7 @@
 
 use crate::browser::{Browser, View};
 use crate::common::Folder;
-use ham_engine::report::{Report, rho};
+use ham_engine::results::{Report, rho};
 use std::path::Path;
 
 /// A phone and a desk, in light and dark, and paper.

@@ -2,7 +2,7 @@
 
 use crate::common::{BIN, Folder, succeeded};
 use crate::place;
-use ham_engine::report::comparison::Comparison;
+use ham_engine::results::comparison::Comparison;
 use std::process::Command;
 
 /// A Python script of the project, in the project's folder.

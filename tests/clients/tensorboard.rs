@@ -2,7 +2,7 @@
 
 use crate::common::Folder;
 use crate::place;
-use ham_engine::report::metrics;
+use ham_engine::results::metrics;
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};

@@ -12,7 +12,7 @@ use ham_engine::ops::head::Loss;
 use ham_engine::ops::start::Noise;
 use ham_engine::ops::statistics::Counts;
 use ham_engine::program::{Buffers, Shape};
-use ham_engine::report::metrics::sum_over_classes;
+use ham_engine::results::metrics::sum_over_classes;
 use proptest::prelude::*;
 
 const N: usize = 24;

@@ -2,12 +2,12 @@
 
 use super::display::check_xml;
 use super::*;
-use ham_engine::report::comparison::{Comparison, MethodCost, MethodRow, SeedResult, Spread};
 use ham_engine::report::comparison_csv::write_csv;
 use ham_engine::report::comparison_table::{COMPARISON_WIDTH, comparison_table};
-use ham_engine::report::paired::Paired;
 use ham_engine::report::plot::write_figures;
-use ham_engine::report::rho;
+use ham_engine::results::comparison::{Comparison, MethodCost, MethodRow, SeedResult, Spread};
+use ham_engine::results::paired::Paired;
+use ham_engine::results::rho;
 use proptest::prelude::*;
 
 const METHODS: [&str; 9] =
@@ -26,7 +26,7 @@ fn cost(seconds: f64, live: &[f64]) -> MethodCost {
         eval: Some(4.5),
         ratio: spread(&[seconds / 20.0, 0.98 * seconds / 20.0, 1.03 * seconds / 20.0]),
         images_per_second: 50_000.0 / seconds,
-        passes: [10.0 * seconds / 20.0, 9.5, 1.0],
+        passes: [10.0 * seconds / 20.0, 9.5, 1.0].into(),
         kept_share: 0.415,
         gflops: Some(14_321.0),
         peak_share: Some(0.4567),
@@ -84,7 +84,7 @@ pub fn sample(methods: usize, seeds: u64) -> Comparison {
         device: "CPU, 8 threads".to_owned(),
         data: "cifar-10".to_owned(),
         network: "PreActResNet-18".to_owned(),
-        examples: [50_000, 128],
+        examples: [50_000, 128].into(),
         steps: 10,
         epochs: (seeds > 0).then_some(120),
         baseline: "pgd-at".to_owned(),
@@ -271,7 +271,7 @@ fn tables_of_long_names_and_odd_numbers_fit() {
         data: f64::NAN,
         attack: f64::INFINITY,
         images_per_second: 1.23e12,
-        passes: [1e6; 3],
+        passes: [1e6; 3].into(),
         gflops: Some(1e9),
         memory: Some(1 << 50),
         ratio: spread(&[0.001, 4e5]),
@@ -332,7 +332,7 @@ fn csv_reads_back() {
         }
         assert_eq!(number(i + 1, "cw_inf_class_9"), m.class_over_seeds("cw-inf", 9).unwrap().mean);
         assert_eq!(number(i + 1, "update_seconds"), m.cost.update);
-        assert_eq!(number(i + 1, "fprop_units_per_example"), m.cost.passes[0]);
+        assert_eq!(number(i + 1, "fprop_units_per_example"), m.cost.passes.fprop);
     }
     assert_eq!((cell(1, "live_9"), cell(2, "live_3"), cell(6, "live_0"), cell(6, "live_1")), ("1", "0.42", "1", ""));
     assert_eq!((cell(1, "pgd_20_rho"), cell(8, "live_0")), ("", ""));

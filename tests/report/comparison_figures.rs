@@ -3,8 +3,8 @@
 use super::comparison::{long, sample, spread};
 use super::display::check_xml;
 use super::*;
-use ham_engine::report::comparison::{Comparison, MethodCost};
 use ham_engine::report::plot::write_figures;
+use ham_engine::results::comparison::{Comparison, MethodCost};
 use std::collections::BTreeMap;
 
 /// The text between tags, as it was before it was escaped.
@@ -67,6 +67,11 @@ fn figures(c: &Comparison) -> BTreeMap<String, Vec<String>> {
                 let (x, y): (f64, f64) = (x.parse().unwrap(), y.parse().unwrap());
                 assert!(x >= 0.0 && y >= 0.0 && x <= size[0] && y <= size[1], "{name}: {point} {size:?}");
             }
+        }
+        for rect in svg.split("<rect ").skip(1) {
+            let number = |name: &str| rect.split(&format!("{name}=\"")).nth(1).unwrap().split('"').next().unwrap();
+            let [x, y, width, height] = ["x", "y", "width", "height"].map(|name| number(name).parse::<f64>().unwrap());
+            assert!(x >= 0.0 && y >= 0.0 && x + width <= size[0] && y + height <= size[1], "{name}: {rect} {size:?}");
         }
         (name, boxes.into_iter().map(|b| b.0).collect())
     };

@@ -6,7 +6,7 @@ mod comparison_figures;
 mod display;
 mod numbers;
 
-use ham_engine::report::{AttackResult, ClassCounts, Epoch, Fairness};
+use ham_engine::results::{AttackResult, ClassCounts, Epoch, Fairness};
 
 fn counts(correct: &[u64], total: &[u64]) -> ClassCounts {
     ClassCounts { correct: correct.to_vec(), total: total.to_vec(), ..ClassCounts::default() }
@@ -62,6 +62,6 @@ fn epoch(epoch: u64) -> Epoch {
         kept_confidence_per_class: vec![vec![1, 2], vec![3, 4], vec![0, 0]],
         dropped_confidence_per_class: vec![vec![0, 5], vec![6, 0], vec![7, 8]],
         live_per_step: vec![1000, 1000, 990],
-        passes: [12000, 9000, 2000],
+        passes: [12000, 9000, 2000].into(),
     }
 }

@@ -14,6 +14,7 @@ mod permute;
 mod requests;
 mod schedule;
 mod step;
+mod target;
 mod warp;
 
 use crate::counters::Counters;

@@ -6,6 +6,7 @@
 //! other, so that the fault is the first one in the order. Kernels with strong accesses or atomics run on one thread,
 //! with several blocks resident that take turns; where the quick check sees a race, the exact one has the last word.
 
+use super::target::{Anywhere, Target, Vectors};
 use super::*;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
@@ -267,8 +268,11 @@ impl Launch<'_> {
 
     fn run_warp(&self, block: &mut Block, index: usize, m: &mut Worker) -> Result<Stop, Box<Fault>> {
         let (w, shared) = (&mut block.warps[index], &mut block.shared);
-        let stop =
-            if self.fast { self.run_warp_fast(w, shared, m) } else { self.run_warp_with(w, shared, m, alu::anywhere) };
+        // SAFETY: `fast` says that the processor has what `Vectors` is compiled for.
+        #[allow(unsafe_code)]
+        let stop = unsafe {
+            if self.fast { Vectors::run_warp(self, w, shared, m) } else { Anywhere::run_warp(self, w, shared, m) }
+        };
         stop.map_err(|(pc, mut t)| {
             if t.kind == FaultKind::StepBudget {
                 let stand: Vec<String> = block.warps.iter().map(|w| self.stand(w)).collect();
@@ -278,33 +282,13 @@ impl Launch<'_> {
         })
     }
 
-    #[cfg(target_arch = "x86_64")]
-    fn run_warp_fast(&self, w: &mut Warp, shared: &mut Shared, m: &mut Worker) -> Result<Stop, (u32, Trouble)> {
-        /// The executor compiled for AVX2: all that is inlined into it loops over lanes eight at a time.
-        #[target_feature(enable = "avx2,fma,f16c,bmi1,bmi2,lzcnt,popcnt")]
-        fn avx2(launch: &Launch, w: &mut Warp, shared: &mut Shared, m: &mut Worker) -> Result<Stop, (u32, Trouble)> {
-            launch.run_warp_with(w, shared, m, |code, regs, mask| alu::avx2(code, regs, mask))
-        }
-        // SAFETY: `Launch::fast` says that the processor has these features.
-        #[allow(unsafe_code)]
-        unsafe {
-            avx2(self, w, shared, m)
-        }
-    }
-
-    #[cfg(not(target_arch = "x86_64"))]
-    fn run_warp_fast(&self, w: &mut Warp, shared: &mut Shared, m: &mut Worker) -> Result<Stop, (u32, Trouble)> {
-        self.run_warp_with(w, shared, m, alu::anywhere)
-    }
-
     /// Runs a warp until it exits, arrives at a barrier, or has had its turn. An error comes with the instruction.
     #[inline(always)]
-    fn run_warp_with(
+    pub(super) fn run_warp_with<T: Target>(
         &self,
         w: &mut Warp,
         shared: &mut Shared,
         m: &mut Worker,
-        arithmetic: impl Fn(&[Inst], &mut Regs, u32),
     ) -> Result<Stop, (u32, Trouble)> {
         let code = &self.kernel.code[..];
         // One step more than the budget, to find that it is spent.
@@ -349,7 +333,7 @@ impl Launch<'_> {
                         // Lanes that stand further down may join on the way.
                         count = w.groups.iter().filter(|o| o.pc > g.pc).fold(count, |n, o| n.min(o.pc - g.pc));
                     }
-                    arithmetic(&code[at..at + count as usize], &mut w.regs, mask);
+                    T::arithmetic(&code[at..at + count as usize], &mut w.regs, mask);
                     m.issue(at, count as usize, mask);
                     turn -= count;
                     g.pc += count;
@@ -357,7 +341,7 @@ impl Launch<'_> {
                 }
                 turn -= 1;
                 w.now = w.steps - turn as u64;
-                let flow = self.step(w, g, mask, shared, m).map_err(|t| (g.pc, t))?;
+                let flow = self.step::<T>(w, g, mask, shared, m).map_err(|t| (g.pc, t))?;
                 // What waits issues when the lanes that it needs are there.
                 if !matches!(flow, Flow::Wait) {
                     m.issue(at, 1, mask);

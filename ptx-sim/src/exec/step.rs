@@ -3,6 +3,7 @@
 use super::collective::Gathered;
 use super::data::Issued;
 use super::schedule::Flow;
+use super::target::Target;
 use super::*;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -34,7 +35,14 @@ impl Launch<'_> {
 
     /// Executes an instruction that is no arithmetic, by lanes `mask` of group `g`.
     #[inline(always)]
-    pub(super) fn step(&self, w: &mut Warp, g: Group, mask: u32, b: &mut Shared, m: &mut Worker) -> Step<Flow> {
+    pub(super) fn step<T: Target>(
+        &self,
+        w: &mut Warp,
+        g: Group,
+        mask: u32,
+        b: &mut Shared,
+        m: &mut Worker,
+    ) -> Step<Flow> {
         let inst = &self.kernel.code[g.pc as usize];
         let op = &inst.op;
         // A branch that no lane takes is still one that the warp met.
@@ -135,12 +143,12 @@ impl Launch<'_> {
                 let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |t| t.as_nanos() as u64);
                 lanes(mask).for_each(|i| w.regs.set(*d, i, now));
             }
-            Op::Ld(a) => self.load(a, w, b, m, at)?,
-            Op::St(a) => self.store(a, w, b, m, at)?,
+            Op::Ld(a) => T::load(self, a, w, b, m, at)?,
+            Op::St(a) => T::store(self, a, w, b, m, at)?,
             Op::Atom(a) => self.atom(a, w, b, m, mask)?,
-            Op::CpAsync(cp) => self.cp_async(cp, w, b, m, at)?,
+            Op::CpAsync(cp) => T::cp_async(self, cp, w, b, m, at)?,
             Op::CpCommit => lanes(mask).for_each(|i| w.committed[i] += 1),
-            Op::CpWait(n) => self.cp_wait(*n, w, b, mask),
+            Op::CpWait(n) => T::cp_wait(self, *n, w, b, mask),
             Op::Fence(wide) => {
                 if let Some(order) = m.order.as_mut().filter(|_| *wide) {
                     order.fence(m.block);
@@ -150,14 +158,14 @@ impl Launch<'_> {
                 if !self.whole(w, g.pc, mask, "ldmatrix")? {
                     return Ok(Flow::Wait);
                 }
-                self.ldmatrix((regs, *trans, *addr), w, b, m, g.pc)?
+                T::ldmatrix(self, (regs, *trans, *addr), w, b, m, g.pc)?
             }
             Op::Mma(op) => {
                 if !self.whole(w, g.pc, mask, "mma")? {
                     return Ok(Flow::Wait);
                 }
                 m.counters.mma_instructions += 1;
-                m.counters.mma_flops += w.mma(op, self.fast);
+                m.counters.mma_flops += T::mma(self, op, w);
             }
             _ => return trouble(FaultKind::Undefined, "instruction without an executor"),
         }

@@ -1,12 +1,11 @@
 //! What of a run both pages show as text: what it was, and its accuracies under each attack.
 
 use super::Page;
-use super::record::{Group, Record};
-use crate::report::comparison::Spread;
-use crate::report::paired::Paired;
+use super::runs::{Group, ReadRun};
 use crate::report::table::class_name;
-use crate::report::{AttackResult, Fairness};
-use crate::results::Contract;
+use crate::results::comparison::Spread;
+use crate::results::paired::Paired;
+use crate::results::{AttackResult, Contract, Fairness};
 
 /// A table: what its rows are of, its columns, and rows of cells.
 pub(super) struct Text {
@@ -73,7 +72,7 @@ pub(super) fn overview(page: &Page) -> Text {
             row(format!("{attack}: rho"), &|i, g| plain(page.baseline_of(i).and_then(|b| g.rho(b, &attack)), 3));
         }
     }
-    let epochs = |g: &Group, value: &dyn Fn(&crate::report::Epoch) -> f64| {
+    let epochs = |g: &Group, value: &dyn Fn(&crate::results::Epoch) -> f64| {
         let all: Vec<f64> = g.runs.iter().flat_map(|r| &r.epochs).map(value).collect();
         Spread::of(&all).map_or("–".to_owned(), |s| format!("{:.2}", s.mean))
     };
@@ -119,7 +118,7 @@ pub(super) const TESTS: &str = "Differences to the baseline's run of the same se
     paired t-test and of the exact sign-flip permutation test; the latter can't be below 2/2ⁿ of n seeds.";
 
 /// What a run was, as name and value.
-pub(super) fn what(run: &Record) -> Vec<(&'static str, String)> {
+pub(super) fn what(run: &ReadRun) -> Vec<(&'static str, String)> {
     let mut rows = vec![("folder", run.root.display().to_string()), ("method", run.method().to_owned())];
     let Some(r) = &run.report else {
         rows.push(("state", format!("not finished: {} epochs so far, no test results", run.epochs.len())));
@@ -148,7 +147,7 @@ fn contract(contract: &Contract) -> String {
 }
 
 /// Accuracies of a run: a row an attack.
-pub(super) fn fairness(run: &Record, class_names: &[String], baseline: Option<&Record>) -> Text {
+pub(super) fn fairness(run: &ReadRun, class_names: &[String], baseline: Option<&ReadRun>) -> Text {
     let mut columns: Vec<String> =
         ["all, %", "95 % interval", "worst class, %", "best class, %", "gap", "SD", "NSD"].map(String::from).into();
     if baseline.is_some() {
@@ -167,7 +166,7 @@ pub(super) fn fairness(run: &Record, class_names: &[String], baseline: Option<&R
             f.nsd.map_or("–".to_owned(), |v| format!("{v:.3}")),
         ];
         if let Some(baseline) = baseline {
-            let rho = baseline.under(name).and_then(|b| crate::report::rho(f, &b.fairness));
+            let rho = baseline.under(name).and_then(|b| crate::results::rho(f, &b.fairness));
             cells.push(rho.map_or("–".to_owned(), |v| format!("{v:+.3}")));
         }
         (name.clone(), cells)
@@ -176,7 +175,7 @@ pub(super) fn fairness(run: &Record, class_names: &[String], baseline: Option<&R
 }
 
 /// Accuracies of a run by class, with their intervals: a row a class, a column an attack.
-pub(super) fn classes(run: &Record, class_names: &[String]) -> Text {
+pub(super) fn classes(run: &ReadRun, class_names: &[String]) -> Text {
     let attacks = &run.results.attacks;
     let classes = attacks.iter().map(|a| a.fairness.per_class.len()).max().unwrap_or(0);
     let cell = |a: &AttackResult, class: usize| match a.fairness.per_class.get(class).copied().flatten() {
@@ -192,7 +191,7 @@ pub(super) fn classes(run: &Record, class_names: &[String]) -> Text {
 }
 
 /// What each attack, and each part of a sequence, left and cost: a row each.
-pub(super) fn parts(run: &Record) -> Text {
+pub(super) fn parts(run: &ReadRun) -> Text {
     let mut rows = Vec::new();
     for AttackResult { name, fairness, parts, .. } in &run.results.attacks {
         let examples = fairness.examples().max(1) as f64;

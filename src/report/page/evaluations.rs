@@ -1,7 +1,7 @@
 //! What `eval` found of a run's checkpoints: reports in its folder, by default beside them.
 
 use crate::fsio::file_hash;
-use crate::report::{AttackResult, Report};
+use crate::results::{AttackResult, Report};
 use crate::{Error, Result};
 use std::path::{Path, PathBuf};
 

@@ -1,15 +1,20 @@
 //! The HTML page.
 
-use super::bars::{Bars, bars, hatchings};
-use super::chart::{Axes, Line, lines};
 use super::details::{self, Text};
+use super::figures::{bars, chart};
 use super::markdown::pictured;
 use super::pictures::{Pictures, Verdict};
-use super::record::{Group, Record};
+use super::runs::{Group, ReadRun};
 use super::{Page, cost, mining};
 use crate::Result;
+use crate::fsio::created_by;
+use crate::report::plot::bars::Bars;
+use crate::report::plot::canvas;
+use crate::report::plot::curves::Curves;
+use crate::report::plot::lines::{Chart, Form, Series};
+use crate::report::plot::look::Look;
 use crate::report::table::class_name;
-use crate::report::{Epoch, created_by};
+use crate::results::Epoch;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 const STYLE: &str = include_str!("style.css");
@@ -29,10 +34,9 @@ pub(super) fn page(page: &Page) -> Result<String> {
                 title { (title) " – ham-engine" }
                 // Browsers ask the server for an icon where a page has none.
                 link rel="icon" href="data:,";
-                style { (PreEscaped(STYLE)) }
+                style { (PreEscaped(canvas::css())) (PreEscaped(STYLE)) }
             }
             body {
-                (hatchings())
                 header {
                     h1 { (title) }
                     p.lead { "Adversarial training: robustness, fairness and cost. Written by " (created_by()) "." }
@@ -61,22 +65,20 @@ pub(super) fn page(page: &Page) -> Result<String> {
 
 /// Curves and classes of all groups in the same figures.
 fn side_by_side(page: &Page) -> Markup {
-    let line = |title: &'static str, value: fn(&Epoch) -> Option<f64>| {
-        let of = |(look, g): (usize, &Group)| Line { name: g.name.clone(), look, points: over_runs(g, value) };
-        let top = (title.starts_with("Kept")).then_some(100.0);
-        lines(
-            &Axes { title, x: "epoch", top, steps: false, mark: None },
-            &page.groups.iter().enumerate().map(of).collect::<Vec<_>>(),
-        )
+    let line = |title: &str, highest: Option<f64>, value: fn(&Epoch) -> Option<f64>| {
+        let of =
+            |(look, g): (usize, &Group)| Series { name: g.name.clone(), look: Look(look), points: over_runs(g, value) };
+        let series = page.groups.iter().enumerate().map(of).collect();
+        chart(title, &Chart { x: "epoch", form: Form::Lines, highest, mark: None, series })
     };
     let strongest = page.strongest();
     html! {
         div.grid {
-            (line("Accuracy under PGD, %", |e| percent(e.pgd_accuracy)))
-            (line("Worst class under PGD, %", |e| percent(e.pgd_worst)))
-            (line("Clean accuracy, %", |e| percent(e.clean_accuracy)))
-            (line("Kept share of the examples, %", |e| percent(e.kept_share())))
-            (line("Seconds per epoch, without evaluation", |e| Some(e.train_seconds)))
+            (line("Accuracy under PGD, %", None, |e| percent(e.pgd_accuracy)))
+            (line("Worst class under PGD, %", None, |e| percent(e.pgd_worst)))
+            (line("Clean accuracy, %", None, |e| percent(e.clean_accuracy)))
+            (line("Kept share of the examples, %", Some(100.0), |e| percent(e.kept_share())))
+            (line("Seconds per epoch, without evaluation", None, |e| Some(e.train_seconds)))
             @if let Some(attack) = &strongest {
                 @let of: Vec<Bars> = page.groups.iter().enumerate().filter_map(|(look, g)| Some(Bars {
                     name: if g.runs.len() > 1 {
@@ -84,7 +86,7 @@ fn side_by_side(page: &Page) -> Markup {
                     } else {
                         g.name.clone()
                     },
-                    look,
+                    look: Look(look),
                     fairness: &g.first().under(attack)?.fairness,
                 })).collect();
                 (bars(&format!("Accuracy per class under {attack}, 95 % Wilson intervals"), page.class_names(), &of))
@@ -139,7 +141,7 @@ fn section(page: &Page, i: usize) -> Result<Markup> {
                     (curves(run))
                     @if !attacks.is_empty() {
                         @let of: Vec<Bars> = attacks.iter().enumerate()
-                            .map(|(look, a)| Bars { name: a.name.clone(), look, fairness: &a.fairness }).collect();
+                            .map(|(look, a)| Bars { name: a.name.clone(), look: Look(look), fairness: &a.fairness }).collect();
                         (bars("Accuracy per class, 95 % Wilson intervals", names, &of))
                     }
                     (live(&stretches))
@@ -164,49 +166,32 @@ fn section(page: &Page, i: usize) -> Result<Markup> {
 }
 
 /// What the run did, epoch by epoch.
-fn curves(run: &Record) -> Markup {
-    let line = |name: &str, look, value: fn(&Epoch) -> Option<f64>| {
-        let points = run.epochs.iter().filter_map(|e| Some((e.epoch as f64, value(e)?))).collect();
-        Line { name: name.to_owned(), look, points }
-    };
-    let first_of_its_own = run.epochs.windows(2).find(|w| w[0].method != w[1].method);
-    let mark = first_of_its_own.map(|w| (w[1].epoch as f64 - 0.5, w[1].method.clone()));
-    let draw =
-        |title, top, series: &[Line]| lines(&Axes { title, x: "epoch", top, steps: false, mark: mark.clone() }, series);
+fn curves(run: &ReadRun) -> Markup {
+    let curves = Curves::of(&run.epochs);
     html! {
-        (draw("Accuracy of all classes, %", None, &[
-            line("clean", 0, |e| percent(e.clean_accuracy)),
-            line("PGD", 1, |e| percent(e.pgd_accuracy)),
-        ]))
-        (draw("Accuracy of the worst class, %", None, &[
-            line("clean", 0, |e| percent(e.clean_worst)),
-            line("PGD", 1, |e| percent(e.pgd_worst)),
-        ]))
-        (draw("Seconds per epoch", None, &[
-            line("attack", 2, |e| Some(e.attack_seconds)),
-            line("update", 3, |e| Some(e.update_seconds)),
-            line("evaluation", 4, |e| Some(e.eval_seconds)),
-        ]))
-        (draw("Training loss", None, &[line("mean of the kept examples", 5, |e| Some(e.loss))]))
+        (chart("Accuracy of all classes, %", &curves.accuracy()))
+        (chart("Accuracy of the worst class, %", &curves.worst_class()))
+        (chart("Seconds per epoch", &curves.seconds()))
+        (chart("Training loss", &curves.loss()))
     }
 }
 
 /// Who takes part in the steps of the attack.
 fn live(stretches: &[cost::Stretch]) -> Markup {
-    let series: Vec<Line> = stretches
+    let series: Vec<Series> = stretches
         .iter()
         .enumerate()
         .filter(|(_, s)| !s.live_shares().is_empty())
-        .map(|(look, s)| Line {
+        .map(|(look, s)| Series {
             name: s.name.clone(),
-            look,
+            look: Look(look),
             points: s.live_shares().iter().enumerate().map(|(k, v)| (k as f64, 100.0 * v)).collect(),
         })
         .collect();
     let title = "Live examples at each step of the attack, %";
     html! {
         @if !series.is_empty() {
-            (lines(&Axes { title, x: "step of the attack", top: Some(105.0), steps: true, mark: None }, &series))
+            (chart(title, &Chart { x: "step of the attack", form: Form::Steps, highest: Some(100.0), mark: None, series }))
         }
     }
 }

@@ -2,9 +2,9 @@
 
 use super::details::{self, Text};
 use super::pictures::Pictures;
-use super::record::Record;
+use super::runs::ReadRun;
 use super::{Page, cost};
-use crate::report::created_by;
+use crate::fsio::created_by;
 use crate::report::table::class_name;
 use std::fmt::Write;
 
@@ -42,7 +42,7 @@ pub(super) fn text(page: &Page) -> String {
     out
 }
 
-fn results(out: &mut String, page: &Page, run: &Record, baseline: Option<&Record>) {
+fn results(out: &mut String, page: &Page, run: &ReadRun, baseline: Option<&ReadRun>) {
     if !run.results.attacks.is_empty() {
         *out += "\n### Accuracy and fairness\n\n";
         table(out, &details::fairness(run, page.class_names(), baseline));
@@ -75,8 +75,8 @@ pub(super) fn pictured(p: &Pictures, class_names: &[String]) -> String {
         "Of {} images of the worst class, {}, the network has {} right as they are and {} still under {} (eps {:.4}).",
         p.attacked,
         class_name(class_names, p.class),
-        p.right[0],
-        p.right[1],
+        p.right_before,
+        p.right_after,
         p.attack,
         p.eps
     )

@@ -1,10 +1,11 @@
 //! Who was kept and who was dropped, by class, epoch, kappa and confidence; and who was taken for whom.
 
-use super::heat::{Heat, heat};
-use super::record::Record;
-use crate::report::Epoch;
-use crate::report::metrics::sum_over_classes;
+use super::figures::heat;
+use super::runs::ReadRun;
+use crate::report::plot::heat::Heat;
 use crate::report::table::class_name;
+use crate::results::Epoch;
+use crate::results::metrics::sum_over_classes;
 use maud::{Markup, html};
 
 /// The counts as shares of their sum; none where that is 0.
@@ -19,7 +20,7 @@ fn bins(n: usize) -> Vec<String> {
 }
 
 /// A histogram an epoch: a column each, the highest bin on top.
-fn by_epoch(run: &Record, title: &str, names: &[String], of: impl Fn(&Epoch) -> Vec<u64>) -> Markup {
+fn by_epoch(run: &ReadRun, title: &str, names: &[String], of: impl Fn(&Epoch) -> Vec<u64>) -> Markup {
     let columns: Vec<Vec<Option<f64>>> = run.epochs.iter().map(|e| shares(&of(e))).collect();
     let row = |bin: usize| columns.iter().map(|c| c.get(bin).copied().flatten()).collect();
     let rows = names.iter().enumerate().rev().map(|(bin, name)| (name.clone(), row(bin))).collect();
@@ -33,12 +34,12 @@ fn by_class(title: &str, x: &str, columns: Vec<String>, class_names: &[String], 
 }
 
 /// The last epoch that dropped anybody: it shows where that led.
-fn last_that_dropped(run: &Record) -> Option<&Epoch> {
+fn last_that_dropped(run: &ReadRun) -> Option<&Epoch> {
     run.epochs.iter().rfind(|e| e.dropped_confidence_per_class.iter().flatten().any(|n| *n > 0))
 }
 
 /// The figures that a run's metrics have.
-pub(super) fn figures(run: &Record, class_names: &[String]) -> Markup {
+pub(super) fn figures(run: &ReadRun, class_names: &[String]) -> Markup {
     let classes = run.epochs.iter().map(|e| e.kept_per_class.len()).max().unwrap_or(0);
     let kept: Vec<Vec<Option<f64>>> = run.epochs.iter().map(Epoch::kept_shares).collect();
     let row = |class: usize| kept.iter().map(|shares| shares.get(class).copied().flatten()).collect();
@@ -78,7 +79,7 @@ pub(super) fn figures(run: &Record, class_names: &[String]) -> Markup {
 }
 
 /// Who is taken for whom under the strongest attack, and how sure the network is, under that and others.
-pub(super) fn under_attack(run: &Record, class_names: &[String]) -> Markup {
+pub(super) fn under_attack(run: &ReadRun, class_names: &[String]) -> Markup {
     let Some(strongest) = run.worst_case() else { return html! {} };
     let name = &strongest.name;
     // Numbers are short enough for columns; the rows say whose they are.
@@ -101,7 +102,7 @@ pub(super) fn under_attack(run: &Record, class_names: &[String]) -> Markup {
 }
 
 /// Confidence of test images as they are and where each attack ended, above that of the training's last examples, kept and dropped.
-fn confidence_by_attack(run: &Record) -> Markup {
+fn confidence_by_attack(run: &ReadRun) -> Markup {
     let mut rows: Vec<(String, Vec<u64>)> = Vec::new();
     for attack in &run.results.attacks {
         rows.push((attack.name.clone(), sum_over_classes(&attack.confidence_per_class)));

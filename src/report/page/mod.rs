@@ -2,22 +2,20 @@
 //!
 //! The page needs nothing else: style, figures (SVG) and images (PNG) are in it, and there is no script.
 
-mod bars;
-mod chart;
 mod cost;
 mod details;
 pub mod evaluations;
-mod heat;
+mod figures;
 mod html;
 mod markdown;
 mod mining;
 pub mod pictures;
-pub mod record;
+pub mod runs;
 
 use crate::Result;
 use crate::fsio::write_atomic;
 use pictures::Pictures;
-use record::Group;
+use runs::Group;
 use std::path::Path;
 
 /// What is reported.

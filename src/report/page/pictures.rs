@@ -46,8 +46,10 @@ pub struct Pictures {
     pub image: Shape,
     /// How many images of the class were attacked.
     pub attacked: usize,
-    /// How many of them the network had right before, and how many of these after.
-    pub right: [usize; 2],
+    /// How many of them the network had right as they are.
+    pub right_before: usize,
+    /// How many of these under attack.
+    pub right_after: usize,
     /// Those to show.
     pub pairs: Vec<Pair>,
 }
@@ -62,13 +64,13 @@ impl Pictures {
             (true, true) => 1,
             (false, _) => 2,
         };
-        let before = pairs.iter().filter(|p| kind(p) < 2).count();
-        let after = pairs.iter().filter(|p| kind(p) == 1).count();
+        let right_before = pairs.iter().filter(|p| kind(p) < 2).count();
+        let right_after = pairs.iter().filter(|p| kind(p) == 1).count();
         let attacked = pairs.len();
         let mut pairs = pairs;
         pairs.sort_by_key(kind);
         pairs.truncate(show);
-        Pictures { attack, eps, class, image, attacked, right: [before, after], pairs }
+        Pictures { attack, eps, class, image, attacked, right_before, right_after, pairs }
     }
 
     /// By how much differences are amplified: eps becomes half of the range.
@@ -140,7 +142,7 @@ mod tests {
         let image = Shape { c: 1, h: 1, w: 1 };
         let pairs = vec![pair(0, 0), pair(1, 1), pair(1, 0), pair(0, 1), pair(1, 2)];
         let chosen = Pictures::choose("pgd-20".into(), 0.1, 1, image, pairs, 3);
-        assert_eq!((chosen.attacked, chosen.right), (5, [3, 1]));
+        assert_eq!((chosen.attacked, chosen.right_before, chosen.right_after), (5, 3, 1));
         let shown: Vec<_> = chosen.pairs.iter().map(|p| (p.clean.1.class, p.attacked.1.class)).collect();
         assert_eq!(shown, [(1, 0), (1, 2), (1, 1)]);
         // eps is half of the range: 0.5 + 0.1 * 5.

@@ -1,17 +1,17 @@
 //! Runs read back from their folders, those that differ in the seed alone together.
 
 use super::evaluations::Results;
-use crate::report::comparison::Spread;
-use crate::report::metrics::{self, Epoch};
-use crate::report::paired::Paired;
-use crate::report::{AttackResult, Report};
+use crate::results::comparison::Spread;
+use crate::results::metrics::{self, Epoch};
+use crate::results::paired::Paired;
+use crate::results::{AttackResult, Report};
 use crate::train::options::Options;
 use crate::{Error, Result};
 use std::path::{Path, PathBuf};
 
 /// A run's folder, read.
 #[derive(Debug, Clone)]
-pub struct Record {
+pub struct ReadRun {
     /// The folder.
     pub root: PathBuf,
     /// Everything it was told.
@@ -24,18 +24,18 @@ pub struct Record {
     pub results: Results,
 }
 
-impl Record {
+impl ReadRun {
     /// Reads a run's folder.
     ///
     /// # Errors
     /// Where a file of it can't be read.
-    pub fn read(root: &Path) -> Result<Record> {
+    pub fn read(root: &Path) -> Result<ReadRun> {
         let options = Options::read(&root.join("config.toml"))?;
         let (epochs, report) = (root.join("metrics.jsonl"), root.join("report.json"));
         let epochs = if epochs.exists() { metrics::read(&epochs)? } else { Vec::new() };
         let report = report.exists().then(|| Report::read(&report)).transpose()?;
         let results = report.as_ref().map(|r| Results::read(root, r)).transpose()?.unwrap_or_default();
-        Ok(Record { root: root.to_owned(), options, epochs, report, results })
+        Ok(ReadRun { root: root.to_owned(), options, epochs, report, results })
     }
 
     /// The name of its folder.
@@ -92,12 +92,12 @@ pub struct Group {
     /// What tells it from the other groups.
     pub name: String,
     /// Its runs, by seed; at least one.
-    pub runs: Vec<Record>,
+    pub runs: Vec<ReadRun>,
 }
 
 impl Group {
     /// The run that is shown in detail.
-    pub fn first(&self) -> &Record {
+    pub fn first(&self) -> &ReadRun {
         &self.runs[0]
     }
 
@@ -122,7 +122,7 @@ impl Group {
     /// Robust fairness against `baseline`, over the seeds that both have.
     pub fn rho(&self, baseline: &Group, attack: &str) -> Option<Spread> {
         let values: Vec<f64> =
-            self.pairs(baseline, attack).filter_map(|(a, b)| crate::report::rho(&a.fairness, &b.fairness)).collect();
+            self.pairs(baseline, attack).filter_map(|(a, b)| crate::results::rho(&a.fairness, &b.fairness)).collect();
         Spread::of(&values)
     }
 
@@ -141,24 +141,24 @@ impl Group {
 }
 
 /// Puts runs together that differ in the seed alone, in the order in which each kind first appears.
-pub fn group(records: Vec<Record>) -> Vec<Group> {
+pub fn group(runs: Vec<ReadRun>) -> Vec<Group> {
     let key = |o: &Options| Options { seed: None, tensorboard: None, ..o.clone() };
     let mut groups: Vec<Group> = Vec::new();
-    for record in records {
-        let same = |g: &&mut Group| key(&g.first().options) == key(&record.options);
+    for run in runs {
+        let same = |g: &&mut Group| key(&g.first().options) == key(&run.options);
         match groups.iter_mut().find(same) {
             // The same run twice is one.
-            Some(group) if group.runs.iter().any(|r| r.seed() == record.seed()) => {
-                if group.runs.iter().all(|r| r.root != record.root) {
-                    groups.push(Group { name: String::new(), runs: vec![record] });
+            Some(group) if group.runs.iter().any(|r| r.seed() == run.seed()) => {
+                if group.runs.iter().all(|r| r.root != run.root) {
+                    groups.push(Group { name: String::new(), runs: vec![run] });
                 }
             }
-            Some(group) => group.runs.push(record),
-            None => groups.push(Group { name: String::new(), runs: vec![record] }),
+            Some(group) => group.runs.push(run),
+            None => groups.push(Group { name: String::new(), runs: vec![run] }),
         }
     }
     for group in &mut groups {
-        group.runs.sort_by_key(Record::seed);
+        group.runs.sort_by_key(ReadRun::seed);
     }
     // The method where that tells them apart, else the folder.
     let methods: Vec<&str> = groups.iter().map(|g| g.first().method()).collect();
