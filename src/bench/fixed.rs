@@ -222,7 +222,7 @@ fn peer_cost(found: &[PeerSeconds], baseline: &[f64], subject: &Subject, kept_sh
         eval: None,
         ratio: Spread::of(&ratio).expect("a round at least"),
         images_per_second: subject.examples as f64 / seconds.median,
-        passes: [0.0; 3],
+        passes: [0.0; 3].into(),
         kept_share,
         gflops: None,
         peak_share: None,

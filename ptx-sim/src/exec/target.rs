@@ -25,22 +25,23 @@ pub(super) trait Target {
 
 /// Defines functions of a target, each compiled apart for its features.
 macro_rules! apart {
-    ($([$feature:meta])? $(fn $name:ident($($arg:ident: $kind:ty),*) $(-> $out:ty)? { $body:expr })+) => {
-        $(
-            #[inline(always)]
-            fn $name($($arg: $kind),*) $(-> $out)? {
-                #[inline(never)]
-                $(#[$feature])?
-                fn apart($($arg: $kind),*) $(-> $out)? {
-                    $body
-                }
-                // SAFETY: a target runs only where the processor has its features, says `run_warp`.
-                #[allow(unsafe_code, unused_unsafe)]
-                unsafe {
-                    apart($($arg),*)
-                }
+    (@one [$($feature:meta)?] fn $name:ident($($arg:ident: $kind:ty),*) -> $out:ty { $body:expr }) => {
+        #[inline(always)]
+        fn $name($($arg: $kind),*) -> $out {
+            #[inline(never)]
+            $(#[$feature])?
+            fn apart($($arg: $kind),*) -> $out {
+                $body
             }
-        )+
+            // SAFETY: a target runs only where the processor has its features, says `run_warp`.
+            #[allow(unsafe_code, unused_unsafe)]
+            unsafe {
+                apart($($arg),*)
+            }
+        }
+    };
+    ($features:tt $(fn $name:ident($($arg:ident: $kind:ty),*) -> $out:ty { $body:expr })+) => {
+        $(apart! { @one $features fn $name($($arg: $kind),*) -> $out { $body } })+
     };
 }
 
@@ -57,7 +58,7 @@ macro_rules! target {
                 }
             }
 
-            apart! { $([$feature])?
+            apart! { [$($feature)?]
                 fn load(l: &Launch, a: &Access, w: &mut Warp, b: &mut Shared, m: &mut Worker, at: Issued) -> Step<()> {
                     l.load(a, w, b, m, at)
                 }
@@ -69,7 +70,7 @@ macro_rules! target {
                 ) -> Step<()> {
                     l.cp_async(cp, w, b, m, at)
                 }
-                fn cp_wait(l: &Launch, pending: Option<u32>, w: &mut Warp, b: &mut Shared, mask: u32) {
+                fn cp_wait(l: &Launch, pending: Option<u32>, w: &mut Warp, b: &mut Shared, mask: u32) -> () {
                     l.cp_wait(pending, w, b, mask)
                 }
                 fn ldmatrix(

@@ -104,7 +104,10 @@ pub(crate) fn draw_bars(canvas: &mut Canvas, layout: &Layout, shown: &[usize], c
         for (row, accuracy) in shown.iter().enumerate().filter_map(|(row, c)| Some((row, bars.accuracy(*c)?))) {
             let y = y(row, i);
             let half = (bar - 1.0) / 2.0;
-            canvas.rect([(left, y - half), (layout.x(accuracy.accuracy), y + half)], bars.look.fill());
+            let corners = [(left, y - half), (layout.x(accuracy.accuracy), y + half)];
+            // The grid does not show through what is pale.
+            canvas.rect(corners, Fill::of(Ink::Paper));
+            canvas.rect(corners, bars.look.fill());
             canvas.whisker(layout.x(accuracy.low), layout.x(accuracy.high), y, half - 1.0);
         }
     }

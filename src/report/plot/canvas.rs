@@ -219,8 +219,9 @@ impl Canvas {
         self.svg.push_str("</text>\n");
     }
 
-    /// A dashed straight line.
+    /// A dashed straight line, on the ground's colour to show on bars too.
     pub fn dashes(&mut self, from: Point, to: Point, ink: Ink) {
+        self.line(&[from, to], Stroke::of(Ink::Paper, 1.0));
         self.line(&[from, to], Stroke::of(ink, 1.0).dashed("5 4"));
     }
 

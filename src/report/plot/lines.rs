@@ -1,6 +1,6 @@
 //! Series over an axis of whole numbers: the panels of `curves.svg`, and the same on the page.
 
-use super::canvas::{Anchor, Canvas, Fill, Font, Ink, Stroke, text_width};
+use super::canvas::{Anchor, Canvas, Fill, Font, Ink, text_width};
 use super::look::{Key, Look};
 use super::plane::{Frame, Grid, Plane, Scale};
 use std::collections::BTreeMap;
@@ -143,11 +143,10 @@ pub(super) fn level(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
     points.iter().flat_map(|&(x, y)| [(x - 0.5, y), (x + 0.5, y)]).collect()
 }
 
-/// A dashed line, on the ground's colour to show on bars too, and its words above the data.
+/// A dashed line, and its words above the data.
 fn put_mark(canvas: &mut Canvas, plane: &Plane, mark: &Mark) {
     let Frame { left, right, top, bottom } = plane.frame;
     let x = plane.x(mark.x);
-    canvas.line(&[(x, bottom), (x, top)], Stroke::of(Ink::Paper, 1.0));
     canvas.dashes((x, bottom), (x, top - 4.0), Ink::Text);
     let half = text_width(&mark.says, 11.0) / 2.0;
     let centre = x.min(right - half).max(left + half);
