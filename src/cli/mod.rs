@@ -33,7 +33,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Train(Box<train::Args>),
-    Eval(eval::Args),
+    Eval(Box<eval::Args>),
     Attack(attack::Args),
     Bench(Box<bench::Args>),
     Report(report::Args),
@@ -56,7 +56,7 @@ fn ranged(name: &str, number: Number, range: std::ops::RangeInclusive<f64>) -> R
 pub fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Train(args) => train::run(*args),
-        Command::Eval(args) => eval::run(args),
+        Command::Eval(args) => eval::run(*args),
         Command::Attack(args) => attack::run(args),
         Command::Bench(args) => bench::run(*args),
         Command::Report(args) => report::run(args),

@@ -3,6 +3,7 @@
 use super::table::{clip, fit};
 use crate::results::comparison::{Comparison, MethodRow, Spread};
 use crate::results::paired::Paired;
+use crate::results::{AttackResult, Fairness};
 use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{Cell, CellAlignment, Table};
 
@@ -116,7 +117,7 @@ fn gains(comparison: &Comparison) -> Vec<String> {
         let percent = |s: Option<Spread>| over_seeds(s, 100.0, |v| fit(v, 6, 2));
         rules.push(3 + rows);
         for (i, m) in comparison.methods.iter().enumerate() {
-            let of = |value: fn(&super::Fairness) -> f64| m.over_seeds(&attack, |a| Some(value(&a.fairness)));
+            let of = |value: fn(&Fairness) -> f64| m.over_seeds(&attack, |a| Some(value(&a.fairness)));
             let names = wrap(&m.method, METHOD_WIDTH);
             rows += names.len();
             let numbers = [
@@ -171,7 +172,7 @@ fn tests(comparison: &Comparison) -> Vec<String> {
         ],
         2,
     ));
-    type Value = fn(&super::AttackResult) -> Option<f64>;
+    type Value = fn(&AttackResult) -> Option<f64>;
     let values: [Value; 2] = [|a| Some(a.fairness.mean), |a| Some(a.fairness.worst)];
     for attack in comparison.attacks() {
         for m in &comparison.methods {

@@ -268,13 +268,13 @@ fn layout<'a>(
                 other => return Err(format!("{} of length {other:?}", field.name)),
             },
         };
-        if l.size % align != 0 {
+        if !l.size.is_multiple_of(align) {
             return Err(format!("{} has padding before it", field.name));
         }
         l.fields.push((field.name.clone(), l.size, kind, len));
         (l.size, l.align) = (l.size + size * len, l.align.max(align));
     }
-    if l.size % l.align != 0 {
+    if !l.size.is_multiple_of(l.align) {
         return Err("padding at the end".into());
     }
     Ok(l)

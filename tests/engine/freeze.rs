@@ -1,15 +1,9 @@
 //! Frozen examples come back.
 
 use crate::common::*;
-use ham_engine::backend::Backend;
 use ham_engine::cpu::simd::Level;
-use ham_engine::method::Weights;
 use ham_engine::ops::Op;
-use ham_engine::ops::compact::Compact;
-use ham_engine::ops::formula::{Formula, confidence, crossed, kappa, label, loss, position, step, tanh};
 use ham_engine::ops::freeze::{Freeze, Thaw};
-use ham_engine::ops::select::Select;
-use ham_engine::ops::weigh::Weigh;
 use ham_engine::program::{Buffers, DType, Shape};
 
 const CAPACITY: usize = 11;

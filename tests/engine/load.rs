@@ -5,9 +5,8 @@ use ham_engine::batch::counter;
 use ham_engine::cpu::simd::Level;
 use ham_engine::ops::Op;
 use ham_engine::ops::load::Load;
-use ham_engine::ops::start::{Draw, Noise, Start};
 use ham_engine::program::{Buffers, DType, Shape};
-use ham_engine::rng::{Philox, Stream, uniform};
+use ham_engine::rng::{Philox, Stream};
 
 const IMAGE: Shape = Shape { c: 3, h: 5, w: 6 };
 const SAMPLES: usize = 7;

@@ -1,7 +1,7 @@
 //! Continuous refill: the pool is a queue, and nobody gets lost in it.
 
 use crate::common::*;
-use crate::update_account::bins;
+use crate::statistics::bins;
 use ham_engine::backend::Backend;
 use ham_engine::cpu::simd::Level;
 use ham_engine::engine::{Images, TrainSpec};

@@ -1,41 +1,14 @@
 //! Where an attack starts.
 
 use crate::common::*;
-use ham_engine::batch::counter;
-use ham_engine::cpu::simd::Level;
 use ham_engine::ops::Op;
-use ham_engine::ops::load::Load;
 use ham_engine::ops::start::{Draw, Noise, Start};
 use ham_engine::program::{Buffers, DType, Shape};
 use ham_engine::rng::{Philox, Stream, uniform};
 
-const IMAGE: Shape = Shape { c: 3, h: 5, w: 6 };
 const SAMPLES: usize = 7;
 const CAPACITY: usize = 4;
 const EPOCH: u32 = 11;
-
-/// A data set with a shuffled order of six of its seven samples, and its images as f32.
-fn bench(level: Level, dtype: DType) -> (Bench, Vec<f32>, Vec<u32>, Vec<u32>) {
-    let mut b = Bench::new(level, CAPACITY, IMAGE, 5, 1, (dtype, SAMPLES));
-    let mut rng = Rng(1);
-    let images = match dtype {
-        DType::U8 => {
-            let pixels: Vec<u8> = (0..SAMPLES * IMAGE.len()).map(|_| rng.below(256) as u8).collect();
-            b.backend.write(b.data.images, 0, &pixels).unwrap();
-            pixels.iter().map(|v| *v as f32 / 255.0).collect()
-        }
-        _ => {
-            let pixels = rng.f32s(SAMPLES * IMAGE.len(), 0.0, 1.0);
-            b.backend.write(b.data.images, 0, &pixels).unwrap();
-            pixels
-        }
-    };
-    let labels: Vec<u32> = (0..SAMPLES).map(|_| rng.below(5) as u32).collect();
-    let order = vec![6, 0, 3, 5, 2, 1];
-    b.backend.write(b.data.labels, 0, &labels).unwrap();
-    b.backend.write(b.data.order, 0, &order).unwrap();
-    (b, images, labels, order)
-}
 
 #[test]
 fn random_start_is_the_clamped_noise_of_each_sample() {

@@ -5,8 +5,7 @@ use ham_engine::batch::{BINS, counter};
 use ham_engine::cpu::simd::Level;
 use ham_engine::ops::Op;
 use ham_engine::ops::statistics::{CountBatch, CountPass, Counts, NetPass, Part};
-use ham_engine::ops::update::{Arenas, CleanPass, Ema, Update};
-use ham_engine::program::{Buf, Buffers};
+use ham_engine::program::Buffers;
 
 /// Histograms of three classes with an example in each of these bins.
 pub fn bins(examples: &[(usize, usize)]) -> Vec<Vec<u64>> {

@@ -1,10 +1,9 @@
 //! The parameter update.
 
 use crate::common::*;
-use ham_engine::batch::{BINS, counter};
+use ham_engine::batch::counter;
 use ham_engine::cpu::simd::Level;
 use ham_engine::ops::Op;
-use ham_engine::ops::statistics::{CountBatch, CountPass, Counts, NetPass, Part};
 use ham_engine::ops::update::{Arenas, CleanPass, Ema, Update};
 use ham_engine::program::{Buf, Buffers};
 

@@ -1,16 +1,10 @@
 //! Freezing and thawing, bit for bit as on the CPU.
 
 use crate::common::{Rng, bits, order};
-use crate::lab::{Lab, SEEDS, near};
+use crate::lab::{Lab, SEEDS};
 use ham_engine::gpu::Precision;
-use ham_engine::gpu::driver::Command;
-use ham_engine::method::Weights;
 use ham_engine::ops::Op;
-use ham_engine::ops::compact::Compact;
-use ham_engine::ops::formula::{Formula, confidence, crossed, kappa, label, loss, position, step, tanh};
 use ham_engine::ops::freeze::{Freeze, Thaw};
-use ham_engine::ops::select::Select;
-use ham_engine::ops::weigh::Weigh;
 use ham_engine::program::{DType, Shape};
 
 fn lab(seed: u64, capacity: usize, image: Shape) -> Lab {

@@ -1,6 +1,6 @@
 //! The counters of an epoch and the time of phases, bit for bit as on the CPU.
 
-use crate::common::{Rng, bits, order};
+use crate::common::{Rng, order};
 use crate::lab::{KAPPAS, Lab, SEEDS};
 use bytemuck::{bytes_of, cast_slice_mut};
 use ham_engine::backend::Backend;
@@ -10,14 +10,10 @@ use ham_engine::gpu::driver::{Arg, Command, Driver, Launch};
 use ham_engine::gpu::kernels::Kernel;
 use ham_engine::gpu::sim::SimDriver;
 use ham_engine::ops::statistics::{CountBatch, CountPass, NetPass, Part};
-use ham_engine::ops::update::{Arenas, CleanPass, Ema, Update};
 use ham_engine::ops::{Op, Program};
 use ham_engine::program::{DType, Node, Phase, Shape};
 
 const CLASSES: usize = 3;
-/// Without a moving average, and with one.
-const DECAYS: [Option<f32>; 3] = [None, Some(0.0), Some(0.993)];
-
 fn lab(seed: u64, capacity: usize) -> Lab {
     Lab::new(Precision::Fp32, seed, capacity, Shape { c: 1, h: 1, w: 1 }, CLASSES, 1, (DType::F32, 1))
 }

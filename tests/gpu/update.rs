@@ -1,18 +1,12 @@
 //! The parameter update, bit for bit as on the CPU.
 
 use crate::common::{Rng, bits, order};
-use crate::lab::{KAPPAS, Lab, SEEDS};
-use bytemuck::{bytes_of, cast_slice_mut};
-use ham_engine::backend::Backend;
+use crate::lab::{Lab, SEEDS};
 use ham_engine::batch::counter;
 use ham_engine::gpu::Precision;
-use ham_engine::gpu::driver::{Arg, Command, Driver, Launch};
-use ham_engine::gpu::kernels::Kernel;
-use ham_engine::gpu::sim::SimDriver;
-use ham_engine::ops::statistics::{CountBatch, CountPass, NetPass, Part};
+use ham_engine::ops::Op;
 use ham_engine::ops::update::{Arenas, CleanPass, Ema, Update};
-use ham_engine::ops::{Op, Program};
-use ham_engine::program::{DType, Node, Phase, Shape};
+use ham_engine::program::{DType, Shape};
 
 const CLASSES: usize = 3;
 /// Without a moving average, and with one.

@@ -46,7 +46,7 @@ pub(super) struct Args {
 #[derive(Subcommand)]
 enum Command {
     /// A training mini-batch op by op: shapes, live examples, and what shares a launch
-    Program(ProgramArgs),
+    Program(Box<ProgramArgs>),
     /// Registers, shared memory and spills of every kernel by architecture
     List {
         /// Print JSON

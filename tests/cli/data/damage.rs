@@ -284,9 +284,11 @@ fn faults_in_folders_are_named() {
 
 /// A PNG of one colour.
 fn png_of(width: u32, height: u32) -> Vec<u8> {
-    let mut content = Cursor::new(Vec::new());
-    image::RgbImage::new(width, height).write_to(&mut content, image::ImageFormat::Png).unwrap();
-    content.into_inner()
+    let mut content = Vec::new();
+    let mut encoder = png::Encoder::new(&mut content, width, height);
+    encoder.set_color(png::ColorType::Rgb);
+    encoder.write_header().unwrap().write_image_data(&vec![0; (3 * width * height) as usize]).unwrap();
+    content
 }
 
 /// A JPEG whose frame declares the largest size that there is.

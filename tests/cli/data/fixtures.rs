@@ -39,11 +39,13 @@ pub fn expected(set: &str) -> Expected {
     let (labels, test_labels) = (numbers("labels"), numbers("test_labels"));
     // The images are one below the other.
     let [channels, height, width] = shape;
-    let column = image::load_from_memory(&read("png")).unwrap().into_rgb8();
-    assert_eq!(
-        (channels, column.dimensions()),
-        (3, (width as u32, (labels.len() + test_labels.len()) as u32 * height as u32))
-    );
+    let bytes = read("png");
+    let mut reader = png::Decoder::new(std::io::Cursor::new(&bytes[..])).read_info().unwrap();
+    let mut column = vec![0; reader.output_buffer_size().unwrap()];
+    let frame = reader.next_frame(&mut column).unwrap();
+    assert_eq!((frame.color_type, frame.bit_depth), (png::ColorType::Rgb, png::BitDepth::Eight));
+    let rows = (labels.len() + test_labels.len()) * height;
+    assert_eq!((channels, frame.width as usize, frame.height as usize), (3, width, rows));
     let example = |pixels: &[u8]| {
         (0..channels).flat_map(|c| pixels.iter().copied().skip(c).step_by(channels)).collect::<Vec<_>>()
     };

@@ -39,7 +39,7 @@ pub(crate) fn fprop_taps(conv: &Conv) -> Taps {
     let first = 1 - conv.pad();
     for r in 0..conv.filter {
         for s in 0..conv.filter {
-            taps.push(tap_offset(&MapShape::x(&conv), first + r, first + s));
+            taps.push(tap_offset(&MapShape::x(conv), first + r, first + s));
         }
     }
     taps
@@ -64,7 +64,7 @@ pub(crate) fn dgrad_taps(conv: &Conv, phase: (usize, usize)) -> Taps {
     let mut taps = Taps::default();
     for &(_, row) in phase_rows(conv.filter, phase.0) {
         for &(_, col) in phase_rows(conv.filter, phase.1) {
-            taps.push(tap_offset(&MapShape::y(&conv), row, col));
+            taps.push(tap_offset(&MapShape::y(conv), row, col));
         }
     }
     taps

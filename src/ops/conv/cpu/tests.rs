@@ -213,7 +213,7 @@ impl Fprop {
         }
         let a = self.a.nhwc();
         for (i, a) in a.iter().enumerate() {
-            assert_eq!(*a > 0.0, bit(&self.bits, &MapShape::y(&conv), i), "bit {i} of {what}");
+            assert_eq!(*a > 0.0, bit(&self.bits, &MapShape::y(conv), i), "bit {i} of {what}");
             want.value[i] = want.value[i].max(0.0);
         }
         want.check(&a, factor, &format!("fprop a {what}"));

@@ -67,7 +67,7 @@ pub unsafe fn wgrad(
 ) {
     assert_eq!(dw.len(), conv.filter_len(), "KRSC filter of {conv:?}");
     assert!(scratch.len() >= wgrad_scratch(conv, n), "wgrad needs {} f32 of scratch", wgrad_scratch(conv, n));
-    let (x_map, y_map) = (MapShape::x(&conv), MapShape::y(&conv));
+    let (x_map, y_map) = (MapShape::x(conv), MapShape::y(conv));
     let (chunks, c_blocks) = (chunks(conv, n), x_map.blocks());
     let len = part_len(conv);
     let skip = scratch.as_ptr().align_offset(64).min(LANES);

@@ -54,7 +54,7 @@ fn tiles(map: &MapShape) -> usize {
 
 /// f32 of workspace for fprop and dgrad of up to `n` examples.
 pub fn scratch(conv: &Conv, n: usize) -> usize {
-    let (x, y) = (MapShape::x(&conv), MapShape::y(&conv));
+    let (x, y) = (MapShape::x(conv), MapShape::y(conv));
     let one =
         |src: &MapShape, dst: &MapShape| Blocking::new(src.blocks(), dst.blocks(), n, tiles(src)).scratch(src.blocks());
     one(&x, &y).max(one(&y, &x))

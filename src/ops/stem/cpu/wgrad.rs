@@ -61,7 +61,7 @@ pub unsafe fn wgrad(
         // SAFETY: the images of the chunk, by the caller's promise.
         unsafe {
             let image = image.add(images.start * stem.input_len());
-            let dy = dy.add(images.start * MapShape::y(&stem).example());
+            let dy = dy.add(images.start * MapShape::y(stem).example());
             level.run(FilterGradient { stem: *stem, n: images.len(), image, norm, dy, out, scratch: padded });
         }
     });
