@@ -1,22 +1,13 @@
 //! Compaction, bit for bit as on the CPU.
 
 use crate::common::{Rng, bits, order};
-use crate::lab::{Lab, SEEDS};
+use crate::lab::{Lab, SEEDS, some};
 use ham_engine::gpu::Precision;
 use ham_engine::gpu::driver::Command;
 use ham_engine::ops::compact::Compact;
 use ham_engine::program::{DType, Shape};
 
-fn lab(seed: u64, capacity: usize, image: Shape) -> Lab {
-    Lab::new(Precision::Fp32, seed, capacity, image, 2, 1, (DType::F32, 1))
-}
-
 const PIXEL: Shape = Shape { c: 1, h: 1, w: 1 };
-
-/// Positions of every `every`-th example.
-fn some(capacity: usize, every: usize) -> Vec<u32> {
-    order(capacity).into_iter().step_by(every).collect()
-}
 
 /// Masks whose records are moved by 16, by 4 and by 1 byte at a time, and of more units than a block has threads.
 const MASKS: [Shape; 5] = [
@@ -28,7 +19,7 @@ const MASKS: [Shape; 5] = [
 ];
 
 fn compact(seed: u64, capacity: usize, image: Shape, masks: &[Shape], live: &[u32], stays: &dyn Fn(u32) -> bool) {
-    let mut lab = lab(seed, capacity, image);
+    let mut lab = Lab::of_state(seed, capacity, image);
     lab.live(live, capacity);
     // Flags of dead examples are set: they must not come back.
     let keep: Vec<u32> = (0..capacity as u32).map(|p| u32::from(stays(p) || !live.contains(&p))).collect();
@@ -115,7 +106,7 @@ fn compact_scans_more_slots_than_a_block_has_threads() {
 fn compact_of_many_masks_takes_several_launches() {
     let masks = vec![MASKS[3]; 127];
     compact(0, 5, PIXEL, &masks, &order(5), &|p| p % 2 == 1);
-    let mut lab = lab(0, 5, PIXEL);
+    let mut lab = Lab::of_state(0, 5, PIXEL);
     for (masks, launches) in [(126, 1), (127, 2), (0, 1)] {
         let mut p = lab.program();
         let bits = (0..masks).map(|_| p.mask(PIXEL)).collect();

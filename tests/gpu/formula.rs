@@ -1,7 +1,7 @@
 //! Formulas, as on the CPU.
 
 use crate::common::{Rng, order};
-use crate::lab::{Lab, SEEDS};
+use crate::lab::{Lab, SEEDS, some};
 use ham_engine::gpu::Precision;
 use ham_engine::ops::Op;
 use ham_engine::ops::formula::{Formula, confidence, crossed, kappa, label, loss, position, step, tanh};
@@ -9,16 +9,7 @@ use ham_engine::ops::select::Select;
 use ham_engine::ops::weigh::Weigh;
 use ham_engine::program::{DType, Shape};
 
-fn lab(seed: u64, capacity: usize, image: Shape) -> Lab {
-    Lab::new(Precision::Fp32, seed, capacity, image, 2, 1, (DType::F32, 1))
-}
-
 const PIXEL: Shape = Shape { c: 1, h: 1, w: 1 };
-
-/// Positions of every `every`-th example.
-fn some(capacity: usize, every: usize) -> Vec<u32> {
-    order(capacity).into_iter().step_by(every).collect()
-}
 
 /// Formulas that between them use everything there is; the last one is as long and as deep as one may be.
 fn formulas() -> Vec<Formula> {
@@ -44,7 +35,7 @@ fn formulas_equal_the_cpu() {
     for seed in SEEDS {
         for (capacity, every) in [(1, 1), (11, 2), (257, 1)] {
             for (i, formula) in formulas().into_iter().enumerate() {
-                let mut lab = lab(seed, capacity, PIXEL);
+                let mut lab = Lab::of_state(seed, capacity, PIXEL);
                 let mut rng = Rng(seed);
                 let mut below = |n: usize| -> Vec<u32> { (0..capacity).map(|_| rng.below(n) as u32).collect() };
                 let (wrong, kappas, labels) = (below(2), below(5), below(2));

@@ -1,22 +1,13 @@
 //! Freezing and thawing, bit for bit as on the CPU.
 
 use crate::common::{Rng, bits, order};
-use crate::lab::{Lab, SEEDS};
+use crate::lab::{Lab, SEEDS, some};
 use ham_engine::gpu::Precision;
 use ham_engine::ops::Op;
 use ham_engine::ops::freeze::{Freeze, Thaw};
 use ham_engine::program::{DType, Shape};
 
-fn lab(seed: u64, capacity: usize, image: Shape) -> Lab {
-    Lab::new(Precision::Fp32, seed, capacity, image, 2, 1, (DType::F32, 1))
-}
-
 const PIXEL: Shape = Shape { c: 1, h: 1, w: 1 };
-
-/// Positions of every `every`-th example.
-fn some(capacity: usize, every: usize) -> Vec<u32> {
-    order(capacity).into_iter().step_by(every).collect()
-}
 
 #[test]
 fn freeze_and_thaw_equal_the_cpu() {
@@ -25,7 +16,7 @@ fn freeze_and_thaw_equal_the_cpu() {
         for image in [PIXEL, Shape { c: 3, h: 5, w: 7 }, Shape { c: 1, h: 32, w: 33 }] {
             for (live, loaded) in [(vec![], 0), (vec![], 9), (vec![4], 13), (some(CAPACITY, 3), 13), (order(13), 13)] {
                 for all in [false, true] {
-                    let mut lab = lab(seed, CAPACITY, image);
+                    let mut lab = Lab::of_state(seed, CAPACITY, image);
                     let mut rng = Rng(seed);
                     lab.live(&live, loaded);
                     let keep: Vec<u32> = (0..CAPACITY).map(|_| rng.below(2) as u32).collect();

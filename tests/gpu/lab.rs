@@ -1,6 +1,6 @@
 //! The same ops on both backends, over the same values.
 
-use crate::common::Rng;
+use crate::common::{Rng, order};
 use ham_engine::backend::Backend;
 use ham_engine::backend::cpu::{Compiled as CpuCompiled, CpuBackend};
 use ham_engine::backend::gpu::{Compiled as GpuCompiled, GpuBackend};
@@ -73,6 +73,11 @@ impl Lab {
     /// A lab for ops on maps: images, data set and classes don't matter.
     pub fn of_maps(precision: Precision, seed: u64, capacity: usize) -> Lab {
         Lab::new(precision, seed, capacity, Shape { c: 1, h: 1, w: 1 }, 2, 1, (DType::F32, 1))
+    }
+
+    /// A lab for ops on the examples' state: data set and classes don't matter.
+    pub fn of_state(seed: u64, capacity: usize, image: Shape) -> Lab {
+        Lab::new(Precision::Fp32, seed, capacity, image, 2, 1, (DType::F32, 1))
     }
 
     /// Makes `positions` live, of `loaded` examples.
@@ -162,6 +167,11 @@ impl Lab {
     pub fn bits(&self, pair: &Pair, bits: Bits, slot: usize) -> [Vec<bool>; 2] {
         [pair.cpu.bits_values(bits, slot), self.gpu.bits_values(&pair.gpu, bits, slot).unwrap()]
     }
+}
+
+/// Positions of every `every`-th example.
+pub fn some(capacity: usize, every: usize) -> Vec<u32> {
+    order(capacity).into_iter().step_by(every).collect()
 }
 
 /// Whether values are within `absolute + relative*|cpu|` of the CPU's.

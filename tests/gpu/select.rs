@@ -1,23 +1,14 @@
 //! Which examples stay, bit for bit as on the CPU.
 
 use crate::common::{Rng, order};
-use crate::lab::{Lab, SEEDS};
+use crate::lab::{Lab, SEEDS, some};
 use ham_engine::gpu::Precision;
 use ham_engine::ops::Op;
 use ham_engine::ops::formula::crossed;
 use ham_engine::ops::select::Select;
 use ham_engine::program::{DType, Shape};
 
-fn lab(seed: u64, capacity: usize, image: Shape) -> Lab {
-    Lab::new(Precision::Fp32, seed, capacity, image, 2, 1, (DType::F32, 1))
-}
-
 const PIXEL: Shape = Shape { c: 1, h: 1, w: 1 };
-
-/// Positions of every `every`-th example.
-fn some(capacity: usize, every: usize) -> Vec<u32> {
-    order(capacity).into_iter().step_by(every).collect()
-}
 
 #[test]
 fn select_equals_the_cpu() {
@@ -25,7 +16,7 @@ fn select_equals_the_cpu() {
     for seed in SEEDS {
         for (capacity, every) in [(1, 1), (11, 1), (11, 2), (255, 1), (256, 1), (257, 1), (700, 1), (700, 3)] {
             for keep_easy in [0.0, 0.1, 0.3, 0.5, 1.0] {
-                let mut lab = lab(seed, capacity, PIXEL);
+                let mut lab = Lab::of_state(seed, capacity, PIXEL);
                 let mut rng = Rng(seed);
                 let wrong: Vec<u32> = (0..capacity).map(|_| u32::from(rng.below(3) == 0)).collect();
                 // Few different values, so that ties abound; zeros and NaNs of both signs have their places too.

@@ -1,23 +1,14 @@
 //! Weights, as on the CPU.
 
 use crate::common::{Rng, bits, order};
-use crate::lab::{Lab, SEEDS, near};
+use crate::lab::{Lab, SEEDS, near, some};
 use ham_engine::gpu::Precision;
 use ham_engine::method::Weights;
 use ham_engine::ops::Op;
 use ham_engine::ops::weigh::Weigh;
 use ham_engine::program::{DType, Shape};
 
-fn lab(seed: u64, capacity: usize, image: Shape) -> Lab {
-    Lab::new(Precision::Fp32, seed, capacity, image, 2, 1, (DType::F32, 1))
-}
-
 const PIXEL: Shape = Shape { c: 1, h: 1, w: 1 };
-
-/// Positions of every `every`-th example.
-fn some(capacity: usize, every: usize) -> Vec<u32> {
-    order(capacity).into_iter().step_by(every).collect()
-}
 
 #[test]
 fn weigh_equals_the_cpu() {
@@ -31,7 +22,7 @@ fn weigh_equals_the_cpu() {
                 (Weights::Kappa, 7, false),
                 (Weights::Kappa, 1, false),
             ] {
-                let mut lab = lab(seed, capacity, PIXEL);
+                let mut lab = Lab::of_state(seed, capacity, PIXEL);
                 let mut rng = Rng(seed);
                 let kappa: Vec<u32> = (0..capacity).map(|_| rng.below(steps + 1) as u32).collect();
                 lab.write(lab.batch.kappa, 0, &kappa);
