@@ -20,7 +20,7 @@ fn run(f: &Folder) {
 #[test]
 fn the_example_measures_the_same_accuracy() {
     let f = Folder::new();
-    f.ok("train --widths 4,8 --blocks 1 --method standard --epochs 1 --max-batches 30 --mean 0.3 --std 0.35 --out run");
+    f.ok("train --widths 4,8 --blocks 1 --method standard --epochs 2 --mean 0.3 --std 0.35 --out run");
     f.ok("export --checkpoint run/last.safetensors net.safetensors");
     f.ok("data export fashion-mnist-mini data.safetensors");
     let mut example = python("examples/load_checkpoint.py");

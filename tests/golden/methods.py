@@ -113,7 +113,9 @@ class Case:
         s = self.spec
         blocks = [s["blocks"]] * len(s["widths"])
         net = PreActResNet(s["channels"], s["classes"], s["widths"], blocks, s["mean"], s["std"])
-        net.load_state_dict(self.state)
+        # The normalisation is of the settings.
+        missing, unknown = net.load_state_dict(self.state, strict=False)
+        assert not unknown and set(missing) <= {"mean", "std"}
         return net.to(self.dtype)
 
 
@@ -223,7 +225,8 @@ def train(case, x_adv, kept, weight, pair_loss=None):
     loss = (weight.to(case.dtype) * losses).sum()
     loss.backward()
     sgd.step()
-    after = {k: v for k, v in net.state_dict().items() if not k.endswith("num_batches_tracked")}
+    own = lambda name: name not in ("mean", "std") and not name.endswith("num_batches_tracked")
+    after = {k: v for k, v in net.state_dict().items() if own(k)}
     return loss.detach(), after
 
 
