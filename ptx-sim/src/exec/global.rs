@@ -241,7 +241,9 @@ impl Worker<'_> {
             let lane = starts.trailing_zeros() as usize;
             starts &= starts - 1;
             let lanes = 1 + (!(next as u64 >> (lane + 1))).trailing_zeros() as usize;
-            let (start, end) = (at.addrs[lane], at.addrs[lane] + lanes as u64 * n);
+            let start = at.addrs[lane];
+            // Beyond the end of all addresses there is no memory: lane by lane that is found out.
+            let Some(end) = start.checked_add(lanes as u64 * n) else { return Ok(None) };
             if start / (SECTOR as u64) < behind || lanes == 1 && n < 8 {
                 return Ok(None);
             }
