@@ -1,4 +1,4 @@
-//! The seam between [`GpuBackend`](super::GpuBackend) and a GPU: the few calls of the CUDA driver API that it needs.
+//! The seam between `GpuBackend` and a GPU: the few calls of the CUDA driver API that it needs.
 
 use super::kernels::Kernel;
 use crate::Result;

@@ -69,7 +69,7 @@ impl Conv {
     }
 }
 
-/// Which pass a [`Filter`] is prepared for.
+/// Which pass a [`Filter`](super::Filter) is prepared for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Pass {
     /// Forward.
@@ -78,7 +78,7 @@ pub enum Pass {
     Dgrad,
 }
 
-/// What a [`Filter`] is prepared from.
+/// What a [`Filter`](super::Filter) is prepared from.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct FilterDecl {
     /// The convolution it serves; the stem's has the image's channels as C.

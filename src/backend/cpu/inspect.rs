@@ -33,7 +33,7 @@ fn bit_offset(s: MapShape, i: usize) -> (usize, usize) {
 }
 
 impl CpuBackend {
-    /// As [`record`](crate::backend::Backend::record), with memory of its own for every value.
+    /// As [`compile`](crate::backend::Backend::compile), with memory of its own for every value.
     ///
     /// # Errors
     /// As there.

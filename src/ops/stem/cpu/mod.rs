@@ -130,8 +130,6 @@ pub fn scratch(stem: &Conv) -> usize {
 /// # Safety
 /// `image` is valid for reading `n` images, `y` and `act.a` for writing `n` examples of [`MapShape::y`], `act.bits` for
 /// writing their bits; none overlap.
-///
-/// [`MapShape::y`]: crate::ops::conv::Conv::y_map
 pub unsafe fn fprop(level: Level, args: FpropArgs<'_>) {
     let FpropArgs { stem, n, image, norm, filter, bias, y, act, scratch } = args;
     check(&stem, norm);
