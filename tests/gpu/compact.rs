@@ -2,10 +2,9 @@
 
 use crate::common::{Rng, bits, order};
 use crate::lab::{Lab, SEEDS, some};
-use ham_engine::gpu::Precision;
 use ham_engine::gpu::driver::Command;
 use ham_engine::ops::compact::Compact;
-use ham_engine::program::{DType, Shape};
+use ham_engine::program::Shape;
 
 const PIXEL: Shape = Shape { c: 1, h: 1, w: 1 };
 

@@ -1,13 +1,12 @@
 //! Formulas, as on the CPU.
 
-use crate::common::{Rng, order};
+use crate::common::Rng;
 use crate::lab::{Lab, SEEDS, some};
-use ham_engine::gpu::Precision;
 use ham_engine::ops::Op;
 use ham_engine::ops::formula::{Formula, confidence, crossed, kappa, label, loss, position, step, tanh};
 use ham_engine::ops::select::Select;
 use ham_engine::ops::weigh::Weigh;
-use ham_engine::program::{DType, Shape};
+use ham_engine::program::Shape;
 
 const PIXEL: Shape = Shape { c: 1, h: 1, w: 1 };
 

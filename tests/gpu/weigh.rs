@@ -1,12 +1,11 @@
 //! Weights, as on the CPU.
 
-use crate::common::{Rng, bits, order};
+use crate::common::{Rng, bits};
 use crate::lab::{Lab, SEEDS, near, some};
-use ham_engine::gpu::Precision;
 use ham_engine::method::Weights;
 use ham_engine::ops::Op;
 use ham_engine::ops::weigh::Weigh;
-use ham_engine::program::{DType, Shape};
+use ham_engine::program::Shape;
 
 const PIXEL: Shape = Shape { c: 1, h: 1, w: 1 };
 
