@@ -92,7 +92,7 @@ fn a_replay_allocates_nothing() {
             let budget = Budget { norm, ..Budget::new(0.05, 0) };
             let Some(attack) = threat.attack(&mut e.backend, &scene, &budget).unwrap() else { continue };
             let compiled = e.compile_stage(&scene, |p, stage| {
-                scene.load(p, false, 0);
+                scene.load(p, None);
                 stage.forward(p, scene.batch.x);
                 attack.begin(p, stage);
                 (0..2).for_each(|offset| attack.iterate(p, stage, Iteration { control: scene.data.control, offset }));

@@ -104,10 +104,17 @@ impl Scene {
         p.push(CountPass { pass, step: None, stats: self.stats });
     }
 
-    /// Records the loading of the next mini-batch; `seed` is that of augmentation.
-    pub fn load(&self, p: &mut Program, augment: bool, seed: u64) {
+    /// Records the loading of the next mini-batch, augmented if there is a seed for it.
+    pub fn load(&self, p: &mut Program, augmentation: Option<u64>) {
         let Scene { image, batch, data, stats, .. } = *self;
-        let load = Load { data, image, batch, stats, augment, rng: Philox::new(seed) };
+        let load = Load {
+            data,
+            image,
+            batch,
+            stats,
+            augment: augmentation.is_some(),
+            rng: Philox::new(augmentation.unwrap_or(0)),
+        };
         p.within(Range::Load, |p| p.push(load));
     }
 

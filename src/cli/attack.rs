@@ -173,7 +173,7 @@ impl AttackJob<'_> {
         let mut attack = engine.compile_attack(&scene, pgd, checks, seed)?;
         engine.begin(&scene, 0, &(0..n as u32).collect::<Vec<_>>())?;
         let mut out = Attacked::default();
-        let mut bar = Bar::new(0, true);
+        let mut bar = Bar::new(0);
         let b = scene.batch;
         for first in (0..n).step_by(b.capacity) {
             bar.show(&Progress { epoch: 0, doing: "attack".into(), done: first, total: n, kept_share: None });

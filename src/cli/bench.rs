@@ -303,7 +303,7 @@ impl BenchJob {
             class_names: self.data.class_names.clone(),
             tensorboard: self.options.tensorboard.unwrap_or(false),
         };
-        let mut screen = Screen { bar: Bar::new(1, !self.args.json), method: String::new(), seed: 0, figures };
+        let mut screen = Screen { bar: Bar::new(1).silent(self.args.json), method: String::new(), seed: 0, figures };
         let (mut device, mut examples, mut peak) = (String::new(), 0, None);
         for seed in self.seed()..self.seed() + self.args.seeds {
             let mut setups = Vec::new();

@@ -209,7 +209,7 @@ impl Job for EvalJob<'_> {
         let classes = engine.net.arch.classes;
         let attacked = args.attack.iter().any(|threat| *threat != Threat::Clean);
         let diagnosis = if attacked { Some(examined.diagnose(&mut engine)?) } else { None };
-        let mut bar = Bar::new(0, !args.json);
+        let mut bar = Bar::new(0).silent(args.json);
         let mut outcomes = Vec::new();
         for threat in &args.attack {
             let outcome = examined.evaluate(&mut engine, *threat, &budget, |at| {

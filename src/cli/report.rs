@@ -56,8 +56,11 @@ pub(super) struct Args {
     device: DeviceArgs,
 }
 
+/// The attack of the pictures starts at random.
+const RANDOM_START: bool = true;
+
 pub(super) fn run(args: Args) -> Result<()> {
-    if args.attack.pgd(0.0, true).is_none() {
+    if args.attack.pgd(0.0, RANDOM_START).is_none() {
         return Err(Error::usage(format!("--attack {}: give fgsm, pgd-STEPS or cw-STEPS, or --images 0", args.attack)));
     }
     // The baseline comes first, and no folder twice.
@@ -95,7 +98,7 @@ struct PicturesJob<'a> {
 impl Job for PicturesJob<'_> {
     fn run<B: Backend>(self, open: impl Fn() -> Result<B>) -> Result<()> {
         let PicturesJob { args, page } = self;
-        let (mut bar, total) = (Bar::new(0, true), page.groups.len());
+        let (mut bar, total) = (Bar::new(0), page.groups.len());
         for (done, group) in page.groups.iter().enumerate() {
             bar.show(&Progress { epoch: 0, doing: "images".into(), done, total, kept_share: None });
             if stopping() {
@@ -149,7 +152,7 @@ fn attacked<B: Backend>(
     seed: u64,
 ) -> Result<Vec<Pair>> {
     let n = split.len();
-    let pgd = threat.pgd(eps, true).expect("an attack");
+    let pgd = threat.pgd(eps, RANDOM_START).expect("an attack");
     let scene = engine.scene(Images::from(split), &split.labels, n, pgd.steps)?;
     let mut clean = engine.compile_clean(&scene, None)?;
     let mut attack = engine.compile_attack(&scene, &pgd, &[], seed)?;

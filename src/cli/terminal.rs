@@ -32,10 +32,10 @@ pub struct Bar {
 }
 
 impl Bar {
-    /// A bar on standard error, if that is a terminal and `show` is set.
-    pub fn new(epochs: usize, show: bool) -> Bar {
+    /// A bar on standard error, if that is a terminal.
+    pub fn new(epochs: usize) -> Bar {
         let bar = ProgressBar::new(0);
-        if !show || !std::io::stderr().is_terminal() {
+        if !std::io::stderr().is_terminal() {
             bar.set_draw_target(ProgressDrawTarget::hidden());
         }
         let style = ProgressStyle::with_template(
@@ -43,6 +43,14 @@ impl Bar {
         );
         bar.set_style(style.expect("a valid template").progress_chars("=> "));
         Bar { bar, key: (0, String::new()), epochs }
+    }
+
+    /// The same, not shown if `silent`.
+    pub fn silent(self, silent: bool) -> Bar {
+        if silent {
+            self.bar.set_draw_target(ProgressDrawTarget::hidden());
+        }
+        self
     }
 
     /// Shows how far a run is.

@@ -161,7 +161,7 @@ impl Job for TrainJob {
         })?;
         trainer.profile(profile_batches.unwrap_or_default());
         let figures = RunFigures { class_names: data.class_names.clone(), tensorboard: config.tensorboard };
-        let bar = Bar::new(config.epochs(), !json);
+        let bar = Bar::new(config.epochs()).silent(json);
         let mut screen = Screen { bar, table: None, output: if json { Output::Json } else { Output::Text }, figures };
         notes(&config);
         if !json {

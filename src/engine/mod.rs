@@ -313,7 +313,7 @@ impl<B: Backend> Engine<B> {
         let Scene { batch, stats, .. } = *scene;
         let mut p = Program::new(batch.capacity, batch.live);
         p.mark(Phase::Data);
-        scene.load(&mut p, spec.augment, spec.seed);
+        scene.load(&mut p, spec.augment.then_some(spec.seed));
         p.mark(Phase::Attack);
         let input = if let Some(pgd) = &plan.attack {
             let pass = EvalPass::prepare(&mut p, &self.net, self.arenas, self.exact);
@@ -393,7 +393,7 @@ impl<B: Backend> Engine<B> {
     /// Where the backend can't run it.
     pub fn compile_clean(&mut self, scene: &Scene, gradient: Option<Buf>) -> Result<B::Compiled> {
         self.compile_stage(scene, |p, stage| {
-            scene.load(p, false, 0);
+            scene.load(p, None);
             stage.pass.forward(p, &scene.batch, scene.batch.x, Measures::default());
             if let Some(gradient) = gradient {
                 stage.pass.backward(p, &scene.batch, Loss::CrossEntropy, gradient);
@@ -407,7 +407,7 @@ impl<B: Backend> Engine<B> {
     /// Where the backend can't run it.
     pub fn compile_attack(&mut self, scene: &Scene, pgd: &Pgd, checks: &[Check], seed: u64) -> Result<B::Compiled> {
         self.compile_stage(scene, |p, stage| {
-            scene.load(p, false, seed);
+            scene.load(p, None);
             attack::record(p, scene, stage.pass, pgd, checks, None, (seed, Stream::Attack), true);
             scene.count_batch(p, Part::Whole);
         })

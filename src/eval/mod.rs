@@ -89,7 +89,7 @@ impl Examined {
         let attack = threat.attack(&mut engine.backend, scene, budget)?;
         let attack = attack.as_deref();
         let begin = engine.compile_stage(scene, |p, stage| {
-            scene.load(p, false, budget.seed);
+            scene.load(p, None);
             stage.forward(p, scene.batch.x);
             scene.count_batch(p, Part::Whole);
             stage.leave_crossed(p);

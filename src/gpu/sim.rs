@@ -28,6 +28,15 @@ pub struct Calls {
     pub launches: usize,
 }
 
+/// Bytes that a launch's arguments lead to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Operands {
+    /// Of allocations that it only reads.
+    pub inputs: usize,
+    /// Of allocations that it writes.
+    pub outputs: usize,
+}
+
 /// How a simulated device behaves.
 #[derive(Clone, Copy, Debug)]
 pub struct SimOptions {
@@ -87,16 +96,16 @@ impl SimDriver {
         self.calls.set(calls);
     }
 
-    /// Bytes of the different allocations that begin at an argument of a launch: its inputs and its outputs.
-    pub fn operands(&self, launch: &Launch) -> [usize; 2] {
+    /// Bytes of the different allocations that begin at an argument of a launch.
+    pub fn operands(&self, launch: &Launch) -> Operands {
         let sum = |wanted: fn(&Arg) -> Option<Ptr>| {
             let pointers: BTreeSet<Ptr> = launch.args.iter().filter_map(wanted).collect();
             pointers.iter().filter_map(|p| self.sizes.borrow().get(p).copied()).sum()
         };
-        [
-            sum(|a| if let Arg::In(p) = a { Some(*p) } else { None }),
-            sum(|a| if let Arg::Out(p) = a { Some(*p) } else { None }),
-        ]
+        Operands {
+            inputs: sum(|a| if let Arg::In(p) = a { Some(*p) } else { None }),
+            outputs: sum(|a| if let Arg::Out(p) = a { Some(*p) } else { None }),
+        }
     }
 
     /// Runs one prepared launch.

@@ -11,7 +11,7 @@ use crate::backend::gpu::GpuBackend;
 use crate::engine::{Engine, Images, TrainSpec};
 use crate::gpu::Precision;
 use crate::gpu::driver::{Arg, Command, Launch};
-use crate::gpu::sim::{SimDriver, SimOptions};
+use crate::gpu::sim::{Operands, SimDriver, SimOptions};
 use crate::net::Arch;
 use crate::net::state::Weights;
 use crate::program::{Buffers, Range};
@@ -52,8 +52,8 @@ pub struct Profiled {
     pub attack: usize,
     /// Launches of a mini-batch in the update.
     pub update: usize,
-    /// Bytes of the allocations that are its inputs, and of those that are its outputs.
-    pub operands: [usize; 2],
+    /// Bytes of the allocations that it reads and writes.
+    pub operands: Operands,
     /// What one launch counts.
     pub counters: Counters,
     /// What ptxas says of it.
@@ -86,11 +86,27 @@ pub struct Profile {
     pub flops: f64,
 }
 
+/// Seconds of the two phases of a mini-batch that compute.
+#[derive(Clone, Copy, Debug)]
+pub struct PhaseSeconds {
+    /// Of the attack.
+    pub attack: f64,
+    /// Of the update.
+    pub update: f64,
+}
+
+impl PhaseSeconds {
+    /// Both.
+    pub fn sum(self) -> f64 {
+        self.attack + self.update
+    }
+}
+
 impl Profile {
-    /// Least seconds of the attack and of the update of a mini-batch.
-    pub fn seconds(&self) -> [f64; 2] {
+    /// Least seconds of a mini-batch.
+    pub fn seconds(&self) -> PhaseSeconds {
         let sum = |n: fn(&Profiled) -> usize| self.launches.iter().map(|l| n(l) as f64 * l.seconds()).sum();
-        [sum(|l| l.attack), sum(|l| l.update)]
+        PhaseSeconds { attack: sum(|l| l.attack), update: sum(|l| l.update) }
     }
 
     /// Sum of a counter over a mini-batch.

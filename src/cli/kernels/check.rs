@@ -8,7 +8,7 @@ use serde::Serialize;
 impl SubjectArgs {
     pub(super) fn check(&self) -> Result<()> {
         let [pgd_at, ham] = self.profiles()?;
-        let mut aims = aims(&pgd_at, &ham, [self.epoch(&pgd_at), self.epoch(&ham)]);
+        let mut aims = aims(&pgd_at, &ham, self.epoch(&pgd_at), self.epoch(&ham));
         aims.insert(0, spills()?);
         let missed = aims.iter().filter(|a| !a.reached).count();
         if self.json {
@@ -28,28 +28,28 @@ impl SubjectArgs {
 
 /// What good kernels reach, and what these do.
 #[derive(Serialize)]
-struct TargetClass {
+struct Aim {
     aim: &'static str,
     found: String,
     reached: bool,
 }
 
 /// That no kernel spills, on any architecture.
-fn spills() -> Result<TargetClass> {
+fn spills() -> Result<Aim> {
     let mut spilled = Vec::new();
     for arch in ARCHITECTURES {
         let kernels = assemble(arch)?.into_iter().filter(|a| a.stack + a.spills > 0);
         spilled.extend(kernels.map(|a| format!("{} on {arch}", a.kernel)));
     }
     let found = if spilled.is_empty() { format!("none on {}", ARCHITECTURES.join(", ")) } else { spilled.join(", ") };
-    Ok(TargetClass { aim: "no spills and no stack", found, reached: spilled.is_empty() })
+    Ok(Aim { aim: "no spills and no stack", found, reached: spilled.is_empty() })
 }
 
-fn aims(pgd_at: &Profile, ham: &Profile, [pgd_epoch, ham_epoch]: [f64; 2]) -> Vec<TargetClass> {
+fn aims(pgd_at: &Profile, ham: &Profile, pgd_epoch: f64, ham_epoch: f64) -> Vec<Aim> {
     let all = || pgd_at.launches.iter().chain(&ham.launches);
-    let aim = |aim, found: String, reached| TargetClass { aim, found, reached };
+    let aim = |aim, found: String, reached| Aim { aim, found, reached };
     // The worst of all launches by a ratio, of those that matter: a thousandth of the mini-batch's time or more.
-    let whole: f64 = pgd_at.seconds().iter().sum();
+    let whole = pgd_at.seconds().sum();
     let worst = |ratio: &dyn Fn(&Profiled) -> Option<f64>| {
         let rated = all().filter(|l| l.launches() as f64 * l.seconds() >= 1e-3 * whole);
         let rated = rated.filter_map(|l| Some((ratio(l)?, l)));
@@ -76,7 +76,7 @@ fn aims(pgd_at: &Profile, ham: &Profile, [pgd_epoch, ham_epoch]: [f64; 2]) -> Ve
         // With all slots live a convolution's operands are whole allocations, to be read and written once.
         ratio("convolutions: DRAM bytes over inputs and outputs once, at most 1.10", 1.10, &|l| {
             let whole = l.kernel.starts_with("conv_walk") && !l.compacted;
-            whole.then(|| dram(&l.counters) as f64 / l.operands.iter().sum::<usize>() as f64)
+            whole.then(|| dram(&l.counters) as f64 / (l.operands.inputs + l.operands.outputs) as f64)
         }),
         aim("mma FLOPs over the convolutions' FLOPs, at most 1.10", format!("{share:.3}"), share <= 1.10),
         aim("launches of an attack step, at most 36", pgd_at.step_launches.to_string(), pgd_at.step_launches <= 36),

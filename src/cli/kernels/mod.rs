@@ -13,7 +13,7 @@ use crate::net::Arch;
 use crate::ops::head::Loss;
 use crate::ops::start::Noise;
 use crate::perf::listing::listing;
-use crate::perf::profile::{Profile, Profiled, Subject, profile};
+use crate::perf::profile::{PhaseSeconds, Profile, Profiled, Subject, profile};
 use crate::perf::ptxas::{ARCHITECTURES, Assembled, assemble};
 use crate::program::Shape;
 use crate::train::options::{ArchName, Number};
@@ -419,12 +419,12 @@ impl SubjectArgs {
     }
 
     fn epoch(&self, p: &Profile) -> f64 {
-        p.seconds().iter().sum::<f64>() * self.batches()
+        p.seconds().sum() * self.batches()
     }
 
     fn report<'a>(&self, pgd_at: &'a Profile, ham: &'a Profile) -> Vec<MethodRow<'a>> {
         let method = |name, p: &'a Profile| {
-            let [attack_seconds, update_seconds] = p.seconds();
+            let PhaseSeconds { attack: attack_seconds, update: update_seconds } = p.seconds();
             MethodRow {
                 name,
                 attack_seconds,
@@ -441,7 +441,7 @@ impl SubjectArgs {
 
     fn summary(&self, pgd_at: &Profile, ham: &Profile) -> String {
         let line = |name: &str, p: &Profile| {
-            let [attack, update] = p.seconds();
+            let PhaseSeconds { attack, update } = p.seconds();
             format!(
                 "{name:<7} attack {:.2} ms, update {:.2} ms a mini-batch; {:.2} s an epoch of {} images; {} launches a step",
                 1e3 * attack,
