@@ -161,7 +161,7 @@ pub fn read(text: &str) -> Result<Vec<Row>, String> {
 pub fn write(made_by: &str, lines: &[Row]) -> String {
     let mut text = format!("# {made_by}\n");
     text += "# A line: precision, pass, filter/stride (and a shortcut in the sum), input>output channels, height and width of\n";
-    text += "# the output, and for each size of the batch the fastest tile, pixels x channels. src/ops/conv/gpu/tiles.rs says\n";
+    text += "# the output, and for each size of the batch the fastest tile, pixels x channels. src/gpu/tiles.rs says\n";
     text += "# what others take.\n";
     for (i, line) in lines.iter().enumerate() {
         if i == 0 {

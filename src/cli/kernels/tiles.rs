@@ -22,7 +22,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "GPU", default_value = "h100", value_parser = super::gpu)]
     gpu: &'static Gpu,
     /// The file to write; the program goes by it once it is built again
-    #[arg(long, value_name = "FILE", default_value = "src/ops/conv/gpu/tiles.txt")]
+    #[arg(long, value_name = "FILE", default_value = "src/gpu/tiles.txt")]
     out: PathBuf,
     /// CPU threads (0: one per core)
     #[arg(long, value_name = "N", default_value_t = 0)]
